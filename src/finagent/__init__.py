@@ -1,0 +1,1 @@
+"""A one-day trading agent for US equities that survives being killed anywhere."""

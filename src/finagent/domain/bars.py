@@ -1,0 +1,91 @@
+"""Bars as columns over symbols: the one file of the domain that knows numpy."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finagent.domain.errors import BadInput
+from finagent.domain.sessions import Session
+
+Floats = NDArray[np.float64]
+
+
+class BarQuality(IntEnum):
+    """What is known of one bar of one symbol; only OK and FILLED bars may be traded on."""
+
+    OK = 0
+    FILLED = 1  # a short hole, carried forward from the last good bar with zero volume
+    MISSING = 2
+    BAD = 3  # refused at the edge: non-finite, non-positive, or high/low do not enclose open/close
+    HALTED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class BarBlock:
+    """The bars of all symbols that are complete at one instant: one message a bar-time.
+
+    Arrays have shape [symbols]; prices in USD, volume in shares; NaN where the quality is not OK or FILLED.
+    """
+
+    at: datetime
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+    quality: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionBars:
+    """All minute bars of one session, arrays [minutes, symbols] (see BarBlock for units)."""
+
+    session: Session
+    symbols: tuple[str, ...]
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+    quality: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        shape = (self.session.minutes, len(self.symbols))
+        for name in ("open", "high", "low", "close", "volume", "quality"):
+            if getattr(self, name).shape != shape:
+                raise BadInput(f"session {self.session.date}: {name} has shape {getattr(self, name).shape}, not {shape}")
+
+    def block(self, minute: int) -> BarBlock:
+        """The bars complete `minute` minutes after the open (1 to session.minutes)."""
+        row = minute - 1
+        return BarBlock(
+            at=self.session.instant_of(minute),
+            open=self.open[row],
+            high=self.high[row],
+            low=self.low[row],
+            close=self.close[row],
+            volume=self.volume[row],
+            quality=self.quality[row],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PriorFacts:
+    """What is known of each symbol before the open of a session; arrays over symbols.
+
+    `previous_close` in today's shares (split-adjusted as of today, NaN: none); `dollar_volume_mean` the mean of
+    close x volume over the last 20 sessions in USD (NaN: fewer); `cumulative_volume_mean` [len(minutes), symbols]: the mean
+    volume by that many minutes after the open over the last 20 sessions, in today's shares (NaN: fewer);
+    `excluded` names symbols that are out for the session and why (bad previous bar, long hole, unexplained split).
+    """
+
+    session: Session
+    symbols: tuple[str, ...]
+    previous_close: Floats
+    dollar_volume_mean: Floats
+    minutes: tuple[int, ...]
+    cumulative_volume_mean: Floats
+    excluded: dict[str, str]

@@ -1,0 +1,130 @@
+"""Durable units of work: what they are, in which phase of an instant they run, what may become of them."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum, IntEnum
+from typing import Any
+
+from finagent.domain.errors import BadInput
+
+
+class JobStatus(Enum):
+    READY = "READY"
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    SCHEDULED = "SCHEDULED"
+    DEAD = "DEAD"
+    PARKED = "PARKED"  # an order or exit job that cannot go on: never given up, waits for a person
+
+
+JOB_TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
+    JobStatus.READY: frozenset({JobStatus.RUNNING, JobStatus.DEAD}),
+    JobStatus.SCHEDULED: frozenset({JobStatus.RUNNING, JobStatus.READY, JobStatus.DEAD}),
+    JobStatus.RUNNING: frozenset({JobStatus.DONE, JobStatus.READY, JobStatus.SCHEDULED, JobStatus.DEAD, JobStatus.PARKED}),
+    JobStatus.DONE: frozenset(),
+    JobStatus.DEAD: frozenset({JobStatus.READY}),  # a person retries it
+    JobStatus.PARKED: frozenset({JobStatus.READY}),
+}
+
+
+class Phase(IntEnum):
+    """The order of work inside one instant of lock-step time; lower phases are empty before a higher one starts."""
+
+    PROTECT = 0  # orders, exits, look-ups
+    DECIDE = 1  # scan to intents
+    SEND = 2  # sends, one at a time in rank order
+
+
+@dataclass(frozen=True, slots=True)
+class JobType:
+    """A kind of work: the service queue that runs it, its phase, its priority (lower first), whether it parks instead of dying."""
+
+    name: str
+    queue: str
+    phase: Phase
+    priority: int
+    parks: bool = False
+
+
+_TYPES = (
+    JobType("session", "scheduler", Phase.PROTECT, 10),
+    JobType("report", "scheduler", Phase.PROTECT, 90),
+    JobType("reconcile", "reconciler", Phase.PROTECT, 20),
+    JobType("resolve", "execution", Phase.PROTECT, 20, parks=True),
+    JobType("expire", "execution", Phase.PROTECT, 30, parks=True),
+    JobType("protect", "execution", Phase.PROTECT, 30, parks=True),
+    JobType("flatten", "execution", Phase.PROTECT, 40, parks=True),
+    JobType("close_out", "execution", Phase.PROTECT, 40, parks=True),
+    JobType("scan", "scanner", Phase.DECIDE, 50),
+    JobType("score", "scoring", Phase.DECIDE, 50),
+    JobType("plan", "planner", Phase.DECIDE, 50),
+    JobType("gather", "risk", Phase.DECIDE, 60),
+    JobType("risk", "risk", Phase.DECIDE, 60),
+    JobType("execute", "execution", Phase.DECIDE, 60, parks=True),
+    JobType("send", "sender", Phase.SEND, 50, parks=True),
+)
+JOB_TYPES: dict[str, JobType] = {kind.name: kind for kind in _TYPES}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A claimed job. `attempts` counts handler failures, `crashes` process ends while it was RUNNING."""
+
+    id: int
+    type: str
+    payload: dict[str, Any]
+    payload_version: int
+    priority: int
+    run_at: datetime
+    attempts: int
+    crashes: int
+    epoch: int
+    trace_id: str
+    dedup_key: str
+
+    @property
+    def kind(self) -> JobType:
+        return JOB_TYPES[self.type]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettled:
+    """Predicate: every candidate of the run is planned or has its signal outcome. Evaluated inside the commit."""
+
+    run_id: str
+
+
+Predicate = RunSettled
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """A job to publish with an effect. `key` is unique over all states for ever: publishing it again does nothing.
+
+    `run_at` None means at once; `when` makes it conditional on the state after the effect, inside the same transaction.
+    """
+
+    type: str
+    key: str
+    payload: dict[str, Any] = field(default_factory=dict)
+    run_at: datetime | None = None
+    when: Predicate | None = None
+    priority: int | None = None
+    trace_id: str = ""
+
+    def __post_init__(self) -> None:
+        if self.type not in JOB_TYPES:
+            raise BadInput(f"unknown job type {self.type!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Back-off `base_seconds * 2**attempts`, capped, times a jitter in [0.5, 1.5]; dead after `attempts_max` failures."""
+
+    attempts_max: int
+    base_seconds: float
+    cap_seconds: float
+
+    def delay_seconds(self, attempts: int, jitter: float) -> float:
+        """Seconds to wait after the given number of failures; `jitter` in [0, 1) comes from the caller."""
+        return min(self.cap_seconds, self.base_seconds * 2.0**attempts) * (0.5 + jitter)

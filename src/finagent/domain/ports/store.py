@@ -1,0 +1,65 @@
+"""The durable store as services see it: reads by key, and one way to write."""
+
+from collections.abc import Awaitable, Iterable
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from finagent.domain.effect import Effect
+from finagent.domain.jobs import Job, JobStatus
+
+R = TypeVar("R")
+
+
+class Reads(Protocol):
+    """Committed state by key, a few microseconds each, synchronous on the loop. Returns domain records."""
+
+    def get(self, record_type: type[R], *key: Any) -> R | None:
+        """The record with that primary key."""
+        ...
+
+    def find(self, record_type: type[R], **where: Any) -> list[R]:
+        """All records whose columns equal the given values (a list or tuple value means "one of"), in primary key order."""
+        ...
+
+    def count(self, record_type: type[Any], **where: Any) -> int: ...
+
+
+class JobQueue(Protocol):
+    """Durable jobs and the effects that acknowledge them (one writer; order is (priority, run_at, id)).
+
+    An effect commits whole or not at all, together with the acknowledgement of its job and the jobs that it publishes. The
+    futures resolve after COMMIT; they fail with Conflict (compare-and-set), InvariantViolated (a constraint) or Transient
+    (disk full), in which case nothing of the effect is stored and the job is still RUNNING. An error of COMMIT itself ends the
+    process: the outcome is unknown and is found out by starting again. A caller that is cancelled does not cancel the commit.
+    The awaitables are futures: the operation is under way when the call returns, in the order of the calls.
+    """
+
+    def recover(self) -> Awaitable[list[Job]]:
+        """Once, before anything else: epoch + 1, RUNNING rows back to READY with crashes + 1. Resolves to the rows rescued."""
+        ...
+
+    def submit(self, effect: Effect, job: Job | None = None) -> Awaitable[list[Job]]:
+        """Commit the effect and acknowledge `job`. Resolves to the published jobs that are due now, already RUNNING."""
+        ...
+
+    def claim(self, now: datetime, limit: int) -> Awaitable[list[Job]]:
+        """READY and due SCHEDULED jobs become RUNNING. A job with two or more crashes is claimed alone, in its canonical
+        place, and only while nothing else is RUNNING."""
+        ...
+
+    def fail(self, job: Job, error: str, retry_at: datetime | None) -> Awaitable[JobStatus]:
+        """The handler failed: SCHEDULED at `retry_at` with attempts + 1; None: DEAD, or PARKED for a type that parks.
+        A candidate whose job dies gets the signal outcome DEAD in the same commit."""
+        ...
+
+    def release(self, jobs: Iterable[Job]) -> Awaitable[None]:
+        """Give RUNNING jobs back unharmed (shutdown before their handler ran)."""
+        ...
+
+    def next_due(self) -> datetime | None:
+        """The earliest `run_at` of a READY or SCHEDULED job, from the read connection."""
+        ...
+
+    def counts(self) -> dict[str, int]:
+        """Rows by status name."""
+        ...

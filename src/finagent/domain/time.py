@@ -1,0 +1,17 @@
+"""Time as stored: aware UTC, one text form that sorts like the instant it names."""
+
+from datetime import UTC, datetime
+
+from finagent.domain.errors import BadInput
+
+
+def to_text(instant: datetime) -> str:
+    """`2008-10-01T13:35:00.000000Z`; raises BadInput for a naive datetime."""
+    if instant.tzinfo is None:
+        raise BadInput(f"naive time {instant!r}: every instant carries its zone")
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def from_text(text: str) -> datetime:
+    """Inverse of `to_text`."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)

@@ -1,0 +1,60 @@
+"""May new risk be taken? Persisted, survives a restart, re-armed only by a person."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+
+class TradingState(Enum):
+    ACTIVE = "ACTIVE"
+    REDUCING = "REDUCING"
+    HALTED = "HALTED"
+
+    @property
+    def new_risk(self) -> bool:
+        return self is TradingState.ACTIVE
+
+
+class StartGate(Enum):
+    """In memory, part of readiness: no new risk until reconciliation is clean."""
+
+    STARTING = "STARTING"
+    RECONCILING = "RECONCILING"
+    OPEN = "OPEN"
+
+
+@dataclass(frozen=True, slots=True)
+class TradingStateRecord:
+    """The one row of `trading_state` (key `id` = 1)."""
+
+    id: int
+    state: TradingState
+    reason: str
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MarketClock:
+    """The one row of `market_clock`: the last instant with an effect; `state` RUNNING or FINISHED."""
+
+    id: int
+    source_id: str
+    at: datetime
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerIdentity:
+    """The one row of `ledger_identity`: made with the database, part of every derived id.
+
+    `replay_key` names (source, window, seed, settings hash) of a replay; empty for paper and live.
+    """
+
+    id: int
+    ledger_id: str
+    account: str
+    seed: int
+    replay_key: str
+    start_cash: str
+    settings_hash: str

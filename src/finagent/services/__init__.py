@@ -1,0 +1,1 @@
+"""What happens when: the pipeline, the queue, the order protocol."""
