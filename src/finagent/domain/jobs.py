@@ -37,7 +37,10 @@ class Phase(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobType:
-    """A kind of work: the service queue that runs it, its phase, its priority (lower first), whether it parks instead of dying."""
+    """A kind of work: its service queue, its phase, its priority (lower first), whether it parks instead of dying.
+
+    Priorities follow the phases, so that the canonical order (priority, run_at, id) is also the order of the phases.
+    """
 
     name: str
     queue: str
@@ -46,9 +49,11 @@ class JobType:
     parks: bool = False
 
 
+SEND_ENTRY_PRIORITY = 100  # an entry is sent at this plus its rank: after every exit, in rank order
+
 _TYPES = (
     JobType("session", "scheduler", Phase.PROTECT, 10),
-    JobType("report", "scheduler", Phase.PROTECT, 90),
+    JobType("report", "scheduler", Phase.PROTECT, 45),
     JobType("reconcile", "reconciler", Phase.PROTECT, 20),
     JobType("resolve", "execution", Phase.PROTECT, 20, parks=True),
     JobType("expire", "execution", Phase.PROTECT, 30, parks=True),
@@ -61,7 +66,7 @@ _TYPES = (
     JobType("gather", "risk", Phase.DECIDE, 60),
     JobType("risk", "risk", Phase.DECIDE, 60),
     JobType("execute", "execution", Phase.DECIDE, 60, parks=True),
-    JobType("send", "sender", Phase.SEND, 50, parks=True),
+    JobType("send", "sender", Phase.SEND, 70, parks=True),
 )
 JOB_TYPES: dict[str, JobType] = {kind.name: kind for kind in _TYPES}
 

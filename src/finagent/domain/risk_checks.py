@@ -1,0 +1,187 @@
+"""The gate, version 1: one small pure check a limit, each answering the largest quantity that meets it.
+
+Every check reads the run's snapshot and the run's earlier verdicts, nothing else. Verdicts count, not orders: an approval that
+was not sent yet is exposure. A comparison is written so that anything unknown refuses.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import ROUND_FLOOR, Decimal
+
+from finagent.domain.money import ZERO
+from finagent.domain.orders import Side
+from finagent.domain.risk import CheckResult, RankedPlan, RiskCode, RiskDecision, RiskProfile, RiskSnapshot, Verdict
+from finagent.domain.trade_plan import TradePlan
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One plan before the gate, with all that its checks may read."""
+
+    plan: TradePlan
+    line: RankedPlan
+    snapshot: RiskSnapshot
+    profile: RiskProfile
+    earlier: tuple[RiskDecision, ...]
+
+    @property
+    def price(self) -> Decimal:
+        """The worse price: what a share may cost at most (long), or what it is worth now if that is more."""
+        last = self.line.last_price or ZERO
+        return max(self.plan.entry_limit, last)
+
+    def bound(self, chosen: Callable[[str, str], bool]) -> Decimal:
+        """USD bound by positions, orders and this run's approvals whose (symbol, sector) is chosen."""
+        sectors = {line.decision_id: (line.symbol, line.sector) for line in self.snapshot.ranked}
+        held = sum((abs(e.notional) for e in self.snapshot.exposures if chosen(e.symbol, e.sector)), ZERO)
+        approved = sum((d.notional for d in self.earlier if d.quantity > 0 and chosen(*sectors[d.decision_id])), ZERO)
+        return held + approved
+
+
+def _yes_or_no(code: RiskCode, question: Question, limit: Decimal, value: Decimal, *, met: bool) -> CheckResult:
+    return CheckResult(code, limit, value, question.plan.quantity if met else 0)
+
+
+def _room(code: RiskCode, question: Question, limit: Decimal, bound: Decimal) -> CheckResult:
+    """The largest quantity whose notional fits between what is bound and the limit, both in USD."""
+    room = max(ZERO, limit - bound)
+    allowed = int((room / question.price).to_integral_value(ROUND_FLOOR))
+    return CheckResult(code, limit, bound + question.plan.quantity * question.price, min(allowed, question.plan.quantity))
+
+
+def trading_state(question: Question) -> CheckResult:
+    """New risk only while ACTIVE."""
+    met = question.snapshot.trading_state.new_risk
+    return _yes_or_no(RiskCode.TRADING_STATE, question, Decimal(1), Decimal(int(met)), met=met)
+
+
+def finite_input(question: Question) -> CheckResult:
+    """A last price and a positive equity are known and finite."""
+    last, equity = question.line.last_price, question.snapshot.equity
+    met = last is not None and last.is_finite() and last > 0 and equity.is_finite() and equity > 0
+    return _yes_or_no(RiskCode.BAD_INPUT, question, Decimal(1), Decimal(int(met)), met=met)
+
+
+def fresh_price(question: Question) -> CheckResult:
+    """The last price is young enough."""
+    age, limit = question.line.price_age_seconds, question.profile.price_age_seconds_max
+    met = 0 <= age <= limit
+    return _yes_or_no(RiskCode.STALE_PRICE, question, Decimal(repr(limit)), Decimal(repr(age)), met=met)
+
+
+def price_collar(question: Question) -> CheckResult:
+    """The worst entry price lies near the last price."""
+    last, limit = question.line.last_price, question.profile.price_collar_fraction
+    distance = abs(question.plan.entry_limit / last - 1) if last is not None and last > 0 else Decimal(1)
+    return _yes_or_no(RiskCode.PRICE_COLLAR, question, limit, round(distance, 6), met=distance <= limit)
+
+
+def symbol_lock(question: Question) -> CheckResult:
+    """No order of the symbol is parked or unresolved."""
+    met = question.plan.symbol not in question.snapshot.locked_symbols
+    return _yes_or_no(RiskCode.SYMBOL_LOCKED, question, Decimal(0), Decimal(int(not met)), met=met)
+
+
+def short_selling(question: Question) -> CheckResult:
+    """A short plan needs the permission to sell short."""
+    met = question.plan.side is Side.BUY or question.profile.short_selling
+    return _yes_or_no(
+        RiskCode.SHORT_SELLING, question, Decimal(int(question.profile.short_selling)), Decimal(int(not met)), met=met
+    )
+
+
+def daily_loss(question: Question) -> CheckResult:
+    """Equity has not fallen by more than the limit since the session's open."""
+    opened = question.snapshot.session_open_equity
+    loss = (opened - question.snapshot.equity) / opened if opened > 0 else Decimal(1)
+    limit = question.profile.daily_loss_fraction_max
+    return _yes_or_no(RiskCode.DAILY_LOSS, question, limit, round(loss, 6), met=loss < limit)
+
+
+def position_count(question: Question) -> CheckResult:
+    """At most so many symbols at once."""
+    passed = {decision.decision_id for decision in question.earlier if decision.quantity > 0}
+    approved = {line.symbol for line in question.snapshot.ranked if line.decision_id in passed}
+    symbols = {exposure.symbol for exposure in question.snapshot.exposures}
+    count = len(symbols | approved | {question.plan.symbol})
+    limit = question.profile.positions_max
+    return _yes_or_no(RiskCode.POSITION_COUNT, question, Decimal(limit), Decimal(count), met=count <= limit)
+
+
+def order_count(question: Question) -> CheckResult:
+    """At most so many entry orders a session."""
+    count = question.snapshot.orders_today + sum(1 for d in question.earlier if d.quantity > 0) + 1
+    limit = question.profile.orders_per_day_max
+    return _yes_or_no(RiskCode.ORDER_COUNT, question, Decimal(limit), Decimal(count), met=count <= limit)
+
+
+def message_rate(question: Question) -> CheckResult:
+    """At most so many messages to the broker in a minute."""
+    count = question.snapshot.messages_last_minute + sum(1 for d in question.earlier if d.quantity > 0) + 1
+    limit = question.profile.messages_per_minute_max
+    return _yes_or_no(RiskCode.MESSAGE_RATE, question, Decimal(limit), Decimal(count), met=count <= limit)
+
+
+def position_size(question: Question) -> CheckResult:
+    """One symbol binds at most its fraction of equity."""
+    limit = question.profile.position_fraction_max * question.snapshot.equity
+    return _room(RiskCode.POSITION_SIZE, question, limit, question.bound(lambda symbol, _: symbol == question.plan.symbol))
+
+
+def sector_exposure(question: Question) -> CheckResult:
+    """One sector binds at most its fraction of equity; symbols of unknown sector count together."""
+    limit = question.profile.sector_fraction_max * question.snapshot.equity
+    return _room(RiskCode.SECTOR_EXPOSURE, question, limit, question.bound(lambda _, sector: sector == question.line.sector))
+
+
+def gross_leverage(question: Question) -> CheckResult:
+    """Everything together binds at most the leverage times equity."""
+    limit = question.profile.gross_leverage_max * question.snapshot.equity
+    return _room(RiskCode.GROSS_LEVERAGE, question, limit, question.bound(lambda _symbol, _sector: True))
+
+
+CHECKS: tuple[Callable[[Question], CheckResult], ...] = (
+    finite_input,
+    trading_state,
+    daily_loss,
+    symbol_lock,
+    short_selling,
+    fresh_price,
+    price_collar,
+    position_count,
+    order_count,
+    message_rate,
+    position_size,
+    sector_exposure,
+    gross_leverage,
+)
+
+
+def decide(question: Question, rank: int, at: datetime) -> RiskDecision:
+    """The verdict: the first check in the order of CHECKS that allows least decides and is named.
+
+    A refusal by `finite_input` ends the questioning, since the other checks compute with what it refused.
+    """
+    results: list[CheckResult] = []
+    for check in CHECKS:
+        results.append(check(question))
+        if results[-1].code is RiskCode.BAD_INPUT and results[-1].allowed_quantity == 0:
+            break
+    binding = min(results, key=lambda result: result.allowed_quantity)
+    quantity = binding.allowed_quantity
+    approved = quantity >= question.plan.quantity
+    verdict = Verdict.APPROVED if approved else Verdict.REDUCED if quantity > 0 else Verdict.REFUSED
+    return RiskDecision(
+        decision_id=question.plan.decision_id,
+        run_id=question.plan.run_id,
+        rank=rank,
+        verdict=verdict,
+        code=RiskCode.OK if approved else binding.code,
+        limit_value=ZERO if approved else binding.limit,
+        value=ZERO if approved else binding.value,
+        quantity=quantity,
+        notional=quantity * question.price if quantity else ZERO,
+        checks=tuple(results),
+        at=at,
+    )
