@@ -1,0 +1,107 @@
+"""`make proof`: runs the long forms of what is promised and keeps their answers in docs/proof/.
+
+Each file says which command was run, on which commit and machine, how long it took, how it ended, and what it printed.
+`make proof ONLY=bench-scan` runs one of them.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = ROOT / ".venv" / "bin"
+FOLDER = ROOT / "docs" / "proof"
+
+# {folder} is a fresh temporary folder of the proof: it is removed afterwards.
+PROOFS: dict[str, tuple[str, ...]] = {
+    "drill-kill": ("finagent drill kill --kills 300 --seed 1 --json",),
+    "equal-replays": (
+        "finagent orchestrate --json --set storage.directory={folder}/first",
+        "finagent orchestrate --json --set storage.directory={folder}/second",
+    ),
+    "bench-scan": ("finagent bench scan --json",),
+    "stateful": ("python -m pytest -q --durations=5 tests/stateful",),
+    "statistics": ("python -m pytest -q -m statistics tests",),
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One command as it ran."""
+
+    command: str
+    exit_code: int
+    seconds: float
+    output: object
+
+
+def machine() -> dict[str, object]:
+    """What the figures were measured on."""
+    model = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0] if names else model
+    return {"cpu": model, "cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
+
+
+def commit() -> str:
+    """The commit, marked when the tree differs from it."""
+    return subprocess.run(
+        ["git", "describe", "--always", "--abbrev=40", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def run(command: str) -> Answer:
+    """Run one command of .venv/bin and keep its JSON, or the end of its text."""
+    started = time.monotonic()
+    words = command.split()
+    process = subprocess.run([str(BIN / words[0]), *words[1:]], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    output: object
+    try:
+        output = json.loads(process.stdout)
+    except json.JSONDecodeError:
+        output = process.stdout.splitlines()[-20:]
+    return Answer(command, process.returncode, round(time.monotonic() - started, 1), output)
+
+
+def prove(name: str, commands: tuple[str, ...]) -> bool:
+    """Run the commands of one proof and write its file; equal replays must also agree on their outcome hash."""
+    print(f"== {name}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="finagent-proof-") as folder:
+        answers = [run(command.format(folder=folder)) for command in commands]
+    held = all(answer.exit_code == 0 for answer in answers)
+    if name == "equal-replays":
+        hashes = {answer.output.get("outcome_hash") for answer in answers if isinstance(answer.output, dict)}
+        held = held and len(hashes) == 1 and None not in hashes
+    proof = {
+        "proof": name,
+        "held": held,
+        "commit": commit(),
+        "machine": machine(),
+        "answers": [{**asdict(answer), "command": answer.command.replace(folder, "FOLDER")} for answer in answers],
+    }
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / f"{name}.json").write_text(json.dumps(proof, indent=2) + "\n")
+    print(f"   {'held' if held else 'BROKEN'} in {sum(answer.seconds for answer in answers):.0f} s", flush=True)
+    return held
+
+
+def main(names: list[str]) -> int:
+    """Exit 3 when a proof does not hold, 2 for a name that is not known."""
+    unknown = [name for name in names if name not in PROOFS]
+    if unknown:
+        print(f"unknown proof {unknown}; there are {', '.join(PROOFS)}", file=sys.stderr)
+        return 2
+    results = [prove(name, PROOFS[name]) for name in names or PROOFS]
+    return 0 if all(results) else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
