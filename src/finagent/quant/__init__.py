@@ -1,0 +1,1 @@
+"""Numbers: pure functions over arrays; no asyncio, no files, no clock."""

@@ -1,0 +1,1 @@
+"""Features: what is computed from bars, point in time."""
