@@ -1,0 +1,1 @@
+"""Sources of market data: embedded sample, files, simulation."""

@@ -1,0 +1,1 @@
+"""When things fire: cron entries in exchange time against the exchange calendar."""
