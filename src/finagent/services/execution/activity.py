@@ -1,0 +1,213 @@
+"""Executions and order changes at the broker become fills, positions and order states; each execution counts once."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import structlog
+
+from finagent.domain.decision import DecisionExit, DecisionOutcome, ExitKind, SignalOutcome
+from finagent.domain.effect import Effect, Set
+from finagent.domain.errors import Conflict, InvariantViolated
+from finagent.domain.identity import trace_id
+from finagent.domain.jobs import Next
+from finagent.domain.money import ZERO
+from finagent.domain.orders import BrokerOrder, Fill, Leg, OrderIntent, OrderState, advance
+from finagent.domain.portfolio import Position, flat
+from finagent.domain.ports.clock import Clock
+from finagent.domain.ports.order_execution import ExecutionReport, OrderExecutionPort, OrderReport
+from finagent.domain.ports.store import JobQueue, Reads
+from finagent.domain.time import to_text
+from finagent.services.execution.policy import ExecutionPolicy
+from finagent.services.execution.reports import apply_report, order_event, order_of_report, with_legs
+from finagent.services.queue.processor import JobProcessor
+
+EXIT_KINDS = {Leg.STOP: ExitKind.STOP, Leg.TARGET: ExitKind.TARGET}
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerActivity:
+    """Brings what happened at the broker into the store. What was seen before changes nothing, so any span may be asked again."""
+
+    broker: OrderExecutionPort
+    reads: Reads
+    queue: JobQueue
+    processor: JobProcessor
+    clock: Clock
+    policy: ExecutionPolicy
+    conflict_retries_max: int
+
+    async def apply(self, since: datetime, until: datetime) -> None:
+        """Everything with since <= market time <= until; one commit a symbol. Raises InvariantViolated for a foreign execution."""
+        activity = await self.broker.activity(since, until)
+        by_symbol: dict[str, tuple[list[ExecutionReport], list[OrderReport]]] = defaultdict(lambda: ([], []))
+        for execution in sorted(activity.executions, key=lambda e: (e.at, e.execution_id)):
+            by_symbol[execution.symbol][0].append(execution)
+        reports = with_legs(activity.orders)
+        for report in reports:
+            by_symbol[report.symbol][1].append(report)
+        parents = {report.broker_order_id: report for report in reports}
+        await asyncio.gather(*(self._commit(e, r, parents) for _, (e, r) in sorted(by_symbol.items())))
+
+    async def _commit(
+        self, executions: list[ExecutionReport], reports: list[OrderReport], parents: dict[str, OrderReport]
+    ) -> None:
+        for _ in range(self.conflict_retries_max + 1):
+            effect = self._effect(executions, reports, parents)
+            if not (effect.records or effect.next or effect.events):
+                return
+            try:
+                published = await self.queue.submit(effect)
+            except Conflict:
+                continue
+            await self.queue.release(self.processor.offer(published))
+            return
+        raise InvariantViolated(
+            f"activity of {reports or executions}: still in conflict after {self.conflict_retries_max} retries"
+        )
+
+    def _effect(
+        self, executions: Sequence[ExecutionReport], reports: Sequence[OrderReport], parents: dict[str, OrderReport]
+    ) -> Effect:
+        named = {report.broker_order_id: order_of_report(report, parents, self.reads) for report in reports}
+        fills: dict[str, list[Fill]] = defaultdict(list)
+        for execution in {e.execution_id: e for e in executions}.values():
+            order = named.get(execution.broker_order_id) or self._order_at_broker(execution)
+            if self.reads.get(Fill, execution.execution_id) is None:
+                fills[order.client_order_id].append(
+                    Fill(
+                        execution.execution_id,
+                        order.client_order_id,
+                        order.decision_id,
+                        execution.symbol,
+                        execution.side,
+                        execution.quantity,
+                        execution.price,
+                        execution.fee,
+                        execution.at,
+                    )
+                )
+        effect, orders = self._filled(fills)
+        for report in reports:
+            order = named[report.broker_order_id]
+            if order is not None:
+                effect += apply_report(orders.get(order.client_order_id, order), report, self.reads, self.clock.now())
+            else:
+                log.error("foreign_order_seen", broker_order_id=report.broker_order_id, symbol=report.symbol)
+        return effect + self._flat(orders)
+
+    def _order_at_broker(self, execution: ExecutionReport) -> BrokerOrder:
+        found = self.reads.find(BrokerOrder, broker_order_id=execution.broker_order_id)
+        if not found:
+            raise InvariantViolated(f"execution {execution.execution_id} of {execution.symbol} belongs to no order of ours")
+        return found[0]
+
+    def _filled(self, fills: dict[str, list[Fill]]) -> tuple[Effect, dict[str, BrokerOrder]]:
+        """Fills, the positions and orders they change, and those orders as they are afterwards."""
+        effect, orders, positions = Effect(), {}, {}
+        for client_order_id, new in fills.items():
+            order, intent = self.reads.get(BrokerOrder, client_order_id), self.reads.get(OrderIntent, client_order_id)
+            if order is None or intent is None:
+                raise InvariantViolated(f"fills of {client_order_id}, which was never committed")
+            after, step = self._order_after(order, intent, new)
+            orders[client_order_id] = after
+            effect += Effect(tuple(new)) + step
+            for fill in new:
+                before = positions.get(fill.symbol) or self.reads.get(Position, fill.symbol) or flat(fill.symbol, fill.filled_at)
+                positions[fill.symbol] = before.apply(fill)
+        for symbol, position in positions.items():
+            effect += self._position(symbol, position)
+        return effect, orders
+
+    def _order_after(self, order: BrokerOrder, intent: OrderIntent, new: list[Fill]) -> tuple[BrokerOrder, Effect]:
+        old = self.reads.find(Fill, client_order_id=order.client_order_id)
+        quantity = sum(fill.quantity for fill in [*old, *new])
+        if quantity > intent.quantity:
+            raise InvariantViolated(f"{order.client_order_id}: {quantity} shares filled of {intent.quantity}")
+        value = sum((fill.quantity * fill.price for fill in [*old, *new]), ZERO)
+        average = Decimal(value / quantity).quantize(Decimal("0.000001"))
+        state = advance(order.state, OrderState.FILLED if quantity == intent.quantity else OrderState.PARTIALLY_FILLED)
+        now = self.clock.now()
+        values = {"state": state, "filled_quantity": quantity, "average_price": average, "updated_at": now}
+        expect = {"state": order.state, "filled_quantity": order.filled_quantity}
+        after = BrokerOrder(
+            order.client_order_id,
+            order.decision_id,
+            order.symbol,
+            order.parent_client_order_id,
+            order.leg,
+            order.replaces,
+            order.broker_order_id,
+            state,
+            quantity,
+            average,
+            order.outcome,
+            order.reason,
+            order.sends,
+            order.sent_at,
+            now,
+        )
+        events = tuple(
+            order_event(order, "order_filled", now, quantity=f.quantity, price=str(f.price), execution_id=f.execution_id)
+            for f in new
+        )
+        effect = Effect((Set(BrokerOrder, (order.client_order_id,), values, expect),), (), events)
+        if order.leg is Leg.ENTRY and not old:
+            effect += self._entered(order, now)
+        if order.leg is Leg.ENTRY and state is not OrderState.FILLED:
+            effect += self._protection(order, now)
+        return after, effect
+
+    def _entered(self, order: BrokerOrder, now: datetime) -> Effect:
+        if self.reads.get(DecisionOutcome, order.decision_id) is not None:
+            raise InvariantViolated(f"{order.decision_id}: filled after its outcome was decided")
+        outcome = DecisionOutcome(order.decision_id, SignalOutcome.FILLED, "entry filled", now)
+        return Effect((outcome,), (), (order_event(order, "signal_ended", now, outcome=SignalOutcome.FILLED.value),))
+
+    def _protection(self, order: BrokerOrder, now: datetime) -> Effect:
+        """A partly filled entry has no active legs: protect what it holds within the limit."""
+        at = now + timedelta(seconds=self.policy.protect_seconds)
+        payload = {"decision_id": order.decision_id, "client_order_id": order.client_order_id}
+        key = f"protect:{order.client_order_id}:{to_text(at)}"
+        return Effect(next=(Next("protect", key, payload, at, trace_id=trace_id(order.decision_id)),))
+
+    def _position(self, symbol: str, position: Position) -> Effect:
+        before = self.reads.get(Position, symbol)
+        if before is None:
+            return Effect((position,))
+        values = {
+            "quantity": position.quantity,
+            "cash_flow": position.cash_flow,
+            "fees": position.fees,
+            "updated_at": position.updated_at,
+        }
+        return Effect((Set(Position, (symbol,), values, {"quantity": before.quantity, "cash_flow": before.cash_flow}),))
+
+    def _flat(self, changed: dict[str, BrokerOrder]) -> Effect:
+        """The exit of every decision that these fills made flat; its kind is that of the leg that closed it."""
+        effect = Effect()
+        for decision_id in sorted({order.decision_id for order in changed.values()}):
+            orders = [changed.get(o.client_order_id, o) for o in self.reads.find(BrokerOrder, decision_id=decision_id)]
+            entered = sum(o.filled_quantity for o in orders if o.leg is Leg.ENTRY)
+            exits = [o for o in orders if o.leg is not Leg.ENTRY and o.filled_quantity]
+            held = entered - sum(o.filled_quantity for o in exits)
+            if held < 0:
+                raise InvariantViolated(f"{decision_id}: exits filled more than the entry")
+            closing = [o for o in exits if o.client_order_id in changed]
+            if held or not closing or self.reads.get(DecisionExit, decision_id) is not None:
+                continue
+            last = closing[-1]
+            kind = EXIT_KINDS.get(last.leg) or self._exit_reason(last)
+            now = self.clock.now()
+            effect += Effect(
+                (DecisionExit(decision_id, kind, now),), (), (order_event(last, "position_flat", now, kind=kind.value),)
+            )
+        return effect
+
+    def _exit_reason(self, order: BrokerOrder) -> ExitKind:
+        intent = self.reads.get(OrderIntent, order.client_order_id)
+        return ExitKind(intent.reason) if intent is not None else ExitKind.MANUAL

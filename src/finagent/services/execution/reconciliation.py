@@ -1,0 +1,95 @@
+"""Broker truth against ours. A failed read is not an empty read; a mismatch stops new risk; nothing is repaired by trading."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from finagent.domain.decision import DecisionEvent, SubjectType
+from finagent.domain.effect import Effect
+from finagent.domain.jobs import Job, Next
+from finagent.domain.orders import BrokerOrder, Fill, OrderState, SendOutcome
+from finagent.domain.portfolio import Position
+from finagent.domain.ports.clock import Clock
+from finagent.domain.ports.order_execution import Found, OrderExecutionPort
+from finagent.domain.ports.store import Reads
+from finagent.domain.time import from_text, to_text
+from finagent.services.execution.reports import order_of_report, with_legs
+from finagent.services.kill_switch import KillSwitch
+from finagent.services.portfolio import ledger
+
+AT_BROKER = [OrderState.HELD, OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED]
+
+
+@dataclass(frozen=True, slots=True)
+class ReconciliationPolicy:
+    """`interval_seconds` between two comparisons during a session."""
+
+    interval_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciler:
+    broker: OrderExecutionPort
+    clock: Clock
+    policy: ReconciliationPolicy
+    kill_switch: KillSwitch
+
+    async def reconcile(self, job: Job, reads: Reads) -> Effect:
+        """The timed comparison; publishes the next one until the session's close."""
+        now = self.clock.now()
+        differences = await self.differences(reads)
+        await self.judge(differences)
+        at = now + timedelta(seconds=self.policy.interval_seconds)
+        until = from_text(job.payload["until"])
+        following = (Next("reconcile", f"reconcile:{to_text(at)}", job.payload, at),) if at < until else ()
+        body = {"differences": list(differences)}
+        events = (DecisionEvent(SubjectType.ACCOUNT, "account", "reconciled", now, body=body),) if differences else ()
+        return Effect(next=following, events=events)
+
+    async def judge(self, differences: tuple[str, ...]) -> None:
+        """A mismatch stops new risk until a person has looked."""
+        if differences and self.kill_switch.state().state.new_risk:
+            await self.kill_switch.halt("reconciliation: " + "; ".join(differences[:5]), "reconciliation")
+
+    async def differences(self, reads: Reads) -> tuple[str, ...]:
+        """What the broker and we say differently, a sentence each. Raises Transient when the broker gave no usable answer."""
+        account = await self.broker.account()
+        if account.account_id != ledger(reads).account:
+            return (f"account {account.account_id} is not ours ({ledger(reads).account})",)
+        return (*await self._positions(reads), *await self._orders(reads))
+
+    async def executions_since(self, since: datetime, until: datetime, reads: Reads) -> tuple[str, ...]:
+        """Our fills of a span of market time that the broker does not know."""
+        known = {execution.execution_id for execution in (await self.broker.activity(since, until)).executions}
+        ours = [fill for fill in reads.find(Fill) if since <= fill.filled_at <= until]
+        return tuple(
+            f"fill {fill.execution_id} of {fill.symbol} is unknown to the broker"
+            for fill in ours
+            if fill.execution_id not in known
+        )
+
+    async def _positions(self, reads: Reads) -> list[str]:
+        theirs = {position.symbol: position.quantity for position in await self.broker.positions() if position.quantity}
+        ours = {position.symbol: position.quantity for position in reads.find(Position) if position.quantity}
+        return [
+            f"position {symbol}: the broker holds {theirs.get(symbol, 0)}, we hold {ours.get(symbol, 0)}"
+            for symbol in sorted(theirs.keys() | ours.keys())
+            if theirs.get(symbol, 0) != ours.get(symbol, 0)
+        ]
+
+    async def _orders(self, reads: Reads) -> list[str]:
+        reports = with_legs(await self.broker.open_orders())
+        parents = {report.broker_order_id: report for report in reports}
+        found, seen = [], set()
+        for report in reports:
+            order = order_of_report(report, parents, reads)
+            if order is None:
+                found.append(f"order {report.broker_order_id} of {report.symbol} is not ours")
+            else:
+                seen.add(order.client_order_id)
+        for order in reads.find(BrokerOrder, state=AT_BROKER, outcome=SendOutcome.CONFIRMED):
+            primary = order.parent_client_order_id is None
+            if primary and order.client_order_id not in seen:
+                answer = await self.broker.look_up(order.client_order_id)
+                if answer.found is Found.NO:
+                    found.append(f"order {order.client_order_id} of {order.symbol} is unknown to the broker")
+        return found

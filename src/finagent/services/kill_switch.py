@@ -1,0 +1,66 @@
+"""May new risk leave? The persisted trading state, the start gate and the HALT file, read together right before a send."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from finagent.domain.decision import DecisionEvent, SubjectType
+from finagent.domain.effect import Effect, Set
+from finagent.domain.errors import InvariantViolated
+from finagent.domain.ports.clock import Clock
+from finagent.domain.ports.store import JobQueue, Reads
+from finagent.domain.trading_state import StartGate, TradingState, TradingStateRecord
+
+STATE_KEY = 1
+
+
+@dataclass(slots=True)
+class KillSwitch:
+    """`halt_requested` looks for the HALT file: it works on a process that answers nothing else."""
+
+    reads: Reads
+    queue: JobQueue
+    clock: Clock
+    halt_requested: Callable[[], bool]
+    gate: StartGate = StartGate.STARTING
+
+    def state(self) -> TradingStateRecord:
+        """The persisted trading state; raises InvariantViolated for a database without one."""
+        record = self.reads.get(TradingStateRecord, STATE_KEY)
+        if record is None:
+            raise InvariantViolated("the database holds no trading state")
+        return record
+
+    def effective_state(self) -> TradingState:
+        """The state that binds now: HALTED while the HALT file stands or the start gate is not open."""
+        if self.halt_requested() or self.gate is not StartGate.OPEN:
+            return TradingState.HALTED
+        return self.state().state
+
+    def objection(self) -> str:
+        """Why no new risk may leave now; empty when it may."""
+        if self.halt_requested():
+            return "HALT file"
+        if self.gate is not StartGate.OPEN:
+            return f"start gate {self.gate.value}"
+        record = self.state()
+        return "" if record.state.new_risk else f"{record.state.value}: {record.reason}"
+
+    async def halt(self, reason: str, by: str) -> None:
+        """Stop new risk until a person re-arms; cancels, protective legs and reducing exits still go."""
+        await self._move(TradingState.HALTED, reason, by)
+
+    async def arm(self, reason: str, by: str) -> None:
+        """A person's act: allow new risk again."""
+        await self._move(TradingState.ACTIVE, reason, by)
+
+    async def _move(self, state: TradingState, reason: str, by: str) -> None:
+        before = self.state()
+        now = self.clock.now()
+        values = {"state": state, "reason": reason, "by": by, "at": now}
+        body = {"from": before.state.value, "to": state.value, "reason": reason, "by": by}
+        await self.queue.submit(
+            Effect(
+                records=(Set(TradingStateRecord, (STATE_KEY,), values),),
+                events=(DecisionEvent(SubjectType.TRADING_STATE, "account", "trading_state_changed", now, body=body),),
+            )
+        )

@@ -1,0 +1,70 @@
+"""Market data as it stands: the session's bars flow into the feature state, prices are asked here and nowhere else."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+from finagent.domain.bars import BarBlock, PriorFacts, SessionBars
+from finagent.domain.errors import InvariantViolated
+from finagent.domain.money import exact
+from finagent.domain.ports.clock import Clock
+from finagent.domain.ports.market_data import MarketDataPort
+from finagent.domain.sessions import MINUTE, Session
+from finagent.quant.features.feature_state import NEVER, FeatureState
+from finagent.quant.features.gap_scan import ScanResult, ScanRules, scan
+
+
+class Feed:
+    """One session at a time. What was already seen of it is rebuilt by feeding its bars again."""
+
+    def __init__(self, market: MarketDataPort, clock: Clock, rules: ScanRules) -> None:
+        self._market, self._clock, self._rules = market, clock, rules
+        self._state = FeatureState(market.symbols)
+        self._bars: SessionBars | None = None
+        self._prior: PriorFacts | None = None
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        return self._market.symbols
+
+    @property
+    def session(self) -> Session:
+        """The session being fed; raises InvariantViolated before the first."""
+        if self._bars is None:
+            raise InvariantViolated("no session is open in the feed")
+        return self._bars.session
+
+    async def open_session(self, session: Session, scan_minutes: tuple[int, ...]) -> None:
+        """Load what was known before the open and the session's bars; nothing of the session is known yet."""
+        if self._bars is not None and self._bars.session == session:
+            return
+        self._prior = await self._market.prior_facts(session, scan_minutes)
+        self._bars = await self._market.session_bars(session)
+        self._state.reset(session)
+
+    def advance(self) -> BarBlock | None:
+        """Take in all bars complete by now; returns the last one, None when there was no new one."""
+        if self._bars is None:
+            return None
+        block = None
+        for minute in range(self._state.minute + 1, self._bars.session.minute_of(self._clock.now()) + 1):
+            block = self._bars.block(minute)
+            self._state.update(block)
+        return block
+
+    def scan(self) -> ScanResult:
+        """One pass over the universe as of now."""
+        if self._prior is None:
+            raise InvariantViolated("no session is open in the feed")
+        return scan(self._state, self._prior, self.session.minute_of(self._clock.now()), self._rules)
+
+    def exclusions(self) -> dict[str, str]:
+        """Symbols out for the session, and why."""
+        return self._prior.excluded if self._prior is not None else {}
+
+    def last_price(self, symbol: str) -> tuple[Decimal | None, float]:
+        """The last price of the session in USD and its age in seconds; (None, infinity) before the first bar."""
+        column = self._state.index.get(symbol)
+        if column is None or self._bars is None or self._state.last_minute[column] == NEVER:
+            return None, float("inf")
+        age: timedelta = self._clock.now() - self.session.opens_at - int(self._state.last_minute[column]) * MINUTE
+        return exact(float(self._state.last[column])), age.total_seconds()

@@ -1,0 +1,173 @@
+"""The one gate: a run's plans are ranked over one snapshot and judged one after the other. Only here a plan becomes Approved."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+
+from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome, SubjectType
+from finagent.domain.effect import Effect, Set
+from finagent.domain.errors import Permanent
+from finagent.domain.gap import GapCandidate
+from finagent.domain.identity import trace_id
+from finagent.domain.jobs import Job, Next
+from finagent.domain.money import ZERO
+from finagent.domain.orders import BrokerOrder, Leg, OrderIntent, OrderState, SendOutcome
+from finagent.domain.portfolio import AccountSnapshot
+from finagent.domain.ports.clock import Clock
+from finagent.domain.ports.store import Reads
+from finagent.domain.prediction import Prediction
+from finagent.domain.risk import Approved, Exposure, RankedPlan, RiskDecision, RiskProfile, RiskSnapshot, Verdict
+from finagent.domain.risk_checks import Question, decide
+from finagent.domain.runs import PipelineRun, RunState, Stage, SymbolState
+from finagent.domain.trade_plan import TradePlan
+from finagent.services.kill_switch import KillSwitch
+from finagent.services.market_data.feed import Feed
+from finagent.services.pipeline.outcome import ended, stage, story
+from finagent.services.portfolio import portfolio
+
+UNKNOWN_SECTOR = "unknown"
+LIVE = [state for state in OrderState if state.live]
+
+
+def approve(plan: TradePlan, verdict: RiskDecision) -> Approved[TradePlan]:
+    """The seal, from a committed verdict that let the plan pass."""
+    if verdict.verdict is Verdict.REFUSED or verdict.decision_id != plan.decision_id:
+        raise Permanent(f"{plan.decision_id}: no verdict that lets it pass")
+    return Approved(plan, verdict.quantity, verdict.rank)
+
+
+@dataclass(frozen=True, slots=True)
+class RiskService:
+    feed: Feed
+    clock: Clock
+    profile: RiskProfile
+    sectors: Mapping[str, str]
+    kill_switch: KillSwitch
+
+    # -- gather: one snapshot and the ranked list ----------------------------------------------------------------------------
+
+    async def gather(self, job: Job, reads: Reads) -> Effect:
+        """Commit the snapshot that all verdicts of the run read; a second gathering changes nothing."""
+        run_id = job.payload["run_id"]
+        if reads.get(RiskSnapshot, run_id) is not None:
+            return Effect()
+        now = self.clock.now()
+        ranked = self._ranked(run_id, reads)
+        late = self._too_late(run_id, {line.decision_id for line in ranked}, reads)
+        if not ranked:
+            return late + self._finished(run_id, reads)
+        snapshot = self._snapshot(run_id, ranked, reads)
+        body = {"equity": str(snapshot.equity), "plans": len(ranked), "trading_state": snapshot.trading_state.value}
+        told = DecisionEvent(SubjectType.RUN, run_id, "risk_gathered", now, trace_id(run_id), body=body)
+        return late + Effect((snapshot,), (self._judge(run_id, 0),), (told,))
+
+    def _ranked(self, run_id: str, reads: Reads) -> tuple[RankedPlan, ...]:
+        lines = []
+        for plan in reads.find(TradePlan, run_id=run_id):
+            prediction = reads.get(Prediction, plan.decision_id)
+            if prediction is None or reads.get(DecisionOutcome, plan.decision_id) is not None:
+                continue
+            price, age = self.feed.last_price(plan.symbol)
+            sector = self.sectors.get(plan.symbol, UNKNOWN_SECTOR)
+            lines.append(RankedPlan(plan.decision_id, plan.symbol, sector, prediction.score, price, age))
+        return tuple(sorted(lines, key=lambda line: (-line.score, line.symbol)))
+
+    def _too_late(self, run_id: str, ranked: set[str], reads: Reads) -> Effect:
+        """Candidates of the run that are neither planned nor ended when the gate stops waiting expire."""
+        effect = Effect()
+        for candidate in reads.find(GapCandidate, run_id=run_id):
+            if candidate.decision_id not in ranked and reads.get(DecisionOutcome, candidate.decision_id) is None:
+                reason = "not planned when the gate stopped waiting"
+                outcome = ended(candidate, Stage.PLAN, SignalOutcome.EXPIRED, reason, self.clock.now())
+                effect += Effect(outcome.records, (), outcome.events)
+        return effect
+
+    def _snapshot(self, run_id: str, ranked: tuple[RankedPlan, ...], reads: Reads) -> RiskSnapshot:
+        now, holdings = self.clock.now(), portfolio(reads)
+        marks: dict[str, Decimal] = {}
+        exposures = []
+        for position in holdings.open:
+            price = self.feed.last_price(position.symbol)[0]
+            marks[position.symbol] = price if price is not None else ZERO
+            exposures.append(self._exposure(position.symbol, position.quantity, position.quantity * marks[position.symbol]))
+        locked = []
+        for order in reads.find(BrokerOrder, leg=Leg.ENTRY, state=LIVE):
+            intent = reads.get(OrderIntent, order.client_order_id)
+            if intent is None or order.outcome is SendOutcome.DENIED:
+                continue
+            price = self.feed.last_price(order.symbol)[0] or ZERO
+            left = intent.quantity - order.filled_quantity
+            exposures.append(self._exposure(order.symbol, left, left * max(intent.limit_price or ZERO, price)))
+            if order.state is OrderState.PARKED or order.outcome is SendOutcome.UNRESOLVED:
+                locked.append(order.symbol)
+        opened = reads.get(AccountSnapshot, self.feed.session.date, "OPEN")
+        sent = [i for i in reads.find(OrderIntent, leg=[Leg.ENTRY, Leg.EXIT]) if i.committed_at >= self.feed.session.opens_at]
+        return RiskSnapshot(
+            run_id=run_id,
+            at=now,
+            trading_state=self.kill_switch.effective_state(),
+            equity=holdings.equity(marks),
+            session_open_equity=opened.equity if opened is not None else ZERO,
+            cash=holdings.cash,
+            exposures=tuple(sorted(exposures, key=lambda e: (e.symbol, e.quantity))),
+            locked_symbols=tuple(sorted(locked)),
+            orders_today=sum(1 for intent in sent if intent.leg is Leg.ENTRY),
+            messages_last_minute=sum(1 for intent in sent if intent.committed_at > now - timedelta(minutes=1)),
+            ranked=ranked,
+        )
+
+    def _exposure(self, symbol: str, quantity: int, notional: Decimal) -> Exposure:
+        return Exposure(symbol, self.sectors.get(symbol, UNKNOWN_SECTOR), quantity, notional)
+
+    # -- verdicts: serial, in rank order -------------------------------------------------------------------------------------
+
+    async def check(self, job: Job, reads: Reads) -> Effect:
+        """The verdict on the plan of one rank; publishes the next rank."""
+        run_id, rank = job.payload["run_id"], job.payload["rank"]
+        snapshot = reads.get(RiskSnapshot, run_id)
+        if snapshot is None:
+            raise Permanent(f"risk {run_id}: no snapshot is stored")
+        line = snapshot.ranked[rank]
+        plan, candidate = reads.get(TradePlan, line.decision_id), reads.get(GapCandidate, line.decision_id)
+        if plan is None or candidate is None:
+            raise Permanent(f"risk {line.decision_id}: its plan or candidate is not stored")
+        earlier = tuple(sorted(reads.find(RiskDecision, run_id=run_id), key=lambda decision: decision.rank))
+        verdict = decide(Question(plan, line, snapshot, self.profile, earlier), rank, self.clock.now())
+        told = story(
+            candidate,
+            "risk_decided",
+            verdict.at,
+            verdict=verdict.verdict.value,
+            code=verdict.code.value,
+            limit=str(verdict.limit_value),
+            value=str(verdict.value),
+            quantity=verdict.quantity,
+            planned=plan.quantity,
+            rank=rank,
+        )
+        effect = Effect((verdict,), (), (told,)) + self._consequence(candidate, verdict)
+        last = rank + 1 == len(snapshot.ranked)
+        return effect + (self._finished(run_id, reads) if last else Effect(next=(self._judge(run_id, rank + 1),)))
+
+    def _consequence(self, candidate: GapCandidate, verdict: RiskDecision) -> Effect:
+        if verdict.verdict is Verdict.REFUSED:
+            reason = f"{verdict.code.value}: {verdict.value} against a limit of {verdict.limit_value}"
+            refused = ended(candidate, Stage.RISK, SignalOutcome.RISK_DENIED, reason, verdict.at)
+            return Effect(refused.records, (), refused.events)
+        following = Next(
+            "execute", f"execute:{candidate.decision_id}", {"decision_id": candidate.decision_id}, trace_id=candidate.trace_id
+        )
+        return Effect((stage(candidate, Stage.RISK, SymbolState.RUNNING, verdict.verdict.value),), (following,))
+
+    def _judge(self, run_id: str, rank: int) -> Next:
+        return Next("risk", f"risk:{run_id}:{rank}", {"run_id": run_id, "rank": rank}, trace_id=trace_id(run_id))
+
+    def _finished(self, run_id: str, reads: Reads) -> Effect:
+        """Every candidate of the run has its verdict or its outcome."""
+        run = reads.get(PipelineRun, run_id)
+        if run is None or run.state is not RunState.RUNNING:
+            return Effect()
+        now = self.clock.now()
+        change = Set(PipelineRun, (run_id,), {"state": RunState.SUCCESS, "finished_at": now}, {"state": RunState.RUNNING})
+        return Effect((change,), (), (DecisionEvent(SubjectType.RUN, run_id, "run_finished", now, trace_id(run_id)),))

@@ -1,0 +1,131 @@
+"""One vectorised pass over the universe; each candidate is committed with its facts, its score job and its trace id."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from finagent.domain import identity
+from finagent.domain.decision import DecisionEvent, SubjectType
+from finagent.domain.effect import Effect
+from finagent.domain.gap import Direction, FeatureVector, GapCandidate, GapFacts
+from finagent.domain.jobs import Job, Next
+from finagent.domain.ports.clock import Clock
+from finagent.domain.ports.store import Reads
+from finagent.domain.runs import PipelineRun, RunState, Stage, SymbolRun, SymbolState
+from finagent.domain.time import from_text
+from finagent.quant.features.gap_scan import NearMiss, ScanReason, ScanResult
+from finagent.services.market_data.feed import Feed
+from finagent.services.pipeline.outcome import story
+from finagent.services.portfolio import ledger
+
+FeatureRow = Callable[[GapFacts, Direction], tuple[float, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class ScannerPolicy:
+    """`misfire_seconds`: a scan that starts later than that is EXPIRED; `gather_seconds`: the gate waits no longer for plans."""
+
+    misfire_seconds: float
+    gather_seconds: float
+
+
+def missed(miss: NearMiss) -> str:
+    """The rule that a near miss failed, with its value and limit."""
+    value = "unknown" if miss.value is None else f"{miss.value:.4g}"
+    return f"{miss.reason.name}: {value}, limit {miss.limit:.4g}"
+
+
+@dataclass(frozen=True, slots=True)
+class ScannerService:
+    feed: Feed
+    clock: Clock
+    policy: ScannerPolicy
+    feature_row: FeatureRow
+    data_spec_hash: str
+
+    async def scan(self, job: Job, reads: Reads) -> Effect:
+        entry, fired_at, now = job.payload["entry"], from_text(job.payload["fired_at"]), self.clock.now()
+        run_id = identity.run_id(ledger(reads).ledger_id, entry, fired_at)
+        if now - fired_at > timedelta(seconds=self.policy.misfire_seconds):
+            return self._expired(run_id, entry, fired_at, now)
+        session = self.feed.session
+        seen = {candidate.symbol for candidate in reads.find(GapCandidate, session_date=session.date)}
+        found = self.feed.scan()
+        new = [(symbol, direction, facts) for symbol, direction, facts in found.candidates() if symbol not in seen]
+        effect = Effect()
+        for symbol, direction, facts in new:
+            effect += self._candidate(run_id, symbol, direction, facts, now)
+        taken = len(new)
+        near = [
+            SymbolRun(run_id, miss.symbol, Stage.SCAN, SymbolState.NEAR_MISS, missed(miss))
+            for miss in found.near_misses()
+            if miss.symbol not in seen
+        ]
+        failed = [SymbolRun(run_id, symbol, Stage.SCAN, SymbolState.FAILED, reason) for symbol, reason in self._failures(found)]
+        run = PipelineRun(
+            run_id,
+            entry,
+            session.date,
+            fired_at,
+            RunState.RUNNING if taken else RunState.SUCCESS,
+            len(self.feed.symbols),
+            taken,
+            len(failed),
+            found.counts(),
+            "",
+            None if taken else now,
+        )
+        body = {"candidates": taken, "near_misses": len(near), "failed": len(failed), "symbols": run.symbols}
+        told = DecisionEvent(SubjectType.RUN, run_id, "scan_completed", now, identity.trace_id(run_id), body=body)
+        deadline = Next(
+            "gather",
+            f"gather:{run_id}:deadline",
+            {"run_id": run_id},
+            now + timedelta(seconds=self.policy.gather_seconds),
+            trace_id=identity.trace_id(run_id),
+        )
+        return Effect((run,)) + effect + Effect((*near, *failed), (deadline,) if taken else (), (told,))
+
+    def _failures(self, found: ScanResult) -> list[tuple[str, str]]:
+        excluded = self.feed.exclusions()
+        failed = [(symbol, excluded.get(symbol, "excluded")) for symbol in found.symbols_with(ScanReason.EXCLUDED)]
+        return failed + [
+            (symbol, "BAD_DATA: a refused bar or an impossible previous close")
+            for symbol in found.symbols_with(ScanReason.BAD_DATA)
+        ]
+
+    def _candidate(self, run_id: str, symbol: str, direction: Direction, facts: GapFacts, now: datetime) -> Effect:
+        decision = identity.decision_id(run_id, symbol)
+        candidate = GapCandidate(
+            decision,
+            run_id,
+            symbol,
+            self.feed.session.date,
+            direction,
+            identity.trace_id(decision),
+            now,
+            facts,
+        )
+        vector = FeatureVector(decision, now, now, self.data_spec_hash, self.feature_row(facts, direction), "OK")
+        return Effect(
+            records=(candidate, vector, SymbolRun(run_id, symbol, Stage.SCAN, SymbolState.RUNNING, "")),
+            next=(Next("score", f"score:{decision}", {"decision_id": decision}, trace_id=candidate.trace_id),),
+            events=(
+                story(
+                    candidate,
+                    "gap_found",
+                    now,
+                    symbol=symbol,
+                    gap=facts.gap,
+                    relative_volume=facts.relative_volume,
+                    last=facts.last,
+                ),
+            ),
+        )
+
+    def _expired(self, run_id: str, entry: str, fired_at: datetime, now: datetime) -> Effect:
+        late = (now - fired_at).total_seconds()
+        reason = f"found {late:.0f} s after its fire time"
+        run = PipelineRun(run_id, entry, self.feed.session.date, fired_at, RunState.EXPIRED, 0, 0, 0, {}, reason, now)
+        event = DecisionEvent(SubjectType.RUN, run_id, "run_expired", now, identity.trace_id(run_id), body={"late_seconds": late})
+        return Effect((run,), events=(event,))

@@ -1,0 +1,188 @@
+"""The job processor: claimed jobs go to the bounded queue of their service, its worker runs the handler and commits the effect."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from finagent.domain.chance import uniform
+from finagent.domain.effect import Effect
+from finagent.domain.errors import Conflict, FinagentError, InvariantViolated, Permanent
+from finagent.domain.jobs import Job, Phase, RetryPolicy
+from finagent.domain.ports.clock import Clock
+from finagent.domain.ports.store import JobQueue, Reads
+from finagent.services.failpoints import Failpoints
+from finagent.services.queue.quiet import Quiet
+
+Handler = Callable[[Sequence[Job], Reads], Awaitable[Sequence[Effect]]]
+SingleHandler = Callable[[Job, Reads], Awaitable[Effect]]
+log = structlog.get_logger(__name__)
+
+
+def one_by_one(handle: SingleHandler) -> Handler:
+    """A handler of single jobs as a handler of batches."""
+
+    async def handle_all(jobs: Sequence[Job], reads: Reads) -> Sequence[Effect]:
+        return [await handle(job, reads) for job in jobs]
+
+    return handle_all
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePolicy:
+    """Bounds of the hand-off: `capacity` jobs a service queue, `claim_limit` a claim, `batch_max` jobs waiting together for one
+    inference, `conflict_retries_max` fresh runs after a compare-and-set conflict, `poll_seconds` between looks at the table."""
+
+    capacity: int
+    claim_limit: int
+    batch_max: int
+    conflict_retries_max: int
+    poll_seconds: float
+    retry: RetryPolicy
+
+
+class JobProcessor:
+    """One worker task a service queue. In lock-step, offered jobs are held until the driver hands them out; on wall time they go
+    to their queue at once, and what does not fit goes back to the table."""
+
+    def __init__(
+        self,
+        *,
+        queue: JobQueue,
+        reads: Reads,
+        clock: Clock,
+        handlers: Mapping[str, Handler],
+        policy: QueuePolicy,
+        seed: int,
+        failpoints: Failpoints,
+        jitter: Callable[[], Awaitable[None]] | None,
+        on_invariant: Callable[[str], Awaitable[None]],
+        lock_step: bool,
+    ) -> None:
+        self._queue, self._reads, self._clock, self._handlers = queue, reads, clock, handlers
+        self._policy, self._seed, self._failpoints, self._jitter = policy, seed, failpoints, jitter
+        self._on_invariant, self._lock_step = on_invariant, lock_step
+        self._waiting: dict[str, asyncio.Queue[Job]] = {}
+        self._held: list[Job] = []
+        self.quiet = Quiet()
+
+    def queues(self, names: Sequence[str]) -> None:
+        """Declare the service queues; before any worker starts."""
+        self._waiting = {name: asyncio.Queue(maxsize=self._policy.capacity) for name in names}
+
+    # -- dispatch ------------------------------------------------------------------------------------------------------------
+
+    def offer(self, jobs: Sequence[Job]) -> list[Job]:
+        """Take jobs that are RUNNING in our name; returns those for which there is no room (wall time only)."""
+        self._failpoints("hand_off.before")
+        refused: list[Job] = []
+        for job in jobs:
+            if self._lock_step:
+                self._held.append(job)
+                continue
+            self.quiet.enter()
+            try:
+                self._waiting[job.kind.queue].put_nowait(job)
+            except asyncio.QueueFull:
+                self.quiet.leave()
+                refused.append(job)
+        if jobs:
+            self._failpoints("hand_off.after")
+        return refused
+
+    async def poll(self) -> None:
+        """Wall time: claim what is due and not in memory, hand it out, give back what does not fit."""
+        now = self._clock.now()
+        due = self._queue.next_due()
+        if due is None or due > now:
+            return
+        refused = self.offer(await self._queue.claim(now, self._policy.claim_limit))
+        if refused:
+            await self._queue.release(refused)
+
+    async def drain_instant(self, now: datetime, *, solo: bool) -> None:
+        """Lock-step: supersteps until nothing is due at `now`. Each hands out all due jobs of the lowest phase (sends one at a
+        time, in order) and waits for quiet; what those publish joins the next. `solo`: claim and run one job at a time."""
+        while True:
+            due = self._queue.next_due()
+            if due is not None and due <= now and not (solo and self._held):
+                self._held.extend(await self._queue.claim(now, 1 if solo else self._policy.claim_limit))
+            if not self._held:
+                return
+            self._held.sort(key=lambda job: (job.kind.phase, job.priority, job.run_at, job.dedup_key))
+            phase = self._held[0].kind.phase
+            size = 1 if phase is Phase.SEND else sum(1 for job in self._held if job.kind.phase is phase)
+            batch, self._held = self._held[:size], self._held[size:]
+            for job in batch:
+                self.quiet.enter()
+                await self._waiting[job.kind.queue].put(job)
+            await self.quiet.wait()
+
+    # -- work ----------------------------------------------------------------------------------------------------------------
+
+    async def work(self, name: str) -> None:
+        """The worker of one service queue; ends only by cancellation."""
+        waiting = self._waiting[name]
+        while True:
+            batch = [await waiting.get()]
+            while name == "scoring" and not waiting.empty() and len(batch) < self._policy.batch_max:
+                batch.append(waiting.get_nowait())
+            try:
+                await self._run(batch)
+            finally:
+                for _ in batch:
+                    self.quiet.leave()
+
+    async def _run(self, batch: Sequence[Job]) -> None:
+        by_type: dict[str, list[Job]] = {}
+        for job in batch:
+            by_type.setdefault(job.type, []).append(job)
+        for name, jobs in by_type.items():
+            try:
+                if self._jitter is not None:
+                    await self._jitter()
+                effects = await self._handlers[name](sorted(jobs, key=lambda job: job.dedup_key), self._reads)
+            except Exception as error:  # the root of every handler: whatever it raises ends as a state of its job
+                if len(jobs) == 1:
+                    await self._failed(jobs[0], error)
+                else:
+                    for job in jobs:
+                        await self._run([job])
+                continue
+            await asyncio.gather(
+                *(
+                    self._commit(job, effect)
+                    for job, effect in zip(sorted(jobs, key=lambda job: job.dedup_key), effects, strict=True)
+                )
+            )
+
+    async def _commit(self, job: Job, effect: Effect) -> None:
+        for attempt in range(self._policy.conflict_retries_max + 1):
+            try:
+                published = await self._queue.submit(effect, job)
+            except Conflict as error:
+                if attempt == self._policy.conflict_retries_max:
+                    await self._failed(job, error)
+                    return
+                (effect,) = await self._handlers[job.type]([job], self._reads)
+            except FinagentError as error:
+                await self._failed(job, error)
+                return
+            else:
+                refused = self.offer(published)
+                if refused:
+                    await self._queue.release(refused)
+                return
+
+    async def _failed(self, job: Job, error: Exception) -> None:
+        message = f"{type(error).__name__}: {error}"
+        policy = self._policy.retry
+        final = isinstance(error, Permanent | InvariantViolated) or job.attempts + 1 >= policy.attempts_max
+        jitter = uniform(self._seed, "retry", job.dedup_key, job.attempts)
+        retry_at = None if final else self._clock.now() + timedelta(seconds=policy.delay_seconds(job.attempts, jitter))
+        log.warning("job_failed", job_id=job.id, type=job.type, error=message, final=final, trace_id=job.trace_id, exc_info=error)
+        if isinstance(error, InvariantViolated):
+            await self._on_invariant(message)
+        await self._queue.fail(job, message, retry_at)
