@@ -28,8 +28,10 @@ class SettableClock(Clock, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LockStepDriver:
-    """t: the broker moves to t, what it did since is fetched, everything due runs to quiet; then t is the earliest of the next bar
-    and the next due job. The wall clock decides nothing."""
+    """t: the broker moves to t, what it did since is fetched, everything due runs to quiet.
+
+    Then t is the earliest of the next bar and the next due job. The wall clock decides nothing.
+    """
 
     clock: SettableClock
     venue: SimulatedVenue
@@ -49,9 +51,7 @@ class LockStepDriver:
         repeated: nobody can know which of its effects was the last. `solo` holds for that first instant."""
         at = self._market_clock()
         done, total = self._instants_before(at), sum(session.minutes for session in self.sessions)
-        for session in self.sessions:
-            if session.closes_at < at and self._nothing_due_before(session.closes_at):
-                continue
+        for session in self._sessions_from(at):
             await self._open(session, at)
             while not self.stopping():
                 await self._instant(at, solo=solo)
@@ -99,9 +99,10 @@ class LockStepDriver:
         later = [other.opens_at for other in self.sessions if other.opens_at > session.opens_at]
         return later[0] if later else None
 
-    def _nothing_due_before(self, at: datetime) -> bool:
-        due = self.queue.next_due()
-        return due is None or due > at
+    def _sessions_from(self, at: datetime) -> tuple[Session, ...]:
+        """The session that the instant belongs to (the last one opened by then), and all later ones."""
+        opened = sum(1 for session in self.sessions if session.opens_at <= at)
+        return self.sessions[max(0, opened - 1) :]
 
     def _instants_before(self, at: datetime) -> int:
         return sum(session.minute_of(at) if session.opens_at < at else 0 for session in self.sessions if session.opens_at < at)

@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class BrokerActivity:
-    """Brings what happened at the broker into the store. What was seen before changes nothing, so any span may be asked again."""
+    """Brings what happened at the broker into the store. What was seen before changes nothing: any span may be asked again."""
 
     broker: OrderExecutionPort
     reads: Reads
@@ -93,9 +93,9 @@ class BrokerActivity:
                 )
         effect, orders = self._filled(fills)
         for report in reports:
-            order = named[report.broker_order_id]
-            if order is not None:
-                effect += apply_report(orders.get(order.client_order_id, order), report, self.reads, self.clock.now())
+            known = named[report.broker_order_id]
+            if known is not None:
+                effect += apply_report(orders.get(known.client_order_id, known), report, self.reads, self.clock.now())
             else:
                 log.error("foreign_order_seen", broker_order_id=report.broker_order_id, symbol=report.symbol)
         return effect + self._flat(orders)
@@ -108,7 +108,9 @@ class BrokerActivity:
 
     def _filled(self, fills: dict[str, list[Fill]]) -> tuple[Effect, dict[str, BrokerOrder]]:
         """Fills, the positions and orders they change, and those orders as they are afterwards."""
-        effect, orders, positions = Effect(), {}, {}
+        effect = Effect()
+        orders: dict[str, BrokerOrder] = {}
+        positions: dict[str, Position] = {}
         for client_order_id, new in fills.items():
             order, intent = self.reads.get(BrokerOrder, client_order_id), self.reads.get(OrderIntent, client_order_id)
             if order is None or intent is None:
@@ -204,7 +206,7 @@ class BrokerActivity:
             kind = EXIT_KINDS.get(last.leg) or self._exit_reason(last)
             now = self.clock.now()
             effect += Effect(
-                (DecisionExit(decision_id, kind, now),), (), (order_event(last, "position_flat", now, kind=kind.value),)
+                (DecisionExit(decision_id, kind, now),), (), (order_event(last, "position_flat", now, exit=kind.value),)
             )
         return effect
 

@@ -23,8 +23,10 @@ LIVE = [state for state in OrderState if state.live]
 
 @dataclass(frozen=True, slots=True)
 class ExitService:
-    """Each handler does one step and publishes the next look: cancel, wait for terminal, close. Nothing is cancelled and closed in
-    one breath, since the cancel may lose the race against a fill."""
+    """Each handler does one step and publishes the next look: cancel, wait for terminal, close.
+
+    Nothing is cancelled and closed in one breath, since the cancel may lose the race against a fill.
+    """
 
     broker: OrderExecutionPort
     clock: Clock

@@ -32,7 +32,7 @@ class ExecutionGateway:
     # -- send ----------------------------------------------------------------------------------------------------------------
 
     async def send(self, job: Job, reads: Reads) -> Effect:
-        """Send a committed intent. A send that is run again first makes sure that no earlier request can still apply, and looks."""
+        """Send a committed intent; run again, first make sure that no earlier request can still apply, and look."""
         intent, order = _stored(job, reads)
         if order.outcome not in (None, SendOutcome.UNRESOLVED) or not order.state.live:
             return Effect()

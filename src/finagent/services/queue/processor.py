@@ -1,4 +1,4 @@
-"""The job processor: claimed jobs go to the bounded queue of their service, its worker runs the handler and commits the effect."""
+"""The job processor: claimed jobs go to the bounded queue of their service, whose worker runs the handler and commits."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -144,7 +144,7 @@ class JobProcessor:
                 if self._jitter is not None:
                     await self._jitter()
                 effects = await self._handlers[name](sorted(jobs, key=lambda job: job.dedup_key), self._reads)
-            except Exception as error:  # the root of every handler: whatever it raises ends as a state of its job
+            except Exception as error:  # noqa: BLE001  the root of every handler: whatever it raises ends as a state of its job
                 if len(jobs) == 1:
                     await self._failed(jobs[0], error)
                 else:
