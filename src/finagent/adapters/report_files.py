@@ -1,6 +1,7 @@
 """Reports as files in a folder."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ class ReportFiles:
             half_written.write_text(text, encoding="utf-8")
             half_written.replace(path)
         except OSError as error:
-            half_written.unlink(missing_ok=True)
+            with suppress(OSError):
+                half_written.unlink()
             raise Unavailable(f"the report cannot be written to {path}: {error.strerror or error}") from error
         return str(path)

@@ -37,7 +37,7 @@ async def test_the_page_says_the_notice_and_every_candidate(page: str, ledger: A
 
 
 async def test_each_trade_is_drawn_with_its_levels_and_marks(page: str) -> None:
-    """Three filled decisions, three charts, each with entry, stop, target, a way in and a way out; the drawings are well-formed."""
+    """Three filled decisions, three charts, each with entry, stop, target, a way in and a way out, all well-formed."""
     drawings = [ElementTree.fromstring(text) for text in re.findall(r"<svg.*?</svg>", page, re.DOTALL)]
     trades = [drawing for drawing in drawings if "bars, entry and exit" in drawing.attrib["aria-label"]]
 
