@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from importlib.resources import files
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from finagent.domain.errors import BadInput
@@ -102,8 +103,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     fresh = table_of_library()
     if options.rebuild:
-        with open(str(files("finagent.adapters").joinpath(TABLE)), "w") as table:
-            table.write(fresh)
+        Path(str(files("finagent.adapters").joinpath(TABLE))).write_text(fresh)
         print(f"{TABLE}: {len(fresh.splitlines()) - 1} closures and early closes")
         return 0
     same = fresh == read_table()
