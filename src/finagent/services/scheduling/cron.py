@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import takewhile
 
 import pendulum
 from cronsim import CronSim, CronSimError
@@ -9,7 +10,7 @@ from cronsim import CronSim, CronSimError
 from finagent.domain.errors import BadInput
 from finagent.domain.sessions import MINUTE, Session
 
-EXCHANGE_ZONE = "America/New_York"
+EXCHANGE_ZONE = pendulum.timezone("America/New_York")
 CRON_FIELDS = 5  # minute, hour, day of month, month, day of week: nothing happens between two bars
 
 
@@ -41,11 +42,6 @@ def fire_times(entry: CronEntry, session: Session) -> tuple[datetime, ...]:
 
     Whatever lies outside the session's own hours, which are shorter on a half day, does not fire.
     """
-    opens, closes = (pendulum.instance(edge).in_timezone(EXCHANGE_ZONE).naive() for edge in (session.opens_at, session.closes_at))
-    times = []
-    for wall in CronSim(entry.expression, opens - MINUTE):
-        if wall > closes:
-            break
-        local = pendulum.instance(wall, EXCHANGE_ZONE)
-        times.append(datetime.fromtimestamp(local.timestamp(), UTC))
-    return tuple(times)
+    opens, closes = (edge.astimezone(EXCHANGE_ZONE).replace(tzinfo=None) for edge in (session.opens_at, session.closes_at))
+    walls = takewhile(lambda wall: wall <= closes, CronSim(entry.expression, opens - MINUTE))
+    return tuple(wall.replace(tzinfo=EXCHANGE_ZONE).astimezone(UTC) for wall in walls)
