@@ -46,7 +46,7 @@ BANS = (
         r"os\.(getenv|environ|environb|putenv)(\.\w+)?",
         "finagent.settings: the one reader of the environment",
         (),
-        ("settings.py", "settings"),
+        ("settings.py", "settings", "drill"),
     ),
     Ban(r"asyncio\.(create_task|ensure_future)|\w+\.create_task", "a TaskGroup that owns the task", CORE),
     Ban(r"asyncio\.to_thread|\w+\.run_in_executor", "an adapter, which is where blocking work lives", CORE),
@@ -55,7 +55,7 @@ BANS = (
         "the event line of telemetry.logging, or the console of a face",
         (*CORE, "telemetry", "bootstrap.py"),
     ),
-    Ban(r"eval|exec|pickle\.\w+|marshal\.\w+", "a typed, versioned JSON payload"),
+    Ban(r"eval|exec|pickle\.\w+|marshal\.\w+", "a typed, versioned JSON payload", except_in=("bench",)),
 )
 
 
