@@ -1,0 +1,79 @@
+"""Failpoints that count their passages and, when armed, end the process the way a power switch would: SIGKILL, no goodbye."""
+
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from finagent.drill.control import Control
+from finagent.drill.labels import LABELS, RECOVERED
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """When this process ends: at its `passage`-th passage of `label` (None: of any label), `delay_seconds` later.
+
+    A delay puts the end at no label at all: at whatever instruction the process is by then.
+    """
+
+    label: str | None
+    passage: int
+    delay_seconds: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        return {"label": self.label, "passage": self.passage, "delay_seconds": self.delay_seconds}
+
+
+class AgentFailpoints:
+    """The failpoints of an agent under a drill: every passage is counted on the shared page, then perhaps the last one."""
+
+    def __init__(self, control: Control, arm: Arm | None) -> None:
+        self._control, self._arm = control, arm
+        self._passages = 0
+        self._lock = threading.Lock()  # labels are passed on the loop and in the writer's thread
+
+    def __call__(self, label: str) -> None:
+        if label not in LABELS:
+            return
+        with self._lock:
+            self._control.count(label)
+            if label == RECOVERED:
+                self._control.recovered_at = time.monotonic()
+            if self._arm is None or self._arm.label not in (None, label):
+                return
+            self._passages += 1
+            if self._passages != self._arm.passage:
+                return
+        if self._arm.delay_seconds:
+            timer = threading.Timer(self._arm.delay_seconds, _end_self)
+            timer.daemon = True
+            timer.start()
+        else:
+            _end_self()
+
+
+class BrokerFailpoints:
+    """The failpoints of the broker's process: they end the agent, as the shared page orders. The broker itself lives on."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._lock = threading.Lock()
+
+    def __call__(self, label: str) -> None:
+        if label not in LABELS:
+            return
+        with self._lock:
+            self._control.count(label)
+            victim = self._control.victim_of(label)
+        if victim is not None:
+            _end(victim)
+
+
+def _end_self() -> None:
+    _end(os.getpid())
+
+
+def _end(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,86 @@
+"""The drill's side of the fork server: spawn a child, wait for its end."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from finagent.domain.errors import Unavailable
+
+# One computing thread: a numeric library's thread pool would make the server unfit to be forked.
+_SINGLE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
+_END_SECONDS = 20.0
+
+
+class ForkServer:
+    """A running server. Children are known by pid; a child's status is its exit code, or minus the signal that ended it."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._spawned: dict[int, asyncio.Future[int]] = {}
+        self._ended: dict[int, asyncio.Future[int]] = {}
+        self._requests = 0
+
+    async def spawn(self, request: dict[str, Any]) -> int:
+        """Fork a child for the request and say its pid."""
+        self._requests += 1
+        answer = self._spawned[self._requests] = asyncio.get_running_loop().create_future()
+        self._writer.write(json.dumps({**request, "spawn": self._requests}).encode() + b"\n")
+        await self._writer.drain()
+        return await answer
+
+    async def ended(self, pid: int) -> int:
+        """The status of the child, once it has ended."""
+        return await asyncio.shield(self._end_of(pid))  # who stops waiting does not take the answer away
+
+    def has_ended(self, pid: int) -> bool:
+        """Whether the child is gone, as far as the server has said."""
+        return self._end_of(pid).done()
+
+    def _end_of(self, pid: int) -> asyncio.Future[int]:
+        return self._ended.setdefault(pid, asyncio.get_running_loop().create_future())
+
+    async def listen(self) -> None:
+        """Hand the server's answers to who waits for them, until it closes."""
+        async for line in self._reader:
+            message = json.loads(line)
+            if "pid" in message:
+                self._spawned.pop(message["spawned"]).set_result(message["pid"])
+            else:
+                self._end_of(message["ended"]).set_result(message["status"])
+        error = Unavailable("the fork server ended; its reason is on stderr")
+        for answer in (*self._spawned.values(), *self._ended.values()):
+            if not answer.done():
+                answer.set_exception(error)
+
+
+@asynccontextmanager
+async def fork_server(arguments: Sequence[str]) -> AsyncIterator[ForkServer]:
+    """Start `python -m finagent.drill.children` with the arguments; its children end with it."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "finagent.drill.children", str(theirs.fileno()), *arguments,
+            pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
+            env={**os.environ, **_SINGLE_THREAD},
+        )  # fmt: skip
+    reader, writer = await asyncio.open_connection(sock=ours)
+    server = ForkServer(reader, writer)
+    listening = asyncio.create_task(server.listen(), name="fork_server_answers")
+    try:
+        yield server
+    finally:
+        writer.close()
+        listening.cancel()
+        with suppress(asyncio.CancelledError):
+            await listening
+        try:
+            await asyncio.wait_for(process.wait(), _END_SECONDS)
+        except TimeoutError:
+            process.send_signal(signal.SIGKILL)
+            await process.wait()

@@ -1,0 +1,110 @@
+"""A process that has imported the agent and made the market, and holds no thread, lock or connection: its forks start at once.
+
+Speaks JSON lines over one socket. Requests: `{"spawn": key, "role": ..., ...}` and `{"signal": pid, "number": n}`. Answers:
+`{"spawned": key, "pid": ...}` and, when a child ends, `{"ended": pid, "status": exit code or minus the signal}`. When the socket
+closes, the server kills its children and leaves.
+"""
+
+import gc
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Child = Callable[[dict[str, Any]], int]
+_CHUNK_BYTES = 65536
+
+
+def serve(connection: socket.socket, child: Child) -> None:
+    """Fork a child a request until the other side closes. Raises RuntimeError if this process is not fit to be forked."""
+    _require_single_thread()
+    gc.collect()
+    gc.freeze()  # what is here stays shared: no child's collector touches these pages
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_read, False)
+    os.set_blocking(wake_write, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake_write)
+    inherited = (wake_read, wake_write, connection.fileno())
+    children: set[int] = set()
+    buffer = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection, selectors.EVENT_READ)
+        selector.register(wake_read, selectors.EVENT_READ)
+        while True:
+            selector.select()
+            _drain(wake_read)
+            for pid, status in _reap(children):
+                _say(connection, {"ended": pid, "status": status})
+            try:
+                received = connection.recv(_CHUNK_BYTES, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                continue
+            if not received:
+                break
+            *lines, buffer = (buffer + received).split(b"\n")
+            for line in lines:
+                request = json.loads(line)
+                pid = _fork(request, child, (*inherited, selector.fileno()))  # type: ignore[attr-defined]  # epoll selectors have one
+                children.add(pid)
+                _say(connection, {"spawned": request["spawn"], "pid": pid})
+    for pid in children:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _require_single_thread() -> None:
+    threads = os.listdir("/proc/self/task") if Path("/proc/self/task").is_dir() else ["1"]
+    if len(threads) != 1:
+        raise RuntimeError(f"the fork server holds {len(threads)} threads: a fork of it could meet a lock nobody will release")
+
+
+def _fork(request: dict[str, Any], child: Child, inherited: tuple[int, ...]) -> int:
+    """The parent returns the child's pid; the child never returns."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for descriptor in inherited:
+            os.close(descriptor)
+        with Path(request["log"]).open("ab", buffering=0) as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+        status = child(request)
+    except BaseException:  # noqa: BLE001 - the child's last words; it must not unwind into the server's stack
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _reap(children: set[int]) -> list[tuple[int, int]]:
+    ended = []
+    for pid in tuple(children):
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            children.discard(pid)
+            ended.append((pid, os.waitstatus_to_exitcode(status)))
+    return ended
+
+
+def _drain(descriptor: int) -> None:
+    try:
+        while os.read(descriptor, _CHUNK_BYTES):
+            pass
+    except BlockingIOError:
+        pass
+
+
+def _say(connection: socket.socket, message: dict[str, Any]) -> None:
+    connection.sendall(json.dumps(message).encode() + b"\n")

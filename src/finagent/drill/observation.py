@@ -1,0 +1,35 @@
+"""What a kill left behind, read from the dead agent's folder before anything starts again."""
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+# A leg goes out with the order that carries it: only requests of their own are in flight.
+_AT_RISK = "SELECT count(*) FROM candidate LEFT JOIN signal_outcome USING (decision_id) WHERE signal_outcome.outcome IS NULL"
+_IN_FLIGHT = """SELECT count(*) FROM order_intent LEFT JOIN broker_order USING (client_order_id)
+WHERE order_intent.parent_client_order_id IS NULL AND broker_order.outcome IS NULL"""
+
+
+@dataclass(frozen=True, slots=True)
+class Aftermath:
+    """Candidates without a signal outcome, and intents that were committed and have no recorded outcome."""
+
+    signals_at_risk: int
+    orders_in_flight: int
+
+
+def observe(database: Path) -> Aftermath:
+    """Count both; a database without its tables yet holds nothing at risk."""
+    if not database.exists():
+        return Aftermath(0, 0)
+    connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)
+    try:
+        (at_risk,) = connection.execute(_AT_RISK).fetchone()
+        (in_flight,) = connection.execute(_IN_FLIGHT).fetchone()
+    except sqlite3.OperationalError as error:
+        if "no such table" not in str(error):
+            raise
+        return Aftermath(0, 0)  # killed in the migration
+    finally:
+        connection.close()
+    return Aftermath(at_risk, in_flight)

@@ -1,0 +1,45 @@
+"""`python -m finagent_checker FOLDER`: exit 0 clean, 3 violations, 2 bad usage."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from finagent_checker.check import check_folder
+from finagent_checker.finding import Report
+from finagent_checker.folder import Missing
+
+CLEAN, BAD_USAGE, VIOLATED = 0, 2, 3
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Check one folder, print what was found, say the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m finagent_checker",
+        description="Checks the folder of a replay against the broker's ledger in it. Changes nothing.",
+        epilog="example: python -m finagent_checker var --complete --json",
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="holds finagent.db and broker-simulator.db")
+    parser.add_argument("--reference", type=Path, metavar="FOLDER", help="a replay whose rows must be the same")
+    parser.add_argument("--complete", action="store_true", help="fail unless a finished replay with orders is there to see")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    options = parser.parse_args(arguments)
+    try:
+        report = check_folder(options.folder, options.reference, complete=options.complete)
+    except Missing as error:
+        sys.stderr.write(f"{error}\n")
+        return BAD_USAGE
+    sys.stdout.write(json.dumps(report.as_json(), indent=2) + "\n" if options.json else _as_text(report))
+    return VIOLATED if report.violations else CLEAN
+
+
+def _as_text(report: Report) -> str:
+    counts = f"{report.candidates} candidates, {report.orders} orders, {report.executions} executions, {report.events} events"
+    verdict = f"{report.lost} lost, {report.duplicate} duplicate, {report.unequal} unequal, {report.parked} parked"
+    lines = [f"{report.folder}: {counts}", f"{verdict}, {len(report.violations)} violations"]
+    lines += [f"  {found.invariant.value} {found.subject}: {found.message}" for found in report.violations]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
