@@ -1,0 +1,279 @@
+"""Settings: YAML, environment and `--set` become frozen values, all errors at once; the one place that reads the environment."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import orjson
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError, YamlConfigSettingsSource
+
+from finagent.domain.errors import BadInput
+
+PREFIX = "FINAGENT__"
+PACKAGED = Path(__file__).with_name("settings.yaml")
+SOURCE_TREE = Path(__file__).parents[2] / "settings.yaml"
+
+Fraction = Annotated[Decimal, Field(ge=0, le=1, allow_inf_nan=False)]
+Positive = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+Ratio = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A part of the settings: frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StorageSettings(Section):
+    directory: Path
+
+
+class OrchestrateSettings(Section):
+    mode: Literal["replay"]
+    after_end: Literal["exit", "serve"]
+    drain_seconds: Seconds
+
+
+class ReplaySettings(Section):
+    seed: int
+    pace: Ratio
+    start_cash_usd: Positive
+
+
+class SourceSettings(Section):
+    gap_fraction_min: Ratio
+    relative_volume_min: Ratio
+
+
+class SimulatedMarketSettings(SourceSettings):
+    symbols: AtLeastOne
+    history_sessions: AtLeastOne
+    clustered_gap_date: date | None
+    split_rate: Ratio
+    halt_rate: Ratio
+    missing_minute_rate: Ratio
+    null_bar_rate: Ratio
+    bad_tick_rate: Ratio
+
+
+class FilesSettings(SourceSettings):
+    filled_minutes_max: Count
+    missing_minutes_max: Count
+
+
+class MarketDataSettings(Section):
+    source: str
+    first_session: date
+    last_session: date
+    mean_sessions: AtLeastOne
+    hole_sessions_max: Count
+    cached_sessions_max: AtLeastOne
+    sample: SourceSettings
+    files: FilesSettings
+    simulated: SimulatedMarketSettings
+
+    @field_validator("source")
+    @classmethod
+    def _known_source(cls, source: str) -> str:
+        if source in ("sample", "simulated") or source.startswith("files:"):
+            return source
+        raise ValueError("must be sample, simulated or files:FOLDER")
+
+    @property
+    def rules(self) -> SourceSettings:
+        """The thresholds of the source in use."""
+        return {"sample": self.sample, "simulated": self.simulated}.get(self.source, self.files)
+
+
+class ScanSettings(Section):
+    gap_fraction_min: Ratio | None
+    relative_volume_min: Ratio | None
+    price_usd_min: Ratio
+    dollar_volume_usd_min: Ratio
+    price_age_minutes_max: Count
+    bad_bars_max: Count
+    candidates_max: AtLeastOne
+    misfire_seconds: Seconds
+    gather_seconds: Seconds
+
+
+class ScheduleEntry(Section):
+    name: str
+    expression: str
+
+
+class ModelSettings(Section):
+    score_decimals: Count
+    score_min: Annotated[float, Field(ge=0, le=1)]
+
+
+class PlanSettings(Section):
+    risk_fraction: Fraction
+    entry_limit_fraction: Fraction
+    target_multiple: Positive
+    valid_minutes: AtLeastOne
+    flat_minutes: AtLeastOne
+    short_selling: bool
+
+
+class RiskSettings(Section):
+    position_fraction_max: Annotated[Decimal, Field(ge=0, le=10)]
+    sector_fraction_max: Annotated[Decimal, Field(ge=0, le=10)]
+    gross_leverage_max: Annotated[Decimal, Field(ge=0, le=10)]
+    daily_loss_fraction_max: Fraction
+    positions_max: Count
+    orders_per_day_max: Count
+    messages_per_minute_max: Count
+    price_collar_fraction: Fraction
+    price_age_seconds_max: Seconds
+    sectors: dict[str, str]
+
+
+class ExecutionSettings(Section):
+    send_timeout_seconds: AtLeastOne
+    lookup_window_seconds: AtLeastOne
+    sends_max: AtLeastOne
+    protect_seconds: Count
+    step_seconds: AtLeastOne
+
+
+class ReconciliationSettings(Section):
+    interval_seconds: AtLeastOne
+
+
+class QueueSettings(Section):
+    capacity: AtLeastOne
+    claim_limit: AtLeastOne
+    batch_max: AtLeastOne
+    memory_limit: Count
+    poll_seconds: Seconds
+    conflict_retries_max: Count
+    attempts_max: AtLeastOne
+    backoff_base_seconds: Seconds
+    backoff_cap_seconds: Seconds
+    max_solo_crashes: AtLeastOne
+    done_days: Count
+    prune_batch: AtLeastOne
+
+
+class DatabaseSettings(Section):
+    busy_timeout_seconds: Seconds
+    wal_autocheckpoint_pages: AtLeastOne
+    group_operations_max: AtLeastOne
+    database_bytes_max: Count
+    probe_bytes: AtLeastOne
+
+
+class HttpSettings(Section):
+    enabled: bool
+    host: str
+    port: Annotated[int, Field(ge=0, le=65535)]
+
+
+class Settings(BaseSettings):
+    """All of it. `settings_hash` names every value that may change a decision."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__")
+
+    storage: StorageSettings
+    orchestrate: OrchestrateSettings
+    replay: ReplaySettings
+    market_data: MarketDataSettings
+    scan: ScanSettings
+    schedule: tuple[ScheduleEntry, ...]
+    model: ModelSettings
+    plan: PlanSettings
+    risk: RiskSettings
+    execution: ExecutionSettings
+    reconciliation: ReconciliationSettings
+    queue: QueueSettings
+    database: DatabaseSettings
+    http: HttpSettings
+
+    @property
+    def database_path(self) -> Path:
+        return self.storage.directory / "finagent.db"
+
+    @property
+    def settings_hash(self) -> str:
+        """Hash of everything that a decision depends on: not where files lie, nor how the process is served."""
+        chosen = self.model_dump(mode="json", exclude={"storage", "http", "telemetry", "health", "orchestrate", "database", "queue"})
+        return hashlib.sha256(orjson.dumps(chosen, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+    def masked(self) -> dict[str, Any]:
+        """All values for people to see."""
+        return self.model_dump(mode="json")
+
+
+def settings_files(file: Path | None) -> tuple[Path, ...]:
+    """The YAML files in force, most important first; `file` is the one named on the command line."""
+    chosen = file or (Path(os.environ["FINAGENT_SETTINGS"]) if "FINAGENT_SETTINGS" in os.environ else None)
+    if chosen is not None and not chosen.is_file():
+        raise BadInput(f"settings file {chosen} does not exist")
+    base = chosen or Path("settings.yaml")
+    overlay = base.with_name(f"settings.{os.environ['FINAGENT_ENV']}.yaml") if "FINAGENT_ENV" in os.environ else None
+    if overlay is not None and not overlay.is_file():
+        raise BadInput(f"FINAGENT_ENV={os.environ['FINAGENT_ENV']}: {overlay} does not exist")
+    packaged = PACKAGED if PACKAGED.is_file() else SOURCE_TREE
+    return tuple(path for path in (overlay, base if base.is_file() else None, packaged) if path is not None)
+
+
+def load_settings(file: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
+    """The settings in force; `overrides` are "section.key=value". Raises BadInput that lists every error at once."""
+    paths = settings_files(file)
+
+    class Sourced(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (init_settings, env_settings, *(YamlConfigSettingsSource(settings_cls, yaml_file=path) for path in paths))
+
+    errors = _unknown_environment()
+    settings = None
+    try:
+        settings = Sourced(**_nested(overrides))
+    except ValidationError as error:
+        errors += [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+    except (yaml.YAMLError, SettingsError) as error:
+        errors.append(f"a settings file or value cannot be read: {error}")
+    if errors or settings is None:
+        raise BadInput("settings are refused:\n  " + "\n  ".join(errors))
+    return settings
+
+
+def _nested(overrides: Sequence[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        if not equals or not path:
+            raise BadInput(f"--set {override!r}: must read section.key=value")
+        place = values
+        *parents, last = path.split(".")
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = yaml.safe_load(text)
+    return values
+
+
+def _unknown_environment() -> list[str]:
+    sections = {name.upper() for name in Settings.model_fields}
+    return [
+        f"environment variable {name}: there is no such section"
+        for name in sorted(os.environ)
+        if name.startswith(PREFIX) and name[len(PREFIX) :].split("__")[0] not in sections
+    ]
