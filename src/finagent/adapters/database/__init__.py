@@ -1,0 +1,1 @@
+"""The durable store: tables, records as rows, migrations, the one writer and the readers."""

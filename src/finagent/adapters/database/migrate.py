@@ -1,0 +1,72 @@
+"""Bring the store to the schema of this program, in one transaction, before the writer opens it."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+import finagent
+from finagent.adapters.database.engine import WriterPolicy, writer_engine
+from finagent.domain.errors import BadInput, Unavailable
+from finagent.services.failpoints import Failpoints
+
+_PACKAGE = Path(finagent.__file__).parent
+
+
+def migrations_folder() -> Path:
+    """Inside an installed wheel the scripts lie in the package, in a source tree beside `src`."""
+    installed = _PACKAGE / "migrations"
+    return installed if installed.is_dir() else _PACKAGE.parents[1] / "migrations"
+
+
+def upgrade(path: Path, policy: WriterPolicy, failpoints: Failpoints, revision: str = "head") -> None:
+    """Create the store or bring it up to `revision`; does nothing when it is there.
+
+    Whole or not at all: a process that dies here leaves the old schema. Raises BadInput for a store of a newer program,
+    Unavailable when the folder cannot be written or the disk is full.
+    """
+    failpoints("migration.before")
+    _migrate(path, policy, lambda config: command.upgrade(config, revision))
+    failpoints("migration.after")
+
+
+def downgrade(path: Path, policy: WriterPolicy, revision: str) -> None:
+    """Take the store back to an older revision ("base": no tables); a person's act."""
+    _migrate(path, policy, lambda config: command.downgrade(config, revision))
+
+
+def pending(path: Path, policy: WriterPolicy) -> bool:
+    """Whether the store is not at the newest revision."""
+    engine = writer_engine(path, policy)
+    with engine.connect() as connection:
+        present = MigrationContext.configure(connection).get_current_revision()
+    engine.dispose()
+    return present != ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _migrate(path: Path, policy: WriterPolicy, act: Callable[[Config], None]) -> None:
+    engine = writer_engine(path, policy)
+    try:
+        with engine.connect() as connection:
+            act(_config(connection))
+    except CommandError as error:
+        raise BadInput(f"database {path} is not of this program's line of versions: {error}") from error
+    except (DBAPIError, sqlite3.Error) as error:
+        raise Unavailable(f"cannot write the database {path}: {getattr(error, 'orig', error)}") from error
+    finally:
+        engine.dispose()
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config

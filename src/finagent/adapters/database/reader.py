@@ -1,0 +1,47 @@
+"""Committed state by key, read synchronously on the event loop."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from finagent.adapters.database.engine import open_read_only
+from finagent.adapters.database.registry import stored
+
+R = TypeVar("R")
+
+
+class SqliteReads:
+    """`Reads` on one read-only connection, used on the loop's thread alone; sees every commit as soon as its future resolves.
+
+    Every result is read to its end at once: a cursor left open would hold a snapshot and keep the log from being copied back.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._connection = open_read_only(path)
+
+    def get(self, record_type: type[R], *key: Any) -> R | None:
+        """The record with that primary key."""
+        kept = stored(record_type)
+        values = [kept.codec.encode_column(name, value) for name, value in zip(kept.key, key, strict=True)]
+        rows = self._connection.execute(kept.get_sql, values).fetchall()
+        return kept.codec.decode(rows[0]) if rows else None
+
+    def find(self, record_type: type[R], **where: Any) -> list[R]:
+        """All records whose columns equal the given values (a list or tuple means "one of"), in primary key order."""
+        kept = stored(record_type)
+        shape, values = kept.where(where)
+        decode = kept.codec.decode
+        return [decode(row) for row in self._connection.execute(kept.find_sql(shape), values).fetchall()]
+
+    def count(self, record_type: type[Any], **where: Any) -> int:
+        """How many records `find` would return."""
+        kept = stored(record_type)
+        shape, values = kept.where(where)
+        return int(self.rows(kept.count_sql(shape), values)[0][0])
+
+    def rows(self, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
+        """All rows of a statement; for other adapters over the same store."""
+        return self._connection.execute(sql, values).fetchall()
+
+    def close(self) -> None:
+        """Close the connection; the object is of no use afterwards."""
+        self._connection.close()

@@ -1,0 +1,1 @@
+"""The durable queue of jobs and the effects that acknowledge them."""

@@ -1,0 +1,280 @@
+"""What the queue does inside the writer's transaction. Every method runs on the writer's thread, in a SAVEPOINT of its own."""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from finagent.adapters.database.codec import canonical_json
+from finagent.adapters.database.effects import EncodedEffect, encode
+from finagent.adapters.database.events import EventChains
+from finagent.adapters.database.writer import Done
+from finagent.adapters.job_queue import rows
+from finagent.adapters.job_queue.memory import QueueMemory
+from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome, SubjectType
+from finagent.domain.effect import Effect
+from finagent.domain.errors import InvariantViolated
+from finagent.domain.jobs import JOB_TYPES, Job, JobStatus, Next
+from finagent.domain.time import to_text
+
+PAYLOAD_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DurableQueuePolicy:
+    """Bounds of the durable queue.
+
+    `memory_limit`: RUNNING jobs above which published ones wait in the table. `max_solo_crashes`: process ends with a job as the
+    only one running before it is given up. `attempts_max`: handler failures a job may have, as its row tells. `id_block_size`:
+    job ids reserved at a time. `done_retention_days` and `prune_batch_rows`: age at which finished jobs go, and how many at once;
+    keys of pruned jobs are forgotten, so it must be longer than any key may come again. `error_length_max`: characters kept.
+    """
+
+    memory_limit: int
+    max_solo_crashes: int
+    attempts_max: int
+    id_block_size: int
+    done_retention_days: float
+    prune_batch_rows: int
+    error_length_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedNext:
+    """A job to publish, its payload already as text."""
+
+    next: Next
+    payload: str
+
+
+def encode_next(next_: Next) -> EncodedNext:
+    """Raises BadInput for a payload that is not JSON."""
+    return EncodedNext(next_, canonical_json(next_.payload))
+
+
+class JobOperations:
+    """Recover, submit, claim, fail, release, prune: each a change of the tables and of the memory beside them."""
+
+    def __init__(self, policy: DurableQueuePolicy, chains: EventChains, worker_id: str, *, carries_market_clock: bool) -> None:
+        self._policy, self._chains, self._worker_id = policy, chains, worker_id
+        self._carries_market_clock = carries_market_clock
+        self.memory = QueueMemory()
+
+    # -- recovery ------------------------------------------------------------------------------------------------------------
+
+    def recover(self, at: datetime, driver: sqlite3.Connection) -> Done:
+        """A new epoch; the last process's RUNNING rows wait again, one crash older."""
+        memory = self.memory
+        if memory.epoch:
+            raise InvariantViolated("recover() was called twice")
+        memory.epoch = driver.execute(rows.EPOCH).fetchall()[0][0]
+        memory.last_event_id = driver.execute(rows.LAST_EVENT).fetchall()[0][0]
+        memory.market_at = (driver.execute(rows.MARKET_CLOCK).fetchall() or [("",)])[0][0]
+        left = driver.execute(rows.RUNNING).fetchall()
+        rescued: list[Job] = []
+        effects: list[tuple[Effect, Job | None]] = []
+        for *columns, solo_crashes in left:
+            job = rows.job(tuple(columns))
+            killer = len(left) == 1 and job.crashes >= rows.CRASHES_OF_QUARANTINE
+            solo_crashes += killer
+            if killer and solo_crashes >= self._policy.max_solo_crashes:
+                effects.append((self._bury_killer(driver, job, solo_crashes, at), job))
+            else:
+                driver.execute(rows.RESCUE, (solo_crashes, job.id))
+                rescued.append(rows.job((*columns[:7], job.crashes + 1, 0, *columns[9:])))
+        memory.quarantined = driver.execute(rows.QUARANTINED).fetchall()[0][0]
+        return Done(rescued, labels=frozenset({"recovery"}), effects=tuple(effects))
+
+    def _bury_killer(self, driver: sqlite3.Connection, job: Job, solo_crashes: int, at: datetime) -> Effect:
+        error = f"the process died {solo_crashes} times while this job was the only one running"
+        status = _end_of(job)
+        driver.execute(rows.BURY_KILLER, (status.name, solo_crashes, to_text(at), error, job.id))
+        return self._record_end(driver, job, status, error, at)
+
+    # -- effects -------------------------------------------------------------------------------------------------------------
+
+    def submit(
+        self, effect: EncodedEffect, publish: Sequence[EncodedNext], job: Job | None, at: datetime, driver: sqlite3.Connection
+    ) -> Done:
+        """Acknowledge the job, apply the effect, publish what follows from it."""
+        self._require_recovered()
+        if job is None and not (effect.steps or effect.events or publish):
+            return Done([], wrote=False)
+        if job is not None:
+            self._own(driver.execute(rows.ACKNOWLEDGE, (to_text(at), job.id, job.epoch, job.attempts)), job)
+            self.memory.quarantined -= _in_quarantine(job)
+        self._apply(driver, effect)
+        handed_out = [self._publish(driver, each, job, at) for each in publish]
+        self._carry_clock(driver, at)
+        return Done(
+            [each for each in handed_out if each is not None],
+            labels=effect.labels | {"effect_commit"},
+            effects=((effect.effect, job),),
+        )
+
+    def _apply(self, driver: sqlite3.Connection, effect: EncodedEffect) -> None:
+        self.memory.last_event_id = effect.apply(driver, self._chains, self.memory.last_event_id)
+
+    def _publish(self, driver: sqlite3.Connection, encoded: EncodedNext, parent: Job | None, at: datetime) -> Job | None:
+        """Insert one job; the job itself when it was handed out, None when it waits, is not wanted or was published before."""
+        next_, memory = encoded.next, self.memory
+        if next_.when is not None and not driver.execute(rows.RUN_SETTLED, (next_.when.run_id,)).fetchall()[0][0]:
+            return None
+        kind = JOB_TYPES[next_.type]
+        priority = kind.priority if next_.priority is None else next_.priority
+        run_at = at if next_.run_at is None else next_.run_at
+        trace_id = next_.trace_id or (parent.trace_id if parent else "")
+        id_ = self._next_id(driver)
+        due, run_text, at_text = run_at <= at, to_text(run_at), to_text(at)
+        hand_out = due and self._may_hand_out(driver, (priority, run_text, id_), at_text)
+        status = JobStatus.RUNNING if hand_out else JobStatus.READY if due else JobStatus.SCHEDULED
+        epoch, worker, fence, started_at = (memory.epoch, self._worker_id, 1, at_text) if hand_out else (0, None, 0, None)
+        parent_id, attempts_max = parent.id if parent else None, self._policy.attempts_max
+        what = (id_, kind.queue, next_.type, encoded.payload, PAYLOAD_VERSION, status.name, priority, run_text, attempts_max)
+        who = (epoch, worker, fence, next_.key, parent_id, trace_id, at_text, started_at)
+        inserted = driver.execute(rows.INSERT, (*what, *who))
+        if inserted.rowcount == 0:
+            return None
+        memory.next_id += 1
+        if not hand_out:
+            return None
+        memory.running += 1
+        payload = json.loads(encoded.payload)  # what a later process would read, not the caller's own objects
+        return Job(id_, next_.type, payload, PAYLOAD_VERSION, priority, run_at, 0, 0, epoch, trace_id, next_.key)
+
+    def _next_id(self, driver: sqlite3.Connection) -> int:
+        memory = self.memory
+        if memory.next_id == memory.end_id:
+            memory.end_id = driver.execute(rows.RESERVE_IDS, {"size": self._policy.id_block_size}).fetchall()[0][0]
+            memory.next_id = memory.end_id - self._policy.id_block_size
+        return memory.next_id
+
+    def _may_hand_out(self, driver: sqlite3.Connection, place: tuple[int, str, int], now: str) -> bool:
+        """Whether there is room in memory, and no job in quarantine runs or has an earlier place."""
+        memory = self.memory
+        if memory.solo or memory.running >= self._policy.memory_limit:
+            return False
+        if memory.quarantined == 0:
+            return True
+        first = driver.execute(rows.FIRST_QUARANTINED, (now,)).fetchall()
+        return not first or place < first[0]
+
+    # -- claims --------------------------------------------------------------------------------------------------------------
+
+    def claim(self, now: datetime, limit: int, at: datetime, driver: sqlite3.Connection) -> Done:
+        """READY and due rows become RUNNING in order, up to the first one in quarantine; that one only when nothing else runs."""
+        self._require_recovered()
+        memory = self.memory
+        due = [] if memory.solo else driver.execute(rows.DUE, {"now": to_text(now), "limit": limit}).fetchall()
+        claimed: list[Job] = []
+        for row in due:
+            job = rows.job(row, epoch=memory.epoch)
+            if _in_quarantine(job):
+                if not claimed and memory.running == 0:
+                    claimed.append(job)
+                    memory.solo = True
+                break
+            claimed.append(job)
+        if not claimed:
+            return Done([], wrote=False)
+        started_at = to_text(at)
+        driver.executemany(rows.CLAIM, [(memory.epoch, self._worker_id, started_at, job.id) for job in claimed])
+        memory.running += len(claimed)
+        self._carry_clock(driver, at)
+        return Done(claimed, labels=frozenset({"claim"}))
+
+    def release(self, jobs: Sequence[Job], at: datetime, driver: sqlite3.Connection) -> Done:
+        """RUNNING rows of these jobs wait again; a job that is no longer ours is left alone."""
+        self._require_recovered()
+        released = 0
+        for job in jobs:
+            if driver.execute(rows.RELEASE, (job.id, job.epoch, job.attempts)).rowcount:
+                released += 1
+                self._no_longer_running()
+        if released:
+            self._carry_clock(driver, at)
+        return Done(None, wrote=released > 0)
+
+    def fail(self, job: Job, error: str, retry_at: datetime | None, at: datetime, driver: sqlite3.Connection) -> Done:
+        """One attempt more: the job waits for `retry_at`, or is dead or parked."""
+        self._require_recovered()
+        owned = (job.id, job.epoch, job.attempts)
+        error = error[: self._policy.error_length_max]
+        effects: tuple[tuple[Effect, Job | None], ...] = ()
+        if retry_at is not None:
+            self._own(driver.execute(rows.RETRY, (to_text(retry_at), error, *owned)), job)
+            status = JobStatus.SCHEDULED
+        else:
+            status = _end_of(job)
+            self._own(driver.execute(rows.BURY, (status.name, to_text(at), error, *owned)), job)
+            self.memory.quarantined -= _in_quarantine(job)
+            effects = ((self._record_end(driver, job, status, error, at), job),)
+        self._carry_clock(driver, at)
+        return Done(status, labels=frozenset({"effect_commit"}), effects=effects)
+
+    def prune(self, now: datetime, driver: sqlite3.Connection) -> Done:
+        """Delete one batch of jobs that were DONE long ago."""
+        self._require_recovered()
+        before = to_text(now - timedelta(days=self._policy.done_retention_days))
+        deleted = driver.execute(rows.PRUNE, (before, self._policy.prune_batch_rows)).rowcount
+        return Done(deleted, wrote=deleted > 0)
+
+    # -- shared --------------------------------------------------------------------------------------------------------------
+
+    def _require_recovered(self) -> None:
+        if not self.memory.epoch:
+            raise InvariantViolated("recover() comes before anything else")
+
+    def _own(self, cursor: sqlite3.Cursor, job: Job) -> None:
+        """The statement must have met the RUNNING row of this very claim."""
+        if cursor.rowcount != 1:
+            raise InvariantViolated(
+                f"fenced: {job.type} job {job.id} is not running in epoch {job.epoch}, attempt {job.attempts}"
+            )
+        self._no_longer_running()
+
+    def _no_longer_running(self) -> None:
+        self.memory.running -= 1
+        self.memory.solo = False
+
+    def _carry_clock(self, driver: sqlite3.Connection, at: datetime) -> None:
+        """The first commit of an instant says so: a process that dies starts again at the last instant with an effect."""
+        if not self._carries_market_clock:
+            return
+        now = to_text(at)
+        if now > self.memory.market_at and driver.execute(rows.CARRY_CLOCK, (now, now)).rowcount:
+            self.memory.market_at = now
+
+    def _record_end(self, driver: sqlite3.Connection, job: Job, status: JobStatus, error: str, at: datetime) -> Effect:
+        """Tell the story of a job that is dead or parked; the candidate of a dead one ends with it, if it has not ended yet."""
+        subject = _subject_of(job.payload)
+        if subject is None:
+            return Effect()
+        subject_type, subject_id = subject
+        decision_id = subject_id if subject_type is SubjectType.DECISION else None
+        body = {"type": job.type, "key": job.dedup_key, "attempts": job.attempts, "crashes": job.crashes, "error": error}
+        event = DecisionEvent(subject_type, subject_id, f"job_{status.name.lower()}", at, job.trace_id, decision_id, body)
+        effect = Effect(events=(event,))
+        if status is JobStatus.DEAD and decision_id and driver.execute(rows.WITHOUT_OUTCOME, (decision_id,)).fetchall():
+            effect += Effect(records=(DecisionOutcome(decision_id, SignalOutcome.DEAD, f"{job.type}: {error}", at),))
+        self._apply(driver, encode(effect, self._chains))
+        return effect
+
+
+def _end_of(job: Job) -> JobStatus:
+    return JobStatus.PARKED if job.kind.parks else JobStatus.DEAD
+
+
+def _in_quarantine(job: Job) -> bool:
+    return job.crashes >= rows.CRASHES_OF_QUARANTINE
+
+
+def _subject_of(payload: dict[str, Any]) -> tuple[SubjectType, str] | None:
+    """Whose story a job belongs to, by the reference that its payload carries."""
+    if isinstance(payload.get("decision_id"), str):
+        return SubjectType.DECISION, payload["decision_id"]
+    if isinstance(payload.get("run_id"), str):
+        return SubjectType.RUN, payload["run_id"]
+    return None

@@ -1,0 +1,105 @@
+"""The statements of `job_queue`. Each names its status as a literal, so that the partial index of that status serves it."""
+# ruff: noqa: S608 - the statements are put together from constants of this file alone
+
+import json
+from datetime import datetime
+from typing import Any
+
+from finagent.adapters.database.registry import stored
+from finagent.domain.jobs import Job
+
+CRASHES_OF_QUARANTINE = 2  # also a literal in the statements below and in the index that serves them
+JOB_COLUMNS = tuple(stored(Job).codec.columns)
+_COLUMNS = ", ".join(JOB_COLUMNS)
+
+INSERT = """
+INSERT INTO job_queue (id, queue, type, payload, payload_version, status, priority, run_at, attempts, crashes, solo_crashes,
+  max_attempts, epoch, worker_id, fence, dedup_key, parent_id, trace_id, created_at, started_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (dedup_key) DO NOTHING"""
+
+# The READY rows come from their index in claim order; due SCHEDULED rows are few and sorted here.
+DUE = f"""
+SELECT {_COLUMNS} FROM (
+  SELECT * FROM (SELECT * FROM job_queue WHERE status = 'READY' ORDER BY priority, run_at, id LIMIT :limit)
+  UNION ALL
+  SELECT * FROM (
+    SELECT * FROM job_queue WHERE status = 'SCHEDULED' AND run_at <= :now ORDER BY priority, run_at, id LIMIT :limit))
+ORDER BY priority, run_at, id LIMIT :limit"""
+
+FIRST_QUARANTINED = """
+SELECT priority, run_at, id FROM job_queue
+WHERE crashes >= 2 AND status IN ('READY', 'SCHEDULED') AND (status = 'READY' OR run_at <= ?)
+ORDER BY priority, run_at, id LIMIT 1"""
+
+CLAIM = """
+UPDATE job_queue SET status = 'RUNNING', epoch = ?, worker_id = ?, started_at = ?, fence = fence + 1
+WHERE id = ? AND status IN ('READY', 'SCHEDULED')"""
+
+# `attempts` fences off a handler of this process that was given up and ran on: its job has failed once more since.
+_OWNED = "WHERE id = ? AND epoch = ? AND attempts = ? AND status = 'RUNNING'"
+ACKNOWLEDGE = f"UPDATE job_queue SET status = 'DONE', finished_at = ? {_OWNED}"
+RETRY = f"UPDATE job_queue SET status = 'SCHEDULED', epoch = 0, attempts = attempts + 1, run_at = ?, last_error = ? {_OWNED}"
+BURY = f"UPDATE job_queue SET status = ?, epoch = 0, attempts = attempts + 1, finished_at = ?, last_error = ? {_OWNED}"
+RELEASE = f"UPDATE job_queue SET status = 'READY', epoch = 0 {_OWNED}"
+
+RUNNING = f"SELECT {_COLUMNS}, solo_crashes FROM job_queue WHERE status = 'RUNNING' ORDER BY priority, run_at, id"
+RESCUE = "UPDATE job_queue SET status = 'READY', epoch = 0, crashes = crashes + 1, solo_crashes = ? WHERE id = ?"
+BURY_KILLER = """
+UPDATE job_queue SET status = ?, epoch = 0, crashes = crashes + 1, solo_crashes = ?, finished_at = ?, last_error = ?
+WHERE id = ?"""
+
+QUARANTINED = "SELECT count(*) FROM job_queue WHERE crashes >= 2 AND status IN ('READY', 'SCHEDULED')"
+
+PRUNE = """
+DELETE FROM job_queue WHERE id IN (
+  SELECT id FROM job_queue WHERE status = 'DONE' AND finished_at < ? ORDER BY finished_at LIMIT ?)"""
+
+NEXT_DUE = """
+SELECT min(run_at) FROM (
+  SELECT min(run_at) AS run_at FROM job_queue WHERE status = 'READY'
+  UNION ALL
+  SELECT min(run_at) FROM job_queue WHERE status = 'SCHEDULED')"""
+
+COUNTS = """
+SELECT 'READY', count(*) FROM job_queue WHERE status = 'READY'
+UNION ALL SELECT 'RUNNING', count(*) FROM job_queue WHERE status = 'RUNNING'
+UNION ALL SELECT 'SCHEDULED', count(*) FROM job_queue WHERE status = 'SCHEDULED'
+UNION ALL SELECT 'DONE', count(*) FROM job_queue WHERE status = 'DONE'
+UNION ALL SELECT status, count(*) FROM job_queue WHERE status IN ('DEAD', 'PARKED') GROUP BY status"""
+
+RUN_SETTLED = """
+SELECT NOT EXISTS (
+  SELECT 1 FROM candidate WHERE run_id = ?
+  AND NOT EXISTS (SELECT 1 FROM trade_plan WHERE trade_plan.decision_id = candidate.decision_id)
+  AND NOT EXISTS (SELECT 1 FROM decision_outcome WHERE decision_outcome.decision_id = candidate.decision_id))"""
+
+WITHOUT_OUTCOME = """
+SELECT 1 FROM candidate WHERE decision_id = ?
+AND NOT EXISTS (SELECT 1 FROM decision_outcome WHERE decision_outcome.decision_id = candidate.decision_id)"""
+
+EPOCH = "INSERT INTO meta (key, value) VALUES ('epoch', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1 RETURNING value"
+RESERVE_IDS = """
+INSERT INTO meta (key, value) VALUES ('next_job_id', 1 + :size) ON CONFLICT (key) DO UPDATE SET value = value + :size
+RETURNING value"""
+LAST_EVENT = "SELECT coalesce(max(event_id), 0) FROM decision_event"
+MARKET_CLOCK = "SELECT at FROM market_clock WHERE id = 1"
+CARRY_CLOCK = "UPDATE market_clock SET at = ? WHERE id = 1 AND at < ?"
+
+
+def job(row: tuple[Any, ...], *, epoch: int | None = None) -> Job:
+    """The job of a row of JOB_COLUMNS; `epoch` replaces the stored one after a claim."""
+    id_, type_, payload, version, priority, run_at, attempts, crashes, stored_epoch, trace_id, key = row
+    return Job(
+        id_,
+        type_,
+        json.loads(payload),
+        version,
+        priority,
+        datetime.fromisoformat(run_at),
+        attempts,
+        crashes,
+        stored_epoch if epoch is None else epoch,
+        trace_id,
+        key,
+    )
