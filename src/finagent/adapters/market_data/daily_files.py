@@ -1,0 +1,100 @@
+"""From daily bars as rows to a panel over the exchange's sessions, with the splits that explain false gaps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from finagent.adapters.market_data.bar_files import ADJUSTED, NUMBERS, Split
+from finagent.adapters.market_data.daily_panel import DailyPanel, split_values
+from finagent.domain.bars import Floats
+from finagent.domain.errors import BadInput
+from finagent.domain.ports.calendar import ExchangeCalendar
+from finagent.domain.sessions import Session
+
+_EPOCH = date(1970, 1, 1)
+_DAY_SECONDS = 86_400
+_ALREADY_ADJUSTED = "the prices do not jump by it: they are adjusted for it already"
+
+
+@dataclass(frozen=True, slots=True)
+class SplitNote:
+    """A split that was used or set aside: `value` new shares per old one."""
+
+    symbol: str
+    session: Session
+    value: float
+    told_by: str
+    set_aside: str
+
+
+def sessions_of(bars: pd.DataFrame, calendar: ExchangeCalendar) -> tuple[tuple[Session, ...], NDArray[np.intp]]:
+    """All sessions that the bars span, and for each bar the row of its session; a bar on no trading day is refused."""
+    local = bars["timestamp"].dt.tz_convert("America/New_York").dt.tz_localize(None)
+    days = (local.dt.as_unit("s").astype("int64") // _DAY_SECONDS).to_numpy()
+    sessions = calendar.sessions(_EPOCH + timedelta(days=int(days.min())), _EPOCH + timedelta(days=int(days.max())))
+    known = np.array([(session.date - _EPOCH).days for session in sessions])
+    rows = np.minimum(np.searchsorted(known, days), len(known) - 1)
+    closed = np.flatnonzero(known[rows] != days)
+    if len(closed):
+        symbol, day = bars["symbol"].iloc[int(closed[0])], _EPOCH + timedelta(days=int(days[closed[0]]))
+        raise BadInput(
+            f"timestamp: {len(closed)} bars lie on days on which the exchange is closed, first {symbol} on {day}. "
+            "A daily bar carries midnight in New York of its session, in UTC"
+        )
+    return sessions, rows
+
+
+def panel_of(
+    bars: pd.DataFrame, splits: Sequence[Split], symbols: tuple[str, ...], calendar: ExchangeCalendar
+) -> tuple[DailyPanel, tuple[SplitNote, ...]]:
+    """The panel of the symbols over every session that the bars span, and what became of each split."""
+    bars = bars[bars["symbol"].isin(symbols)]
+    sessions, rows = sessions_of(bars, calendar)
+    place_of = {symbol: place for place, symbol in enumerate(symbols)}
+    places = bars["symbol"].map(place_of).to_numpy(dtype=np.int64)
+
+    def column(name: str) -> Floats:
+        values = np.full((len(sessions), len(symbols)), np.nan)
+        values[rows, places] = bars[name].to_numpy(dtype=np.float64)
+        return values
+
+    columns = {name: column(name) for name in NUMBERS}
+    told = {name: np.ones_like(columns["close"]) for name in ("corporate actions", "adj_close")}
+    for action in splits:
+        if action.symbol in place_of:
+            place, last_cum = place_of[action.symbol], action.last_cum_session.date()
+            traded = np.flatnonzero(np.isfinite(columns["open"][:, place]))
+            ex_day = next((row for row in traded.tolist() if sessions[row].date > last_cum), None)
+            if ex_day is not None and sessions[0].date <= last_cum:
+                told["corporate actions"][ex_day, place] = action.value
+    if ADJUSTED in bars.columns:
+        told["adj_close"] = split_values(columns["close"], column(ADJUSTED))
+    split, notes = _believed(told, columns["open"], columns["close"], symbols, sessions)
+    return DailyPanel.checked(symbols, sessions, columns, split), notes
+
+
+def _believed(
+    told: dict[str, Floats], open_: Floats, close: Floats, symbols: tuple[str, ...], sessions: tuple[Session, ...]
+) -> tuple[Floats, tuple[SplitNote, ...]]:
+    """A split counts only where the raw prices jump by it: files of adjusted prices lie beside lists of splits.
+
+    Of two sources the list of corporate actions is believed first.
+    """
+    believed = np.ones_like(open_)
+    notes = []
+    for source, values in told.items():
+        for row, place in np.argwhere(values != 1.0):
+            value = float(values[row, place])
+            earlier = close[:row, place][np.isfinite(close[:row, place])]
+            if believed[row, place] != 1.0 or not len(earlier):
+                continue
+            jump = float(np.log(open_[row, place] / earlier[-1]))
+            real = abs(jump + np.log(value)) < abs(jump)
+            if real:
+                believed[row, place] = value
+            notes.append(SplitNote(symbols[place], sessions[row], value, source, "" if real else _ALREADY_ADJUSTED))
+    return believed, tuple(notes)
