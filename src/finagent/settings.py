@@ -11,7 +11,13 @@ from typing import Annotated, Any, Literal
 import orjson
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError, YamlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    YamlConfigSettingsSource,
+)
 
 from finagent.domain.errors import BadInput
 
@@ -163,6 +169,8 @@ class QueueSettings(Section):
     max_solo_crashes: AtLeastOne
     done_days: Count
     prune_batch: AtLeastOne
+    id_block_size: AtLeastOne
+    error_length_max: AtLeastOne
 
 
 class DatabaseSettings(Section):
@@ -171,6 +179,32 @@ class DatabaseSettings(Section):
     group_operations_max: AtLeastOne
     database_bytes_max: Count
     probe_bytes: AtLeastOne
+
+
+class FaultSettings(Section):
+    dropped: Ratio
+    reply_lost: Ratio
+    late: Ratio
+    late_minutes_max: AtLeastOne
+    refused: Ratio
+    look_up_withheld: Ratio
+    cancel_dropped: Ratio
+    cancel_reply_lost: Ratio
+    execution_repeated: Ratio
+    activity_shuffled: Ratio
+
+
+class BrokerSettings(Section):
+    account_id: str
+    leverage: Positive
+    market_order_buffer_bps: Annotated[Decimal, Field(ge=0)]
+    spread_bps: Annotated[Decimal, Field(ge=0)]
+    slippage_bps: Annotated[Decimal, Field(ge=0)]
+    commission_usd_per_share: Annotated[Decimal, Field(ge=0)]
+    volume_fraction: Fraction
+    partial_fill_rate: Ratio
+    deduplicates_forever: bool
+    faults: FaultSettings
 
 
 class HttpSettings(Section):
@@ -197,17 +231,23 @@ class Settings(BaseSettings):
     reconciliation: ReconciliationSettings
     queue: QueueSettings
     database: DatabaseSettings
+    broker: BrokerSettings
     http: HttpSettings
 
     @property
     def database_path(self) -> Path:
         return self.storage.directory / "finagent.db"
 
+    def decisive(self) -> dict[str, Any]:
+        """Everything that a decision depends on: not where files lie, nor how the process is served."""
+        return self.model_dump(
+            mode="json", exclude={"storage", "http", "telemetry", "health", "orchestrate", "database", "queue"}
+        )
+
     @property
     def settings_hash(self) -> str:
-        """Hash of everything that a decision depends on: not where files lie, nor how the process is served."""
-        chosen = self.model_dump(mode="json", exclude={"storage", "http", "telemetry", "health", "orchestrate", "database", "queue"})
-        return hashlib.sha256(orjson.dumps(chosen, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+        """Hash of everything that a decision depends on."""
+        return hashlib.sha256(orjson.dumps(self.decisive(), option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
     def masked(self) -> dict[str, Any]:
         """All values for people to see."""

@@ -1,8 +1,18 @@
-"""Clocks: the market time of a replay, set by its driver."""
+"""Clocks: the market time of a replay, set by its driver, and the mapping from wall time for a replay at a pace."""
 
-from datetime import datetime
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from finagent.domain.errors import InvariantViolated
+from finagent.domain.sessions import MINUTE, Session
+
+AFTER_CLOSE_MINUTES = 5  # market minutes a session goes on after its close, for what the close leaves to do
+
+
+def wall_now() -> datetime:
+    """The wall clock, aware UTC."""
+    return datetime.now(UTC)
 
 
 class VirtualClock:
@@ -20,3 +30,33 @@ class VirtualClock:
         if now < self._now:
             raise InvariantViolated(f"market time would go back from {self._now} to {now}")
         self._now = now
+
+
+@dataclass(frozen=True, slots=True)
+class PacedTime:
+    """Trading time since `started_at` (wall) at `pace` market seconds a wall second; nights take no time."""
+
+    sessions: tuple[Session, ...]
+    started_at: datetime
+    pace: float
+
+    async def next_instant(self, after: datetime) -> datetime | None:
+        """The latest bar-time by now, waiting for the first one later than `after`; None when the window is over."""
+        instants = [
+            session.opens_at + minute * MINUTE
+            for session in self.sessions
+            for minute in range(session.minutes + AFTER_CLOSE_MINUTES + 1)
+        ]
+        later = [number for number, instant in enumerate(instants) if instant > after]
+        if not later:
+            return None
+        await self.pause((self._wall(later[0]) - wall_now()).total_seconds())
+        reached = int((wall_now() - self.started_at).total_seconds() * self.pace / MINUTE.total_seconds())
+        return instants[max(later[0], min(reached, len(instants) - 1))]
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for wall seconds."""
+        await asyncio.sleep(max(0.0, seconds))
+
+    def _wall(self, number: int) -> datetime:
+        return self.started_at + timedelta(seconds=number * MINUTE.total_seconds() / self.pace)

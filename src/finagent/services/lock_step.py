@@ -46,16 +46,15 @@ class LockStepDriver:
     observer: ProgressObserver
     stopping: Callable[[], bool]
 
-    async def run(self, *, solo: bool) -> bool:
+    async def run(self) -> bool:
         """From the stored market clock to the end of the window; False when stopped before. The instant of the market clock is
-        repeated: nobody can know which of its effects was the last. `solo` holds for that first instant."""
+        repeated: nobody can know which of its effects was the last."""
         at = self._market_clock()
         done, total = self._instants_before(at), sum(session.minutes for session in self.sessions)
         for session in self._sessions_from(at):
             await self._open(session, at)
             while not self.stopping():
-                await self._instant(at, solo=solo)
-                solo = False
+                await self._instant(at)
                 if session.opens_at < at <= session.closes_at:
                     done += 1
                 self.observer.instant(at, session, min(done, total), total)
@@ -72,13 +71,13 @@ class LockStepDriver:
         self.clock.set(max(at, self.clock.now()))
         await self.feed.open_session(session, self.minutes(session))
 
-    async def _instant(self, at: datetime, *, solo: bool) -> None:
+    async def _instant(self, at: datetime) -> None:
         since = self._market_clock()
         self.clock.set(at)
         await self.venue.advance(at)
         self.feed.advance()
         await self.activity.apply(since, at)
-        await self.processor.drain_instant(at, solo=solo)
+        await self.processor.drain_instant(at)
         self.failpoints("instant_end.before")
         self.failpoints("instant_end.after")
 

@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class BrokerActivity:
-    """Brings what happened at the broker into the store. What was seen before changes nothing: any span may be asked again."""
+    """Brings what happened at the broker into the store. What was seen before changes nothing: a span may be asked again."""
 
     broker: OrderExecutionPort
     reads: Reads

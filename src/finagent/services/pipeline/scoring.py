@@ -1,8 +1,7 @@
 """Candidates that wait together are one inference, off the event loop; no score means no trade, stated."""
 
-import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +33,7 @@ class ScoringService:
     predictor: Predictor
     clock: Clock
     policy: ScoringPolicy
-    infer: Callable[[Floats], "asyncio.Future[Floats]"]
+    infer: Callable[[Floats], Awaitable[Floats]]
 
     async def score(self, jobs: Sequence[Job], reads: Reads) -> Sequence[Effect]:
         """One effect a job, in their order."""

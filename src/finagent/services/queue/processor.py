@@ -102,13 +102,13 @@ class JobProcessor:
         if refused:
             await self._queue.release(refused)
 
-    async def drain_instant(self, now: datetime, *, solo: bool) -> None:
+    async def drain_instant(self, now: datetime) -> None:
         """Lock-step: supersteps until nothing is due at `now`. Each hands out all due jobs of the lowest phase (sends one at a
-        time, in order) and waits for quiet; what those publish joins the next. `solo`: claim and run one job at a time."""
+        time, in order) and waits for quiet; what those publish joins the next. A job in quarantine is claimed alone."""
         while True:
             due = self._queue.next_due()
-            if due is not None and due <= now and not (solo and self._held):
-                self._held.extend(await self._queue.claim(now, 1 if solo else self._policy.claim_limit))
+            if due is not None and due <= now:
+                self._held.extend(await self._queue.claim(now, self._policy.claim_limit))
             if not self._held:
                 return
             self._held.sort(key=lambda job: (job.kind.phase, job.priority, job.run_at, job.dedup_key))

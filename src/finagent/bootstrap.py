@@ -1,0 +1,496 @@
+"""The one composition root: settings in, an application out; every part can be replaced by a keyword."""
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import orjson
+
+from finagent.adapters.calendar import NewYorkCalendar
+from finagent.adapters.clock import VirtualClock
+from finagent.adapters.database.engine import WriterPolicy
+from finagent.adapters.database.lock import DatabaseLock
+from finagent.adapters.database.migrate import upgrade
+from finagent.adapters.database.reader import SqliteReads
+from finagent.adapters.job_queue.operations import DurableQueuePolicy
+from finagent.adapters.job_queue.sqlite import SqliteJobQueue
+from finagent.adapters.market_data.bridged_market import BridgedMarketPolicy
+from finagent.adapters.market_data.daily_panel import HistoryPolicy
+from finagent.adapters.market_data.sample import sample_market
+from finagent.domain.bars import Floats
+from finagent.domain.effect import Effect, Set
+from finagent.domain.errors import BadInput, Unavailable
+from finagent.domain.identity import digest
+from finagent.domain.jobs import Job, RetryPolicy
+from finagent.domain.money import plain
+from finagent.domain.orders import BrokerOrder, OrderState, SendOutcome
+from finagent.domain.portfolio import Position
+from finagent.domain.ports.market_data import MarketDataPort
+from finagent.domain.ports.order_execution import OrderExecutionPort, SimulatedVenue
+from finagent.domain.ports.predictor import Predictor
+from finagent.domain.ports.store import JobQueue, Reads
+from finagent.domain.risk import RiskProfile
+from finagent.domain.trading_state import LedgerIdentity, MarketClock, StartGate, TradingState, TradingStateRecord
+from finagent.quant.features.gap_scan import ScanRules
+from finagent.quant.specialists.gap_and_go import GapAndGoFormula, features
+from finagent.services.execution.activity import BrokerActivity
+from finagent.services.execution.exits import ExitService
+from finagent.services.execution.gateway import ExecutionGateway
+from finagent.services.execution.policy import ExecutionPolicy
+from finagent.services.execution.reconciliation import Reconciler, ReconciliationPolicy
+from finagent.services.failpoints import Failpoints, unarmed
+from finagent.services.kill_switch import KillSwitch
+from finagent.services.lock_step import LockStepDriver
+from finagent.services.market_data.feed import Feed
+from finagent.services.pipeline.execution import ExecutionService
+from finagent.services.pipeline.planner import PlannerService, PlanPolicy
+from finagent.services.pipeline.risk import RiskService
+from finagent.services.pipeline.scanner import ScannerPolicy, ScannerService
+from finagent.services.pipeline.scoring import ScoringPolicy, ScoringService
+from finagent.services.portfolio import ledger
+from finagent.services.progress import Onlookers, ProgressObserver, RecoveryInfo, StartInfo
+from finagent.services.queue.processor import Handler, JobProcessor, QueuePolicy, one_by_one
+from finagent.services.scheduling.cron import CronEntry
+from finagent.services.scheduling.trading_day import DayPolicy, TradingDay, scan_minutes, session_job
+from finagent.settings import Settings
+
+FINISHED, RUNNING = "FINISHED", "RUNNING"
+QUEUES = ("scheduler", "reconciler", "execution", "scanner", "scoring", "planner", "risk", "sender")
+
+
+class SimulatedBroker(OrderExecutionPort, SimulatedVenue, Protocol):
+    """A broker whose market we move."""
+
+    async def aclose(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The outside of an application: what its services are given."""
+
+    settings: Settings
+    clock: VirtualClock
+    market: MarketDataPort
+    broker: OrderExecutionPort
+    venue: SimulatedVenue
+    queue: JobQueue
+    reads: Reads
+    failpoints: Failpoints
+    jitter: Callable[[], Awaitable[None]] | None
+    observer: ProgressObserver
+
+
+@dataclass(frozen=True, slots=True)
+class Wraps:
+    """What may be put around a part; identities by default. A wrap sees the real part and may not be armed from settings."""
+
+    broker: Callable[[OrderExecutionPort], OrderExecutionPort] = lambda broker: broker
+    queue: Callable[[JobQueue], JobQueue] = lambda queue: queue
+    reads: Callable[[Reads], Reads] = lambda reads: reads
+    handlers: Callable[[Parts, dict[str, Handler]], dict[str, Handler]] = lambda _parts, handlers: handlers
+
+
+@asynccontextmanager
+async def build_application(
+    settings: Settings,
+    *,
+    failpoints: Failpoints = unarmed,
+    jitter: Callable[[], Awaitable[None]] | None = None,
+    market: MarketDataPort | None = None,
+    broker: Callable[[VirtualClock], SimulatedBroker] | None = None,
+    observer: ProgressObserver | None = None,
+    wraps: Wraps | None = None,
+) -> AsyncIterator["Application"]:
+    """Open the folder, bring its store up to date, take over what an earlier process left, and wire the agent.
+
+    Start and recovery are the same path. Raises BadInput (second instance, a different replay in the folder) or Unavailable
+    (folder, disk).
+    """
+    wraps, observer = wraps or Wraps(), observer or Onlookers()
+    async with AsyncExitStack() as stack:
+        failpoints("recovery.before")
+        _make_folder(settings.storage.directory)
+        stack.enter_context(DatabaseLock(settings.database_path))
+        upgrade(settings.database_path, _writer_policy(settings), failpoints)
+        store = SqliteReads(settings.database_path)
+        stack.callback(store.close)
+        market = market or build_market(settings)
+        stored = store.get(MarketClock, 1)
+        clock = VirtualClock(stored.at if stored is not None else market.sessions()[0].opens_at)
+        durable = _job_queue(settings, store, clock, failpoints)
+        stack.push_async_callback(durable.close)
+        durable.on_commit.append(lambda effects, _jobs: _tell(observer, effects))
+        rescued = await durable.recover()
+        if stored is None:
+            await durable.submit(_first_effect(settings, market))
+        else:
+            _require_same_replay(settings, market, store)
+        venue = broker(clock) if broker is not None else build_in_process_broker(settings, market, clock)
+        stack.push_async_callback(venue.aclose)
+        parts = Parts(
+            settings,
+            clock,
+            market,
+            wraps.broker(venue),
+            venue,
+            wraps.queue(durable),
+            wraps.reads(store),
+            failpoints,
+            jitter,
+            observer,
+        )
+        yield Application(parts, wraps, _recovery(store, rescued, stored))
+
+
+class Application:
+    """A started agent: everything is open, nothing runs before `run`."""
+
+    def __init__(self, parts: Parts, wraps: Wraps, recovered: RecoveryInfo | None) -> None:
+        settings, clock, queue, reads = parts.settings, parts.clock, parts.queue, parts.reads
+        self.parts, self.recovered = parts, recovered
+        self.reads, self.queue, self.clock, self.market_data = reads, queue, clock, parts.market
+        self._stop = False
+        halt_file = settings.storage.directory / "HALT"
+        self.kill_switch = KillSwitch(reads, queue, clock, halt_file.exists)
+        self.feed = Feed(parts.market, clock, scan_rules(settings))
+        self.reconciler = Reconciler(
+            parts.broker, clock, ReconciliationPolicy(settings.reconciliation.interval_seconds), self.kill_switch
+        )
+        self.processor = JobProcessor(
+            queue=queue,
+            reads=reads,
+            clock=clock,
+            handlers=wraps.handlers(parts, self._handlers()),
+            policy=_queue_policy(settings),
+            seed=settings.replay.seed,
+            failpoints=parts.failpoints,
+            jitter=parts.jitter,
+            on_invariant=self._halt_on_invariant,
+            lock_step=True,
+        )
+        self.processor.queues(QUEUES)
+        activity = BrokerActivity(
+            parts.broker, reads, queue, self.processor, clock, _execution_policy(settings), settings.queue.conflict_retries_max
+        )
+        self.driver = LockStepDriver(
+            clock=clock,
+            venue=parts.venue,
+            feed=self.feed,
+            activity=activity,
+            processor=self.processor,
+            queue=queue,
+            reads=reads,
+            sessions=parts.market.sessions(),
+            minutes=lambda session: scan_minutes(_entries(settings), session),
+            failpoints=parts.failpoints,
+            observer=parts.observer,
+            stopping=lambda: self._stop,
+        )
+
+    @property
+    def finished(self) -> bool:
+        """The replay in this folder has reached its end."""
+        clock = self.reads.get(MarketClock, 1)
+        return clock is not None and clock.state == FINISHED
+
+    def stop(self) -> None:
+        """Ask for an orderly end: the instant at hand is finished, no later one is started."""
+        self._stop = True
+
+    async def run(self) -> bool:
+        """Run to the end of the window; False when stopped before it."""
+        self.parts.observer.started(self._start_info())
+        if self.recovered is not None:
+            self.parts.observer.recovered(self.recovered)
+        if self.finished:
+            return True
+        await self._reconcile_at_start()
+        self.parts.failpoints("recovery.after")
+        async with asyncio.TaskGroup() as tasks:
+            workers = [tasks.create_task(self.processor.work(name), name=name) for name in QUEUES]
+            ended = await self.driver.run()
+            if ended:
+                await self.queue.submit(Effect((Set(MarketClock, (1,), {"state": FINISHED}),)))
+            for worker in workers:
+                worker.cancel()
+        return ended
+
+    async def _reconcile_at_start(self) -> None:
+        """No new risk until the broker's executions agree with ours up to the market clock."""
+        self.kill_switch.gate = StartGate.RECONCILING
+        at, sessions = self.clock.now(), self.market_data.sessions()
+        opened = [session.opens_at for session in sessions if session.opens_at <= at]
+        since = opened[-1] if opened else sessions[0].opens_at
+        await self.reconciler.judge(await self.reconciler.executions_since(since, at, self.reads))
+        self.kill_switch.gate = StartGate.OPEN
+
+    async def _halt_on_invariant(self, message: str) -> None:
+        await self.kill_switch.halt(message, "invariant")
+
+    def _handlers(self) -> dict[str, Handler]:
+        settings, clock, kill_switch = self.parts.settings, self.clock, self.kill_switch
+        formula = GapAndGoFormula()
+        scanner = ScannerService(
+            self.feed,
+            clock,
+            ScannerPolicy(settings.scan.misfire_seconds, settings.scan.gather_seconds),
+            features,
+            formula.data_spec_hash,
+        )
+        scoring = ScoringService(
+            formula, clock, ScoringPolicy(settings.model.score_decimals, settings.model.score_min), _infer(formula)
+        )
+        planner = PlannerService(clock, _plan_policy(settings))
+        risk = RiskService(self.feed, clock, risk_profile(settings), settings.risk.sectors, kill_switch)
+        gateway = ExecutionGateway(
+            self.parts.broker,
+            clock,
+            _execution_policy(settings),
+            kill_switch,
+            self.parts.failpoints,
+            lambda: self.feed.session.closes_at,
+        )
+        exits = ExitService(self.parts.broker, clock, _execution_policy(settings))
+        sessions = {session.date: session for session in self.market_data.sessions()}
+        order = list(sessions)
+        day = TradingDay(
+            clock,
+            self.feed,
+            DayPolicy(_entries(settings), settings.plan.flat_minutes, settings.reconciliation.interval_seconds),
+            sessions.__getitem__,
+            lambda after: next((sessions[date] for date in order if date > after), None),
+        )
+        single = {
+            "session": day.open,
+            "report": day.close,
+            "reconcile": self.reconciler.reconcile,
+            "resolve": gateway.resolve,
+            "expire": exits.expire,
+            "protect": exits.protect,
+            "flatten": exits.flatten,
+            "close_out": exits.close_out,
+            "scan": scanner.scan,
+            "plan": planner.plan,
+            "gather": risk.gather,
+            "risk": risk.check,
+            "execute": ExecutionService(clock).execute,
+            "send": gateway.send,
+        }
+        return {name: one_by_one(handle) for name, handle in single.items()} | {"score": scoring.score}
+
+    def _start_info(self) -> StartInfo:
+        settings, sessions = self.parts.settings, self.market_data.sessions()
+        return StartInfo(
+            mode=settings.orchestrate.mode,
+            source_id=self.market_data.source_id,
+            notice=self.market_data.notice,
+            symbols=len(self.market_data.symbols),
+            first_session=sessions[0].date,
+            last_session=sessions[-1].date,
+            sessions=len(sessions),
+            instants=sum(session.minutes for session in sessions),
+            start_equity=settings.replay.start_cash_usd,
+            seed=settings.replay.seed,
+            ledger_id=ledger(self.reads).ledger_id,
+        )
+
+
+# -- parts from settings -----------------------------------------------------------------------------------------------------
+
+
+def build_market(settings: Settings) -> MarketDataPort:
+    """The source that the settings name."""
+    data, seed = settings.market_data, settings.replay.seed
+    policy = BridgedMarketPolicy(HistoryPolicy(data.mean_sessions, data.hole_sessions_max), data.cached_sessions_max)
+    if data.source == "sample":
+        return sample_market(NewYorkCalendar(), seed=seed, first=data.first_session, last=data.last_session, policy=policy)
+    raise BadInput(f"market_data.source {data.source!r} is unknown")
+
+
+def build_in_process_broker(settings: Settings, market: MarketDataPort, clock: VirtualClock) -> SimulatedBroker:
+    """The simulated broker on its own ledger and thread, inside this process."""
+    raise NotImplementedError
+
+
+def scan_rules(settings: Settings) -> ScanRules:
+    """The thresholds in force: those of the source, where `scan` does not name its own."""
+    scan, source = settings.scan, settings.market_data.rules
+    return ScanRules(
+        gap_fraction_min=source.gap_fraction_min if scan.gap_fraction_min is None else scan.gap_fraction_min,
+        price_usd_min=scan.price_usd_min,
+        dollar_volume_usd_min=scan.dollar_volume_usd_min,
+        relative_volume_min=source.relative_volume_min if scan.relative_volume_min is None else scan.relative_volume_min,
+        price_age_minutes_max=scan.price_age_minutes_max,
+        bad_bars_max=scan.bad_bars_max,
+        candidates_max=scan.candidates_max,
+    )
+
+
+def risk_profile(settings: Settings) -> RiskProfile:
+    """The limits in force."""
+    risk = settings.risk
+    return RiskProfile(
+        position_fraction_max=risk.position_fraction_max,
+        sector_fraction_max=risk.sector_fraction_max,
+        gross_leverage_max=risk.gross_leverage_max,
+        daily_loss_fraction_max=risk.daily_loss_fraction_max,
+        positions_max=risk.positions_max,
+        orders_per_day_max=risk.orders_per_day_max,
+        messages_per_minute_max=risk.messages_per_minute_max,
+        price_collar_fraction=risk.price_collar_fraction,
+        price_age_seconds_max=risk.price_age_seconds_max,
+        short_selling=settings.plan.short_selling,
+    )
+
+
+def build_hash() -> str:
+    """Names the code that runs: the hash of its own source files."""
+    sources = sorted(Path(__file__).parent.rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+
+
+def _infer(predictor: Predictor) -> Callable[[Floats], Awaitable[Floats]]:
+    async def infer(rows: Floats) -> Floats:
+        return await asyncio.to_thread(predictor.predict, rows)
+
+    return infer
+
+
+def _entries(settings: Settings) -> tuple[CronEntry, ...]:
+    return tuple(CronEntry(entry.name, entry.expression) for entry in settings.schedule)
+
+
+def _plan_policy(settings: Settings) -> PlanPolicy:
+    plan = settings.plan
+    return PlanPolicy(plan.risk_fraction, plan.entry_limit_fraction, plan.target_multiple, plan.valid_minutes, plan.short_selling)
+
+
+def _execution_policy(settings: Settings) -> ExecutionPolicy:
+    execution = settings.execution
+    return ExecutionPolicy(
+        execution.send_timeout_seconds,
+        execution.lookup_window_seconds,
+        execution.sends_max,
+        execution.protect_seconds,
+        execution.step_seconds,
+    )
+
+
+def _queue_policy(settings: Settings) -> QueuePolicy:
+    queue = settings.queue
+    retry = RetryPolicy(queue.attempts_max, queue.backoff_base_seconds, queue.backoff_cap_seconds)
+    return QueuePolicy(queue.capacity, queue.claim_limit, queue.batch_max, queue.conflict_retries_max, queue.poll_seconds, retry)
+
+
+def _writer_policy(settings: Settings) -> WriterPolicy:
+    database = settings.database
+    return WriterPolicy(
+        database.busy_timeout_seconds,
+        database.wal_autocheckpoint_pages,
+        database.group_operations_max,
+        database.database_bytes_max,
+        database.probe_bytes,
+    )
+
+
+def _job_queue(settings: Settings, store: SqliteReads, clock: VirtualClock, failpoints: Failpoints) -> SqliteJobQueue:
+    queue = settings.queue
+    policy = DurableQueuePolicy(
+        memory_limit=queue.memory_limit,
+        max_solo_crashes=queue.max_solo_crashes,
+        attempts_max=queue.attempts_max,
+        id_block_size=queue.id_block_size,
+        done_retention_days=queue.done_days,
+        prune_batch_rows=queue.prune_batch,
+        error_length_max=queue.error_length_max,
+    )
+    return SqliteJobQueue(
+        settings.database_path,
+        reads=store,
+        clock=clock,
+        policy=policy,
+        writer_policy=_writer_policy(settings),
+        failpoints=failpoints,
+        build_hash=build_hash(),
+        settings_hash=settings.settings_hash,
+        worker_id="agent",
+        carries_market_clock=True,
+    )
+
+
+# -- first start and recovery ------------------------------------------------------------------------------------------------
+
+
+def _make_folder(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(f"storage.directory {directory} cannot be made: {error.strerror}") from error
+
+
+def _replay_key(settings: Settings, market: MarketDataPort) -> dict[str, Any]:
+    return {"source_id": market.source_id, "settings": settings.decisive()}
+
+
+def _first_effect(settings: Settings, market: MarketDataPort) -> Effect:
+    """What a new store starts from: its identity, the clock at the first open, the trading state, the first session."""
+    first, key = market.sessions()[0], _replay_key(settings, market)
+    text = orjson.dumps(key, option=orjson.OPT_SORT_KEYS).decode()
+    identity = LedgerIdentity(
+        1,
+        "led-" + digest(settings.replay.seed, text, length=16),
+        settings.broker.account_id,
+        settings.replay.seed,
+        text,
+        plain(settings.replay.start_cash_usd),
+        settings.settings_hash,
+    )
+    at = first.opens_at
+    state = TradingStateRecord(1, TradingState.ACTIVE, "first start", "finagent", at)
+    return Effect((identity, MarketClock(1, market.source_id, at, RUNNING), state), (session_job(first),))
+
+
+def _require_same_replay(settings: Settings, market: MarketDataPort, store: Reads) -> None:
+    """A folder holds one replay: going on with another would mix two stories."""
+    before, now = orjson.loads(ledger(store).replay_key), _replay_key(settings, market)
+    differences = [f"{name}: {a} there, {b} here" for name, a, b in _differences(before, orjson.loads(orjson.dumps(now)))]
+    if differences:
+        listed = "\n  ".join(differences)
+        raise BadInput(
+            f"{settings.storage.directory} holds a different replay:\n  {listed}\n"
+            "go on with the same settings, choose another storage.directory, or archive it with --fresh"
+        )
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    for name in sorted(before.keys() | now.keys()):
+        a, b = before.get(name), now.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            yield from _differences(a, b, f"{prefix}{name}.")
+        elif a != b:
+            yield f"{prefix}{name}", a, b
+
+
+def _recovery(store: Reads, rescued: list[Job], stored: MarketClock | None) -> RecoveryInfo | None:
+    if stored is None:
+        return None
+    live = store.find(BrokerOrder, state=[state for state in OrderState if state.live])
+    return RecoveryInfo(
+        market_clock=stored.at,
+        jobs_rescued=len(rescued),
+        jobs_by_type=dict(sorted(Counter(job.type for job in rescued).items())),
+        orders_open=len(live),
+        orders_unresolved=sum(1 for order in live if order.outcome is SendOutcome.UNRESOLVED),
+        positions=sum(1 for position in store.find(Position) if position.quantity),
+        finished=stored.state == FINISHED,
+    )
+
+
+def _tell(observer: ProgressObserver, effects: Sequence[Effect]) -> None:
+    for effect in effects:
+        observer.committed(effect)

@@ -1,0 +1,86 @@
+"""Market time that runs on while nobody looks: the driver of a replay at a pace.
+
+Decisions may differ from lock-step; the invariants hold, and what was found too late after an outage is EXPIRED.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from finagent.domain.errors import InvariantViolated
+from finagent.domain.ports.order_execution import SimulatedVenue
+from finagent.domain.ports.store import JobQueue, Reads
+from finagent.domain.sessions import Session
+from finagent.domain.trading_state import MarketClock
+from finagent.services.execution.activity import BrokerActivity
+from finagent.services.lock_step import SettableClock
+from finagent.services.market_data.feed import Feed
+from finagent.services.progress import ProgressObserver
+from finagent.services.queue.processor import JobProcessor
+
+
+class MarketTime(Protocol):
+    """Wall time mapped to the minutes of the sessions, nights left out."""
+
+    async def next_instant(self, after: datetime) -> datetime | None:
+        """Wait for the next bar-time later than `after`; the latest one if several have passed; None when the window is over."""
+        ...
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for wall seconds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PacedDriver:
+    """Moves the market as wall time says; jobs run as they come, the table is polled for what memory does not hold."""
+
+    clock: SettableClock
+    time: MarketTime
+    venue: SimulatedVenue
+    feed: Feed
+    activity: BrokerActivity
+    processor: JobProcessor
+    queue: JobQueue
+    reads: Reads
+    sessions: tuple[Session, ...]
+    minutes: Callable[[Session], tuple[int, ...]]
+    observer: ProgressObserver
+    stopping: Callable[[], bool]
+    poll_seconds: float
+
+    async def run(self) -> bool:
+        """To the end of the window; False when stopped before it."""
+        async with asyncio.TaskGroup() as tasks:
+            poller = tasks.create_task(self._poll(), name="queue poller")
+            ended = await self._follow_market()
+            poller.cancel()
+        return ended
+
+    async def _poll(self) -> None:
+        while True:
+            await self.processor.poll()
+            await self.time.pause(self.poll_seconds)
+
+    async def _follow_market(self) -> bool:
+        total = sum(session.minutes for session in self.sessions)
+        at: datetime | None = self._market_clock()
+        while at is not None and not self.stopping():
+            session = [s for s in self.sessions if s.opens_at <= at][-1]
+            since = self._market_clock()
+            self.clock.set(at)
+            await self.feed.open_session(session, self.minutes(session))
+            await self.venue.advance(at)
+            self.feed.advance()
+            await self.activity.apply(since, at)
+            self.observer.instant(at, session, sum(s.minute_of(at) for s in self.sessions if s.opens_at <= at), total)
+            at = await self.time.next_instant(at)
+        return at is None
+
+    def _market_clock(self) -> datetime:
+        clock = self.reads.get(MarketClock, 1)
+        if clock is None:
+            raise InvariantViolated("the database holds no market clock")
+        return clock.at
