@@ -24,7 +24,6 @@ COPY --from=build /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
-    MPLCONFIGDIR=/tmp/matplotlib \
     FINAGENT__STORAGE__DIRECTORY=/var/lib/finagent
 WORKDIR /var/lib/finagent
 VOLUME /var/lib/finagent
