@@ -35,8 +35,11 @@ class Codec:
 
 
 def canonical_json(value: Any) -> str:
-    """One text a value: keys sorted, no blanks, ASCII; refuses NaN and infinity."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_json_default)
+    """One text a value: keys sorted, no blanks, ASCII; raises BadInput for NaN, infinity and what JSON has no form for."""
+    try:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_json_default)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"cannot be written as JSON: {error}") from error
 
 
 def _json_default(value: Any) -> Any:
@@ -49,7 +52,7 @@ def _json_default(value: Any) -> Any:
         return to_text(value)
     if isinstance(value, date):
         return value.isoformat()
-    raise BadInput(f"{type(value).__name__} {value!r} cannot be written as JSON")
+    raise TypeError(f"{type(value).__name__} {value!r}")
 
 
 def _same(value: Any) -> Any:
@@ -188,4 +191,7 @@ class RecordCodec(Generic[R]):
         codec = self.columns.get(name)
         if codec is None:
             raise BadInput(f"{self.record_type.__name__} has no column {name!r}")
-        return None if value is None else codec.encode(value)
+        try:
+            return None if value is None else codec.encode(value)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise BadInput(f"{self.record_type.__name__}.{name} cannot hold {value!r}: {error}") from error

@@ -58,12 +58,12 @@ class StoredRecord(Generic[R]):
         if len(change.key) != len(self.key) or not values:
             raise BadInput(f"Set of {self.codec.record_type.__name__}: key {change.key!r} with {len(values)} values to set")
         encode = self.codec.encode_column
-        sql = self.update_sql(tuple(sorted(values)), tuple(sorted(expect)))
-        return sql, (
+        parameters = (
             *(encode(name, values[name]) for name in sorted(values)),
             *(encode(name, value) for name, value in zip(self.key, change.key, strict=True)),
             *(encode(name, expect[name]) for name in sorted(expect)),
         )
+        return self.update_sql(tuple(sorted(values)), tuple(sorted(expect))), parameters
 
     def where(self, conditions: dict[str, Any]) -> tuple[tuple[tuple[str, int], ...], list[Any]]:
         """The shape of the conditions (column and how many values, or _ONE or _NULL) and the values in that order."""

@@ -1,0 +1,65 @@
+"""The job history over the SQLite store."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from finagent.adapters.database.reader import SqliteReads
+from finagent.domain.jobs import JobStatus
+from finagent.services.forensics.job_history import JobRecord
+
+_COLUMNS = (
+    "id, type, status, dedup_key, payload, priority, run_at, attempts, crashes, trace_id, parent_id, last_error, created_at, "
+    "started_at, finished_at"
+)
+_SELECT = f"SELECT {_COLUMNS} FROM job_queue"  # noqa: S608  constant text
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteJobHistory:
+    """Reads `job_queue` through the store's read-only connection (see the JobHistory port)."""
+
+    reads: SqliteReads
+
+    def job(self, job_id: int) -> JobRecord | None:
+        rows = self.reads.rows(f"{_SELECT} WHERE id = ?", (job_id,))
+        return _record(rows[0]) if rows else None
+
+    def of_trace(self, trace_id: str) -> list[JobRecord]:
+        return [_record(row) for row in self.reads.rows(f"{_SELECT} WHERE trace_id = ? ORDER BY id", (trace_id,))]
+
+    def listed(self, status: JobStatus | None, job_type: str | None, limit: int) -> list[JobRecord]:
+        sql = f"{_SELECT} WHERE (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR type = ?2) ORDER BY id DESC LIMIT ?3"
+        return [_record(row) for row in self.reads.rows(sql, (status.name if status else None, job_type, limit))]
+
+    def counts(self) -> list[tuple[str, JobStatus, int]]:
+        rows = self.reads.rows("SELECT type, status, count(*) FROM job_queue GROUP BY type, status ORDER BY type, status")
+        return [(kind, JobStatus[status], count) for kind, status, count in rows]
+
+    def oldest_due(self) -> datetime | None:
+        ((oldest,),) = self.reads.rows("SELECT min(run_at) FROM job_queue WHERE status = 'READY'")
+        return datetime.fromisoformat(oldest) if oldest else None
+
+
+def _record(row: tuple[Any, ...]) -> JobRecord:
+    job_id, kind, status, key, payload, priority, run_at, attempts, crashes, trace, parent, error, created, started, finished = (
+        row
+    )
+    return JobRecord(
+        job_id,
+        kind,
+        JobStatus[status],
+        key,
+        json.loads(payload),
+        priority,
+        datetime.fromisoformat(run_at),
+        attempts,
+        crashes,
+        trace,
+        parent,
+        error or "",
+        datetime.fromisoformat(created),
+        datetime.fromisoformat(started) if started else None,
+        datetime.fromisoformat(finished) if finished else None,
+    )
