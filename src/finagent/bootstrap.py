@@ -7,10 +7,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
+from finagent.adapters.broker.simulated.broker import SimulatedBroker
+from finagent.adapters.broker.simulated.client import BrokerClientPolicy, SimulatedBrokerClient
+from finagent.adapters.broker.simulated.policy import BrokerPolicy, FaultRates
+from finagent.adapters.broker.simulated.transport import BrokerSocket, InProcessBroker, Transport
 from finagent.adapters.calendar import NewYorkCalendar
 from finagent.adapters.clock import VirtualClock
 from finagent.adapters.database.engine import WriterPolicy
@@ -30,6 +34,7 @@ from finagent.domain.jobs import Job, RetryPolicy
 from finagent.domain.money import plain
 from finagent.domain.orders import BrokerOrder, OrderState, SendOutcome
 from finagent.domain.portfolio import Position
+from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.ports.order_execution import OrderExecutionPort, SimulatedVenue
 from finagent.domain.ports.predictor import Predictor
@@ -61,12 +66,6 @@ from finagent.settings import Settings
 
 FINISHED, RUNNING = "FINISHED", "RUNNING"
 QUEUES = ("scheduler", "reconciler", "execution", "scanner", "scoring", "planner", "risk", "sender")
-
-
-class SimulatedBroker(OrderExecutionPort, SimulatedVenue, Protocol):
-    """A broker whose market we move."""
-
-    async def aclose(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,6 @@ async def build_application(
     failpoints: Failpoints = unarmed,
     jitter: Callable[[], Awaitable[None]] | None = None,
     market: MarketDataPort | None = None,
-    broker: Callable[[VirtualClock], SimulatedBroker] | None = None,
     observer: ProgressObserver | None = None,
     wraps: Wraps | None = None,
 ) -> AsyncIterator["Application"]:
@@ -127,11 +125,11 @@ async def build_application(
         durable.on_commit.append(lambda effects, _jobs: _tell(observer, effects))
         rescued = await durable.recover()
         if stored is None:
-            await durable.submit(_first_effect(settings, market))
+            await durable.release(await durable.submit(_first_effect(settings, market)))
         else:
             _require_same_replay(settings, market, store)
-        venue = broker(clock) if broker is not None else build_in_process_broker(settings, market, clock)
-        stack.push_async_callback(venue.aclose)
+        venue = build_broker_client(settings, market, clock)
+        stack.push_async_callback(venue.close)
         parts = Parts(
             settings,
             clock,
@@ -312,9 +310,36 @@ def build_market(settings: Settings) -> MarketDataPort:
     raise BadInput(f"market_data.source {data.source!r} is unknown")
 
 
-def build_in_process_broker(settings: Settings, market: MarketDataPort, clock: VirtualClock) -> SimulatedBroker:
-    """The simulated broker on its own ledger and thread, inside this process."""
-    raise NotImplementedError
+def build_simulated_broker(settings: Settings, market: MarketDataPort, failpoints: Failpoints = unarmed) -> SimulatedBroker:
+    """The simulated broker on its own ledger; for this process or for one of its own (see adapters.broker.simulated.server)."""
+    broker, faults = settings.broker, settings.broker.faults
+    policy = BrokerPolicy(
+        account_id=broker.account_id,
+        start_cash_usd=settings.replay.start_cash_usd,
+        leverage=broker.leverage,
+        market_order_buffer_bps=broker.market_order_buffer_bps,
+        spread_bps=broker.spread_bps,
+        slippage_bps=broker.slippage_bps,
+        commission_usd_per_share=broker.commission_usd_per_share,
+        volume_fraction=broker.volume_fraction,
+        partial_fill_rate=broker.partial_fill_rate,
+        deduplicates_forever=broker.deduplicates_forever,
+        short_selling=settings.plan.short_selling,
+        stop_entry_brackets=True,
+        faults=FaultRates(**faults.model_dump()),
+    )
+    path = settings.storage.directory / "broker-simulator.db"
+    return SimulatedBroker(path, market, policy, settings.replay.seed, failpoints)
+
+
+def build_broker_client(settings: Settings, market: MarketDataPort, clock: Clock) -> SimulatedBrokerClient:
+    """The broker as the agent sees it: at its address, or in this process when it has none."""
+    broker = settings.broker
+    transport: Transport = (
+        InProcessBroker(build_simulated_broker(settings, market)) if broker.address is None else BrokerSocket(broker.address)
+    )
+    policy = BrokerClientPolicy(broker.call_seconds, broker.advance_seconds, broker.deduplicates_forever)
+    return SimulatedBrokerClient(clock, transport, policy)
 
 
 def scan_rules(settings: Settings) -> ScanRules:

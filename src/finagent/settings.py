@@ -196,6 +196,9 @@ class FaultSettings(Section):
 
 class BrokerSettings(Section):
     account_id: str
+    address: str | None
+    call_seconds: Seconds
+    advance_seconds: Seconds
     leverage: Positive
     market_order_buffer_bps: Annotated[Decimal, Field(ge=0)]
     spread_bps: Annotated[Decimal, Field(ge=0)]
