@@ -1,0 +1,1 @@
+"""Brokers: one technology a package, all behind OrderExecutionPort."""

@@ -1,0 +1,334 @@
+"""The simulated broker: one request in, one answer out, what it decided on the disk before it answers."""
+
+import copy
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+from finagent.adapters.broker.simulated import wire
+from finagent.adapters.broker.simulated.admission import (
+    DUPLICATE,
+    UNKNOWN_ORDER,
+    Refusal,
+    Standing,
+    inadmissible,
+    malformed,
+    opens,
+    reservation,
+    unprocessable,
+)
+from finagent.adapters.broker.simulated.book import Book
+from finagent.adapters.broker.simulated.faults import Fault, FaultDraw
+from finagent.adapters.broker.simulated.ledger import APPLIED_LATE, Changes, Ledger, Pending, RequestLine
+from finagent.adapters.broker.simulated.orders import MINUTE, LedgerOrder, next_minute, orders_of
+from finagent.adapters.broker.simulated.policy import BrokerPolicy
+from finagent.adapters.broker.simulated.tape import Tape
+from finagent.adapters.broker.simulated.wire import Json
+from finagent.domain.errors import Transient
+from finagent.domain.money import ZERO, plain
+from finagent.domain.orders import OrderClass, TimeInForce
+from finagent.domain.ports.market_data import MarketDataPort
+from finagent.domain.ports.order_execution import OrderRequest
+from finagent.domain.time import from_text, to_text
+from finagent.services.failpoints import Failpoints
+
+ORDERS, BY_CLIENT_ID = "/v2/orders", "/v2/orders:by_client_order_id"
+WITHHELD: Json = {"withheld": True}
+
+
+class SimulatedBroker:
+    """Not thread-safe and blocking: one thread or process owns it and calls `handle` for one request after the other.
+
+    Market time moves by `advance` alone. Every read answers as of the request's own market time, which may lie before the
+    ledger's: a client that was killed and repeats an instant hears what it heard then. An order is opened, and a cancel asked
+    for, only at the ledger's present time; anything else is a violation, recorded and answered as such.
+    """
+
+    def __init__(self, path: Path, market: MarketDataPort, policy: BrokerPolicy, seed: int, failpoints: Failpoints) -> None:
+        self._policy = policy
+        self._seed = seed
+        self._faults = FaultDraw(policy.faults, seed)
+        self._ledger = Ledger(path, failpoints)
+        self._tape = Tape(market)
+        self._load()
+        self._methods: dict[str, Callable[[Json, datetime], Json]] = {
+            "advance": self._on_advance,
+            "barrier": lambda frame, at: {"status": 200, "body": None},
+            "submit": self._on_submit,
+            "look_up": self._on_look_up,
+            "cancel": self._on_cancel,
+            "activity": self._on_activity,
+            "open_orders": self._on_open_orders,
+            "positions": self._on_positions,
+            "account": self._on_account,
+        }
+
+    def close(self) -> None:
+        """Release the file, its lock and the market's loop."""
+        self._tape.close()
+        self._ledger.close()
+
+    def handle(self, frame: Json) -> Json:
+        """Answer one request: `status` and `body`, or `withheld`. A ledger that cannot be written answers 503."""
+        try:
+            advanced = frame.get("advanced")
+            if advanced is not None:
+                self._advance(from_text(advanced))
+            return self._methods[frame["method"]](frame, from_text(frame["at"]))
+        except sqlite3.Error as error:
+            self._load()
+            return _refused(Refusal(503, 50310000, f"ledger: {error}"))
+        except Transient as error:
+            self._load()
+            return _refused(Refusal(503, 50310000, f"market data: {error}"))
+
+    def _load(self) -> None:
+        """The state that is on the disk."""
+        self._cash = self._ledger.open_account(self._policy.account_id, self._policy.start_cash_usd, self._seed)
+        self._now = self._ledger.clock()
+        self._pending = self._ledger.pending()
+        self._uncommitted: list[LedgerOrder] = []
+        self._book = Book(self._policy, self._seed, self._ledger.live_orders())
+        self._positions: dict[str, int] = defaultdict(int)
+        for execution in self._ledger.executions(None, self._now) if self._now else ():
+            self._positions[execution.symbol] += execution.side.sign * execution.quantity
+
+    # -- market time ---------------------------------------------------------------------------------------------------------
+
+    def _on_advance(self, frame: Json, at: datetime) -> Json:
+        self._advance(at)
+        return {"status": 200, "body": None}
+
+    def _advance(self, at: datetime) -> None:
+        """Everything that falls in (now, at], step by step, in one commit; no commit when nothing happened."""
+        if self._now is not None and at <= self._now:
+            return
+        changes = Changes(clock=at)
+        if self._now is not None:
+            for step in self._steps(self._now, at):
+                self._step(step, changes)
+        self._now = at
+        if not changes.empty:
+            self._commit(changes)
+
+    def _steps(self, after: datetime, until: datetime) -> list[datetime]:
+        """The instants at which something may happen: effects due, and bars while an order lives."""
+        due = {pending.due for pending in self._pending if pending.due <= until}
+        start = after if self._book.live else min(due, default=until)
+        return sorted(due.union(self._tape.bar_times(start, until)))
+
+    def _step(self, at: datetime, changes: Changes) -> None:
+        while self._pending and self._pending[0].due <= at:
+            pending = self._pending.pop(0)
+            changes.applied.append(pending)
+            self._apply(pending, changes)
+        session = self._tape.session_at_bar(at) if self._book.live else None
+        if session is not None:
+            self._book.match(at, lambda symbol: self._tape.bar(symbol, session, at))
+            if at == session.closes_at:
+                self._book.expire(at)
+        self._collect(changes)
+
+    def _apply(self, pending: Pending, changes: Changes) -> None:
+        """An effect whose time has come: the cancel of a group, or a late request, dropped if it came too late."""
+        if pending.effect == "CANCEL":
+            self._book.cancel(pending.subject, pending.due)
+            return
+        request = wire.request_from_json(json.loads(pending.body))
+        sent_at = from_text(json.loads(pending.body)["sent_at"])
+        session = self._tape.session_of(sent_at)
+        over = request.time_in_force is TimeInForce.DAY and session is not None and pending.due >= session.closes_at
+        refusal = unprocessable("the day of this order is over") if over else self._refusal(request, pending.due)
+        if refusal is None:
+            self._open(request, pending.due)
+        status = refusal.status if refusal else 200
+        changes.requests.append(RequestLine(pending.due, "POST", ORDERS, request.client_order_id, status, APPLIED_LATE))
+
+    # -- orders --------------------------------------------------------------------------------------------------------------
+
+    def _on_submit(self, frame: Json, at: datetime) -> Json:
+        request = wire.request_from_json(frame["request"])
+        if at != self._now:
+            return self._violation("POST", ORDERS, request.client_order_id, at)
+        fault = self._faults.submit(request.client_order_id, at)
+        changes = Changes(clock=at, by_request=True)
+        refusal = unprocessable("asset is not tradable at the moment") if fault is Fault.REFUSED else None
+        if fault in (Fault.NONE, Fault.REPLY_LOST):
+            refusal = self._refusal(request, at)
+        answer: Json = WITHHELD
+        if fault is Fault.LATE:
+            due = next_minute(at) + (self._faults.late_minutes(request.client_order_id, at) - 1) * MINUTE
+            body = json.dumps({**frame["request"], "sent_at": to_text(at)})
+            changes.pending.append(Pending(due, "SUBMIT", request.client_order_id, body))
+        elif refusal is not None:
+            answer = _refused(refusal)
+        elif fault is not Fault.DROPPED:
+            orders = self._open(request, at)
+            answer = {"status": 200, "body": wire.order_to_json(orders[0], orders[1:])}
+        status = refusal.status if refusal else 0 if fault in (Fault.DROPPED, Fault.LATE) else 200
+        changes.requests.append(RequestLine(at, "POST", ORDERS, request.client_order_id, status, fault.value))
+        self._collect(changes)
+        self._commit(changes)
+        return WITHHELD if fault.silent else answer
+
+    def _on_look_up(self, frame: Json, at: datetime) -> Json:
+        """Shares the fate of a submit of this instant; of an id that was never submitted it tells the truth."""
+        name = frame["client_order_id"]
+        if self._now is None or at > self._now:
+            return self._violation("GET", BY_CLIENT_ID, name, at)
+        submits = self._ledger.submits(name)
+        now = [fault for sent_at, fault in submits if sent_at == at]
+        if now:
+            fault = Fault.WITHHELD if Fault(now[0]).silent else Fault.NONE
+        else:
+            fault = self._faults.look_up(name, at) if submits else Fault.NONE
+        named = [order for order in self._ledger.orders_named(name) if order.market_time <= at]
+        line = RequestLine(at, "GET", BY_CLIENT_ID, name, 200 if named else 404, fault.value)
+        self._commit(Changes(clock=self._now, requests=[line]))
+        if fault.silent:
+            return WITHHELD
+        if not named:
+            return _refused(UNKNOWN_ORDER)
+        first, *legs = self._ledger.group_as_of(named[-1].group_id, at)
+        return {"status": 200, "body": wire.order_to_json(first, legs)}
+
+    def _on_cancel(self, frame: Json, at: datetime) -> Json:
+        """Takes effect before the next minute's bar, for the whole group."""
+        name = frame["broker_order_id"]
+        path = f"{ORDERS}/{name}"
+        order = self._ledger.order(name)
+        if at != self._now:
+            return self._violation("DELETE", path, order.client_order_id if order else None, at)
+        fault = self._faults.cancel(name, at)
+        refusal = None
+        if order is None:
+            refusal = UNKNOWN_ORDER
+        elif not self._book.group(order.group_id):
+            refusal = unprocessable(f'order is already in "{order.status.value.lower()}" state')
+        status = 0 if fault is Fault.DROPPED else refusal.status if refusal else 204
+        line = RequestLine(at, "DELETE", path, order.client_order_id if order else None, status, fault.value)
+        changes = Changes(clock=at, requests=[line])
+        if order is not None and status == 204:
+            changes.pending.append(Pending(next_minute(at), "CANCEL", order.group_id, "{}"))
+        self._commit(changes)
+        if fault.silent:
+            return WITHHELD
+        return _refused(refusal) if refusal else {"status": 204, "body": None}
+
+    def _refusal(self, request: OrderRequest, at: datetime) -> Refusal | None:
+        """Why the broker does not take the order: its id is used, it makes no sense, or the account cannot bear it."""
+        used = self._uses(request.client_order_id)
+        if used and (self._policy.deduplicates_forever or any(order.broker_order_id in self._book.live for order in used)):
+            return DUPLICATE
+        listed = self._tape.lists(request.symbol)
+        standing = Standing(
+            listed,
+            self._tape.last_price(request.symbol, at) if listed else None,
+            self._positions[request.symbol],
+            tuple(order for order in self._book.live.values() if order.symbol == request.symbol),
+            self._buying_power(at, self._cash, self._positions, list(self._book.live.values())),
+        )
+        return malformed(request, self._policy) or inadmissible(request, standing, self._policy)
+
+    def _open(self, request: OrderRequest, at: datetime) -> list[LedgerOrder]:
+        orders = orders_of(request, len(self._uses(request.client_order_id)), at)
+        self._book.open(orders)
+        self._uncommitted.append(orders[0])
+        return orders
+
+    def _uses(self, client_order_id: str) -> list[LedgerOrder]:
+        """The orders opened under the client's id, those of the transaction at hand included."""
+        ahead = [order for order in self._uncommitted if order.client_order_id == client_order_id]
+        return self._ledger.orders_named(client_order_id) + ahead
+
+    # -- reads ---------------------------------------------------------------------------------------------------------------
+
+    def _on_activity(self, frame: Json, at: datetime) -> Json:
+        since, until = from_text(frame["since"]), from_text(frame["until"])
+        found = self._ledger.executions(since, until)
+        told = self._faults.disorder(found, [execution.execution_id for execution in found], until)
+        orders = self._ledger.orders_changed(since, until)
+        return {
+            "status": 200,
+            "body": {
+                "executions": [wire.execution_to_json(execution) for execution in told],
+                "orders": [wire.order_to_json(order, []) for order in orders],
+            },
+        }
+
+    def _on_open_orders(self, frame: Json, at: datetime) -> Json:
+        return {"status": 200, "body": [wire.order_to_json(order, []) for order in self._live(at)]}
+
+    def _on_positions(self, frame: Json, at: datetime) -> Json:
+        _, positions = self._holdings(at)
+        return {"status": 200, "body": [[symbol, held] for symbol, held in sorted(positions.items()) if held]}
+
+    def _on_account(self, frame: Json, at: datetime) -> Json:
+        cash, positions = self._holdings(at)
+        buying_power = max(ZERO, self._buying_power(at, cash, positions, self._live(at)))
+        return {
+            "status": 200,
+            "body": {"account_id": self._policy.account_id, "cash": plain(cash), "buying_power": plain(buying_power)},
+        }
+
+    def _ahead_of(self, at: datetime) -> bool:
+        return self._now is not None and at < self._now
+
+    def _live(self, at: datetime) -> list[LedgerOrder]:
+        return self._ledger.live_as_of(at) if self._ahead_of(at) else list(self._book.live.values())
+
+    def _holdings(self, at: datetime) -> tuple[Decimal, dict[str, int]]:
+        """Cash and positions as of the instant."""
+        if not self._ahead_of(at):
+            return self._cash, self._positions
+        cash, positions = self._policy.start_cash_usd, defaultdict[str, int](int)
+        for execution in self._ledger.executions(None, at):
+            cash += execution.cash_change
+            positions[execution.symbol] += execution.side.sign * execution.quantity
+        return cash, positions
+
+    def _buying_power(self, at: datetime, cash: Decimal, positions: dict[str, int], live: list[LedgerOrder]) -> Decimal:
+        """leverage x equity, less the market value held and what opening orders reserve."""
+        equity, gross = cash, ZERO
+        for symbol, held in positions.items():
+            if held:
+                value = held * (self._tape.last_price(symbol, at) or ZERO)
+                equity, gross = equity + value, gross + abs(value)
+        reserved = ZERO
+        for order in live:
+            if order.order_class is not OrderClass.OCO and opens(order, positions.get(order.symbol, 0)):
+                last = self._tape.last_price(order.symbol, at) or ZERO
+                reserved += reservation(order.remaining, order.reference, last, self._policy)
+        return self._policy.leverage * equity - gross - reserved
+
+    # -- the ledger ----------------------------------------------------------------------------------------------------------
+
+    def _collect(self, changes: Changes) -> None:
+        """Take what the book did over into the transaction, as it stands at this step."""
+        changes.orders += [copy.copy(order) for order in self._book.changed.values()]
+        for execution in self._book.executions:
+            changes.executions.append(execution)
+            self._positions[execution.symbol] += execution.side.sign * execution.quantity
+            self._cash += execution.cash_change
+            changes.cash = self._cash
+        self._book.changed.clear()
+        self._book.executions.clear()
+
+    def _commit(self, changes: Changes) -> None:
+        self._ledger.commit(changes)
+        self._uncommitted.clear()
+        if changes.pending:
+            self._pending = self._ledger.pending()
+
+    def _violation(self, method: str, path: str, client_order_id: str | None, at: datetime) -> Json:
+        self._commit(Changes(clock=self._now, requests=[RequestLine(at, method, path, client_order_id, 409, "VIOLATION")]))
+        told = to_text(self._now) if self._now else "not set"
+        return _refused(Refusal(409, 40910000, f"{method} {path} at market time {to_text(at)}, the ledger's is {told}"))
+
+
+def _refused(refusal: Refusal) -> Json:
+    return {"status": refusal.status, "body": {"code": refusal.code, "message": refusal.message}}
