@@ -1,0 +1,1 @@
+"""Why it happened: the story behind any id, from committed records alone."""
