@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from finagent.domain.bars import Floats
 
 SUBSTEPS = 4  # points a minute between which the path moves
-BLOCK_SYMBOLS = 256  # symbols computed together: keeps the working set in the cache
+BLOCK_SYMBOLS = 64  # symbols computed together: keeps the working set in the cache
 FULL_DAY_MINUTES = 390
 
 # Standard deviation of one-minute returns by half hour, in basis points: L-shaped (liquid US shares, 2019).
@@ -205,8 +205,9 @@ def _correction(passed: Floats, path: Floats, *anchors: tuple[NDArray[np.intp], 
 def _folded(path: Floats, low: Floats, high: Floats) -> Floats:
     """Log prices reflected at both edges of the range as often as needed, as prices."""
     span = np.maximum(high - low, np.finfo(np.float64).tiny)
-    position = np.mod((path - low) / span, 2.0)
-    return np.asarray(np.exp(low + (high - low) * (1.0 - np.abs(1.0 - position))))
+    position = (path - low) / span
+    from_low = np.abs(position - 2.0 * np.rint(position / 2.0))  # to the nearest even number: a triangle wave
+    return np.asarray(np.exp(low + (high - low) * from_low))
 
 
 def _on_cent(price: Floats, daily: DailyBars) -> Floats:
