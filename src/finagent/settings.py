@@ -210,6 +210,25 @@ class BrokerSettings(Section):
     faults: FaultSettings
 
 
+class TelemetrySettings(Section):
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+    format: Literal["auto", "json", "text"]
+    loop_interval_seconds: Seconds
+    loop_stall_seconds: Seconds
+    loop_dump_seconds: Seconds
+
+
+class HealthSettings(Section):
+    pass_age_seconds_max: Seconds
+    bar_age_seconds_max: Seconds
+    queue_age_seconds_max: Seconds
+    loop_lag_seconds_max: Seconds
+
+
+class ReportSettings(Section):
+    trade_charts_max: Count
+
+
 class HttpSettings(Section):
     enabled: bool
     host: str
@@ -236,6 +255,9 @@ class Settings(BaseSettings):
     database: DatabaseSettings
     broker: BrokerSettings
     http: HttpSettings
+    telemetry: TelemetrySettings
+    health: HealthSettings
+    report: ReportSettings
 
     @property
     def database_path(self) -> Path:
@@ -244,7 +266,7 @@ class Settings(BaseSettings):
     def decisive(self) -> dict[str, Any]:
         """Everything that a decision depends on: not where files lie, nor how the process is served."""
         return self.model_dump(
-            mode="json", exclude={"storage", "http", "telemetry", "health", "orchestrate", "database", "queue"}
+            mode="json", exclude={"storage", "http", "telemetry", "health", "report", "orchestrate", "database", "queue"}
         )
 
     @property
