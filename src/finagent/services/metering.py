@@ -9,7 +9,7 @@ from finagent.domain.orders import BrokerOrder, Fill, SendOutcome
 from finagent.domain.portfolio import AccountSnapshot
 from finagent.domain.sessions import Session
 from finagent.domain.trading_state import TradingState, TradingStateRecord
-from finagent.services.progress import RecoveryInfo, ReplaySummary, SessionResult, StartInfo
+from finagent.services.progress import RecoveryInfo, ReplaySummary, StartInfo
 from finagent.telemetry.metrics import Metrics
 
 
@@ -43,9 +43,6 @@ class MetricsObserver:
                 self._metrics.equity.set(float(record.equity))
             elif isinstance(record, BrokerOrder) and record.outcome:
                 self._metrics.orders.labels(record.outcome.value).inc()
-
-    def session_closed(self, result: SessionResult) -> None:
-        self._metrics.equity.set(float(result.close.equity))
 
     def finished(self, summary: ReplaySummary) -> None:
         self._metrics.equity.set(float(summary.end_equity))

@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import Protocol
 
 from finagent.domain.effect import Effect
-from finagent.domain.portfolio import AccountSnapshot
 from finagent.domain.sessions import Session
 
 
@@ -40,15 +39,6 @@ class RecoveryInfo:
     orders_unresolved: int
     positions: int
     finished: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SessionResult:
-    """A session is over: its closing snapshot and its result in USD."""
-
-    session: Session
-    close: AccountSnapshot
-    pnl: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +79,6 @@ class ProgressObserver(Protocol):
         """An effect after its COMMIT."""
         ...
 
-    def session_closed(self, result: SessionResult) -> None: ...
-
     def finished(self, summary: ReplaySummary) -> None: ...
 
 
@@ -115,10 +103,6 @@ class Onlookers:
     def committed(self, effect: Effect) -> None:
         for observer in self._observers:
             observer.committed(effect)
-
-    def session_closed(self, result: SessionResult) -> None:
-        for observer in self._observers:
-            observer.session_closed(result)
 
     def finished(self, summary: ReplaySummary) -> None:
         for observer in self._observers:

@@ -1,0 +1,26 @@
+"""The two applications: what the network may see, and what the socket's owner may do."""
+
+from collections.abc import Callable
+
+from fastapi import FastAPI
+
+from finagent.api.control import Switch, control_routes
+from finagent.api.health import health_routes
+from finagent.api.metrics import metrics_routes
+from finagent.services.health import HealthFacts, ReadinessPolicy
+from finagent.telemetry.metrics import Metrics
+
+
+def public_app(facts: Callable[[], HealthFacts], policy: ReadinessPolicy, metrics: Metrics) -> FastAPI:
+    """Health and metrics; nothing here writes."""
+    app = FastAPI(title="finagent", docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(health_routes(facts, policy))
+    app.include_router(metrics_routes(metrics))
+    return app
+
+
+def control_app(switch: Switch) -> FastAPI:
+    """The control routes, for the Unix socket."""
+    app = FastAPI(title="finagent control", docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(control_routes(switch))
+    return app

@@ -1,0 +1,173 @@
+"""The agent's HTTP faces on real sockets."""
+
+import asyncio
+import socket
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from finagent.api.app import control_app, public_app
+from finagent.api.server import bind_control, bind_port, serving
+from finagent.domain.errors import BadInput, Unavailable
+from finagent.domain.trading_state import StartGate, TradingState, TradingStateRecord
+from finagent.services.health import HealthFacts, ReadinessPolicy
+from finagent.telemetry.metrics import Metrics
+
+POLICY = ReadinessPolicy(1000, 180, 60, 1)
+READY = HealthFacts(StartGate.OPEN, TradingState.ACTIVE, False, False, 10.0, 2.0, 0.5, 0.01)
+STUCK = HealthFacts(StartGate.RECONCILING, TradingState.HALTED, True, False, 2000.0, 200.0, 61.0, 1.5)
+
+
+class RecordedSwitch:
+    """A kill switch in memory."""
+
+    def __init__(self) -> None:
+        self.gate = StartGate.OPEN
+        self.record = TradingStateRecord(1, TradingState.ACTIVE, "first start", "system", datetime(2008, 10, 1, tzinfo=UTC))
+
+    def state(self) -> TradingStateRecord:
+        return self.record
+
+    async def halt(self, reason: str, by: str) -> None:
+        self.record = TradingStateRecord(1, TradingState.HALTED, reason, by, self.record.at)
+
+    async def arm(self, reason: str, by: str) -> None:
+        self.record = TradingStateRecord(1, TradingState.ACTIVE, reason, by, self.record.at)
+
+
+async def get(path: str, facts: HealthFacts) -> httpx.Response:
+    """One request to a server on any free port."""
+    listening = bind_port("127.0.0.1", 0)
+    host, port = listening.getsockname()
+    async with serving(public_app(lambda: facts, POLICY, Metrics()), listening), httpx.AsyncClient() as client:
+        return await client.get(f"http://{host}:{port}{path}")
+
+
+async def test_live_says_that_the_loop_turns() -> None:
+    """Live does not depend on any work being done."""
+    response = await get("/health/live", STUCK)
+
+    assert (response.status_code, response.json()) == (200, {"status": "live"})
+
+
+async def test_ready_while_work_is_done() -> None:
+    """All ages are inside their limits."""
+    response = await get("/health/ready", READY)
+
+    assert response.status_code == 200
+    assert response.json()["reasons"] == []
+
+
+async def test_not_ready_names_every_reason() -> None:
+    """Gate, disk, pass, bar, queue and loop are all named with value and limit."""
+    response = await get("/health/ready", STUCK)
+
+    assert response.status_code == 503
+    assert response.json()["reasons"] == [
+        "start gate is RECONCILING",
+        "disk is full",
+        "last pass: 2000.0 s, limit 1000 s",
+        "last bar: 200.0 s, limit 180 s",
+        "oldest due job: 61.0 s, limit 60 s",
+        "event loop lag: 1.5 s, limit 1 s",
+    ]
+
+
+async def test_metrics_are_prometheus_text() -> None:
+    """The scrape has the type that Prometheus expects."""
+    response = await get("/metrics", READY)
+
+    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert 'finagent_jobs{status="READY"} 0.0' in response.text
+
+
+@pytest.mark.parametrize("path", ["/control/status", "/control/halt", "/docs", "/openapi.json"])
+async def test_the_network_sees_no_control(path: str) -> None:
+    """Neither control nor a description of it is served beside health and metrics."""
+    assert (await get(path, READY)).status_code == 404
+
+
+def test_a_taken_port_is_named_with_the_cure() -> None:
+    """The message says which port and how to choose another."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+
+        with pytest.raises(Unavailable, match=rf"{port} on 127\.0\.0\.1 is taken .*--set http\.port"):
+            bind_port("127.0.0.1", port)
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    """An address this machine does not have is Unavailable too."""
+    with pytest.raises(Unavailable, match="cannot be used"):
+        bind_port("192.0.2.1", 0)
+
+
+@pytest.fixture
+def socket_path(tmp_path: Path) -> Path:
+    return tmp_path / "finagent.sock"
+
+
+async def control(path: Path, method: str, route: str, body: Any = None) -> httpx.Response:
+    """One request over the Unix socket."""
+    transport = httpx.AsyncHTTPTransport(uds=str(path))
+    async with httpx.AsyncClient(transport=transport, base_url="http://agent") as client:
+        return await client.request(method, route, json=body)
+
+
+async def test_halt_and_arm_record_who_asked(socket_path: Path) -> None:
+    """The answer is the state in force afterwards."""
+    switch = RecordedSwitch()
+    async with serving(control_app(switch), bind_control(socket_path)):
+        halted = await control(socket_path, "POST", "/control/halt", {"reason": "news", "by": "ann"})
+        status = await control(socket_path, "GET", "/control/status")
+        armed = await control(socket_path, "POST", "/control/arm", {"reason": "checked", "by": "bob"})
+
+    assert halted.json() == status.json()
+    assert (halted.json()["state"], halted.json()["reason"], halted.json()["by"]) == ("HALTED", "news", "ann")
+    assert (armed.json()["state"], armed.json()["by"]) == ("ACTIVE", "bob")
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"reason": "", "by": "ann"}, {"reason": "x" * 501, "by": "ann"}, {"reason": "r", "by": "a", "x": 1}]
+)
+async def test_an_order_without_reason_or_name_is_refused(socket_path: Path, body: Any) -> None:
+    """Nothing changes without who and why."""
+    switch = RecordedSwitch()
+    async with serving(control_app(switch), bind_control(socket_path)):
+        response = await control(socket_path, "POST", "/control/halt", body)
+
+    assert response.status_code == 422
+    assert switch.state().state is TradingState.ACTIVE
+
+
+def test_the_socket_is_its_owners_alone_and_replaces_a_dead_one(socket_path: Path) -> None:
+    """0600, also where an earlier process left its own."""
+    bind_control(socket_path).close()
+    listening = bind_control(socket_path)
+
+    assert stat.S_IMODE(socket_path.stat().st_mode) == 0o600
+    listening.close()
+
+
+def test_a_path_too_long_for_a_socket_is_named(tmp_path: Path) -> None:
+    """Linux cuts such an address silently; we refuse it."""
+    with pytest.raises(BadInput, match=r"choose a shorter storage\.directory"):
+        bind_control(tmp_path / ("x" * 200) / "finagent.sock")
+
+
+async def test_the_server_ends_with_its_block() -> None:
+    """After the block the port is free again, and no task is left."""
+    listening = bind_port("127.0.0.1", 0)
+    port = listening.getsockname()[1]
+    before = asyncio.all_tasks()
+    async with serving(public_app(lambda: READY, POLICY, Metrics()), listening):
+        pass
+
+    assert asyncio.all_tasks() == before
+    bind_port("127.0.0.1", port).close()
