@@ -1,0 +1,34 @@
+"""The sessions of a daily panel as the scan of the past reads them."""
+
+from collections.abc import Iterator
+from datetime import date
+
+import numpy as np
+
+from finagent.adapters.market_data.daily_panel import DailyPanel, HistoryPolicy
+from finagent.domain.bars import Floats
+from finagent.domain.errors import BadInput
+from finagent.domain.sessions import Session
+from finagent.services.past_scan import MINUTE, PastSession
+
+
+def past_sessions(panel: DailyPanel, policy: HistoryPolicy, first: date, last: date) -> Iterator[PastSession]:
+    """The panel's sessions from `first` to `last` with what was known before each open; volume means are of whole days."""
+    window = [session for session in panel.sessions if first <= session.date <= last]
+    if not window:
+        raise BadInput(
+            f"no session from {first} to {last}: the daily bars cover {panel.sessions[0].date} to {panel.sessions[-1].date}"
+        )
+
+    def whole_days(session: Session, minutes: tuple[int, ...]) -> Floats:
+        return np.ones((len(minutes), len(panel.symbols)))
+
+    for session in window:
+        day = panel.day_of(session)
+        yield PastSession(
+            prior=panel.prior_facts(session, (MINUTE,), policy, whole_days),
+            open=panel.open[day],
+            volume=panel.volume[day],
+            split=panel.split[day],
+            refused=dict(panel.excluded[day]),
+        )
