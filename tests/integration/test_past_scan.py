@@ -2,7 +2,6 @@
 
 import csv
 import shutil
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from finagent.domain.errors import BadInput
 from finagent.quant.features.gap_scan import ScanRules
 from finagent.services.past_scan import PastScanPolicy, PastScanReport, VolumeBasis, scan_past_sessions
 
+FactSet = tuple[str, Path, date, date, set[tuple[str, str]]]
 RULES = ScanRules(
     gap_fraction_min=0.04,
     price_usd_min=5.0,
@@ -65,17 +65,15 @@ def facts(folder: Path, name: str, kind: str) -> list[dict[str, str]]:
 
 
 @pytest.fixture(params=SETS)
-def fact_set(
-    request: pytest.FixtureRequest, market_data_folder: Path
-) -> Iterator[tuple[str, Path, date, date, set[tuple[str, str]]]]:
+def fact_set(request: pytest.FixtureRequest, market_data_folder: Path) -> FactSet:
     file, first, last, left_out = SETS[request.param]
     if not (market_data_folder / file).is_file():
         pytest.skip(f"{file} is not in {market_data_folder}")
-    yield request.param, market_data_folder / file, first, last, left_out
+    return request.param, market_data_folder / file, first, last, left_out
 
 
 def test_counts_tops_and_candidates_are_the_facts_but_for_rows_that_are_named(
-    fact_set: tuple[str, Path, date, date, set[tuple[str, str]]], market_data_folder: Path
+    fact_set: FactSet, market_data_folder: Path
 ) -> None:
     name, file, first, last, left_out = fact_set
 
@@ -95,9 +93,9 @@ def test_counts_tops_and_candidates_are_the_facts_but_for_rows_that_are_named(
         wanted = {(row["symbol"], row["date"]): float(row["gap"]) for row in top if row["side"] == side}
         gaps = {(gap.symbol, gap.date.isoformat()): gap.gap for gap in found}
         assert set(wanted) - set(gaps) == left_out & set(wanted)
-        assert {row: pytest.approx(gap, abs=1e-8) for row, gap in wanted.items() if row in gaps}.items() <= gaps.items() or all(
-            gaps[row] == pytest.approx(gap, abs=1e-8) for row, gap in wanted.items() if row in gaps
-        )
+        assert {row: gaps[row] for row in wanted if row in gaps} == {
+            row: pytest.approx(gap, abs=1e-8) for row, gap in wanted.items() if row in gaps
+        }
     candidates = {(gap.symbol, gap.date.isoformat()) for session in report.scanned for gap in session.candidates if gap.gap > 0}
     assert candidates == {(row["symbol"], row["date"]) for row in facts(market_data_folder, name, "candidates")}
 

@@ -91,7 +91,8 @@ async def test_daily_bars_become_minutes_that_meet_the_day(tmp_path: Path, suffi
 
 
 async def test_csv_and_parquet_of_the_same_bars_are_the_same_market(tmp_path: Path) -> None:
-    (tmp_path / "c").mkdir(), (tmp_path / "p").mkdir()
+    (tmp_path / "c").mkdir()
+    (tmp_path / "p").mkdir()
     daily_rows().to_csv(tmp_path / "c" / "bars.csv", index=False)
     daily_rows().to_parquet(tmp_path / "p" / "bars.parquet")
     one, two = opened(tmp_path / "c"), opened(tmp_path / "p")
@@ -157,7 +158,7 @@ async def test_without_daily_bars_too_few_earlier_minute_sessions_are_no_history
     assert np.isnan(prior.cumulative_volume_mean).all()
 
 
-def spoil(column: str, value: object, row: int = 4) -> Callable[[pd.DataFrame], pd.DataFrame]:
+def spoil(column: str, value: str | float, row: int = 4) -> Callable[[pd.DataFrame], pd.DataFrame]:
     def change(bars: pd.DataFrame) -> pd.DataFrame:
         bars = bars.astype({column: object})
         bars.loc[row, column] = value
@@ -202,7 +203,7 @@ def test_a_malformed_file_is_refused_by_name(
 def test_a_null_bar_is_no_bar_and_a_few_contradicting_ones_in_many_are_refused_one_by_one(tmp_path: Path) -> None:
     bars = daily_rows(days=40)
     bars.loc[4, ["open", "high", "low", "close"]] = np.nan
-    bars.loc[45, "low"] = 99.0
+    bars.loc[45, "low"] = 15.75
     bars.to_parquet(tmp_path / "bars.parquet")
     policy = FilesPolicy(POLICY.market, POLICY.gaps, unenclosed_fraction_max=0.05)
 
@@ -234,9 +235,9 @@ def test_text_that_is_no_parquet_and_paths_that_are_not_there_are_told(tmp_path:
 def test_unknown_symbols_and_windows_without_bars_are_told(tmp_path: Path) -> None:
     daily_rows().to_parquet(tmp_path / "bars.parquet")
 
-    with pytest.raises(BadInput, match="unknown symbol ZZZ: .* holds AAA, BBB"):
+    with pytest.raises(BadInput, match=r"unknown symbol ZZZ: .* holds AAA, BBB"):
         opened(tmp_path, symbols=("AAA", "ZZZ"))
-    with pytest.raises(BadInput, match="no bars from 2023-01-01 to 2023-02-01: .* covers 2024-01-02 to 2024-01-12"):
+    with pytest.raises(BadInput, match=r"no bars from 2023-01-01 to 2023-02-01: .* covers 2024-01-02 to 2024-01-12"):
         opened(tmp_path, date(2023, 1, 1), date(2023, 2, 1))
     with pytest.raises(BadInput, match="ends before it starts"):
         opened(tmp_path, LAST, FIRST)
@@ -269,9 +270,9 @@ def test_hourly_bars_are_refused(tmp_path: Path) -> None:
     rows = minute_rows(minutes=360, before=0)
     rows[rows["timestamp"].dt.minute == 0].to_parquet(tmp_path / "hours.parquet")
 
-    with pytest.raises(BadInput, match="hours.parquet: hourly bars cannot be replayed"):
+    with pytest.raises(BadInput, match=r"hours.parquet: hourly bars cannot be replayed"):
         opened(tmp_path / "hours.parquet")
-    with pytest.raises(BadInput, match="hours.parquet: hourly bars; daily or one-minute bars are used"):
+    with pytest.raises(BadInput, match=r"hours.parquet: hourly bars; daily or one-minute bars are used"):
         opened(tmp_path)
 
 
@@ -325,10 +326,10 @@ def test_a_malformed_actions_file_is_refused(tmp_path: Path) -> None:
     actions = tmp_path / "corporate_actions.csv"
 
     actions.write_text("symbol,kind,value\nAAA,split,2\n")
-    with pytest.raises(BadInput, match="corporate_actions.csv: no column last_cum_session"):
+    with pytest.raises(BadInput, match=r"corporate_actions.csv: no column last_cum_session"):
         opened(tmp_path)
     actions.write_text("symbol,last_cum_session,kind,value\nAAA,2024-01-05,split,0\n")
-    with pytest.raises(BadInput, match="corporate_actions.csv: 1 splits without .* 'AAA', '2024-01-05', '0'"):
+    with pytest.raises(BadInput, match=r"corporate_actions.csv: 1 splits without .* 'AAA', '2024-01-05', '0'"):
         opened(tmp_path)
 
 
@@ -336,7 +337,7 @@ def test_the_content_is_in_the_name_of_the_source(tmp_path: Path) -> None:
     bars = daily_rows()
     bars.to_parquet(tmp_path / "bars.parquet")
     before, again = opened(tmp_path).source_id, opened(tmp_path).source_id
-    bars.loc[0, "volume"] += 1
+    bars.loc[0, "volume"] = 7
     bars.to_parquet(tmp_path / "bars.parquet")
 
     assert before == again
