@@ -69,6 +69,7 @@ def test_day_fields_pick_sessions() -> None:
         ("0 35 9 * * *", "five fields"),
         ("", "five fields"),
         ("35 9 30 2 *", "Bad day-of-month"),
+        pytest.param("35 9 */29 2 MON#5", "never fires", id="the fifth Monday is never the first of February"),
     ],
 )
 def test_a_bad_expression_is_refused_naming_entry_and_expression(expression: str, said: str) -> None:
