@@ -40,7 +40,10 @@ BANS = (
         "domain.chance: Philox keyed by what is drawn for",
         ("domain", "services"),
     ),
-    Ban(r"random\.(?!Random\b)\w+|(np|numpy)\.random\.(?!Philox|Generator)\w+", "Philox keyed by (seed, purpose, id)"),
+    Ban(
+        r"random\.(?!SystemRandom)\w+|(np|numpy)\.random\.(?!Philox|Generator)\w+",  # a drill's jitter must not be repeatable
+        "Philox keyed by (seed, purpose, id)",
+    ),
     Ban(r"(uuid\.)?uuid[1-8]", "domain.identity: an id derived from what it names", CORE),
     Ban(
         r"os\.(getenv|environ|environb|putenv)(\.\w+)?",
