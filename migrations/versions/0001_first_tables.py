@@ -108,6 +108,7 @@ def upgrade() -> None:
         sa.Column("replay_key", sa.Text(), nullable=False),
         sa.Column("start_cash", sa.Text(), nullable=False),
         sa.Column("settings_hash", sa.Text(), nullable=False),
+        sa.Column("started_at", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
@@ -266,6 +267,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("valid_until", sa.Text(), nullable=True),
         sa.Column("committed_at", sa.Text(), nullable=False),
+        sa.UniqueConstraint("decision_id", "leg", "generation", name="order_intent_generation"),
         sa.ForeignKeyConstraint(
             ["decision_id"],
             ["candidate.decision_id"],
@@ -275,7 +277,6 @@ def upgrade() -> None:
             ["order_intent.client_order_id"],
         ),
         sa.PrimaryKeyConstraint("client_order_id"),
-        sa.UniqueConstraint("decision_id", "leg", "generation", name="order_intent_generation"),
     )
     op.create_index("order_intent_committed", "order_intent", ["committed_at"])
 
