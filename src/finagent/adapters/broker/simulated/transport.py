@@ -59,11 +59,12 @@ class BrokerSocket:
     async def call(self, frame: Json, deadline_seconds: float, *, repeatable: bool) -> Json:
         try:
             async with asyncio.timeout(deadline_seconds), self._turn:
-                if not repeatable or self._streams is None:
-                    return await self._exchange(frame)
+                connected_before = self._streams is not None
                 try:
                     return await self._exchange(frame)
-                except (OSError, EOFError):  # the broker may have been started again since the last call
+                except (OSError, EOFError):
+                    if not (repeatable and connected_before):  # else the broker may have been started again since the last call
+                        raise
                     return await self._exchange(frame)
         except TimeoutError as error:
             raise Transient(f"broker {self._address}: no answer to {frame['method']} within {deadline_seconds} s") from error
