@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,7 +17,7 @@ from finagent.adapters.broker.simulated.client import BrokerClientPolicy, Simula
 from finagent.adapters.broker.simulated.policy import BrokerPolicy, FaultRates
 from finagent.adapters.broker.simulated.transport import BrokerSocket, InProcessBroker, Transport
 from finagent.adapters.calendar import NewYorkCalendar
-from finagent.adapters.clock import VirtualClock
+from finagent.adapters.clock import PacedTime, VirtualClock, wall_now
 from finagent.adapters.database.engine import WriterPolicy
 from finagent.adapters.database.lock import DatabaseLock
 from finagent.adapters.database.migrate import upgrade
@@ -52,6 +53,7 @@ from finagent.services.failpoints import Failpoints, unarmed
 from finagent.services.kill_switch import KillSwitch
 from finagent.services.lock_step import LockStepDriver
 from finagent.services.market_data.feed import Feed
+from finagent.services.paced import PacedDriver
 from finagent.services.pipeline.execution import ExecutionService
 from finagent.services.pipeline.planner import PlannerService, PlanPolicy
 from finagent.services.pipeline.risk import RiskService
@@ -63,6 +65,7 @@ from finagent.services.queue.processor import Handler, JobProcessor, QueuePolicy
 from finagent.services.scheduling.cron import CronEntry
 from finagent.services.scheduling.trading_day import DayPolicy, TradingDay, scan_minutes, session_job
 from finagent.settings import Settings
+from finagent.telemetry.metrics import Metrics
 
 FINISHED, RUNNING = "FINISHED", "RUNNING"
 QUEUES = ("scheduler", "reconciler", "execution", "scanner", "scoring", "planner", "risk", "sender")
@@ -82,6 +85,8 @@ class Parts:
     failpoints: Failpoints
     jitter: Callable[[], Awaitable[None]] | None
     observer: ProgressObserver
+    metrics: Metrics
+    tidy_up: Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,7 @@ async def build_application(
     jitter: Callable[[], Awaitable[None]] | None = None,
     market: MarketDataPort | None = None,
     observer: ProgressObserver | None = None,
+    metrics: Metrics | None = None,
     wraps: Wraps | None = None,
 ) -> AsyncIterator["Application"]:
     """Open the folder, bring its store up to date, take over what an earlier process left, and wire the agent.
@@ -109,7 +115,7 @@ async def build_application(
     Start and recovery are the same path. Raises BadInput (second instance, a different replay in the folder) or Unavailable
     (folder, disk).
     """
-    wraps, observer = wraps or Wraps(), observer or Onlookers()
+    wraps, observer, metrics = wraps or Wraps(), observer or Onlookers(), metrics or Metrics()
     async with AsyncExitStack() as stack:
         failpoints("recovery.before")
         _make_folder(settings.storage.directory)
@@ -123,6 +129,7 @@ async def build_application(
         durable = _job_queue(settings, store, clock, failpoints)
         stack.push_async_callback(durable.close)
         durable.on_commit.append(lambda effects, _jobs: _tell(observer, effects))
+        durable.on_group.append(metrics.committed)
         rescued = await durable.recover()
         if stored is None:
             await durable.release(await durable.submit(_first_effect(settings, market)))
@@ -141,6 +148,8 @@ async def build_application(
             failpoints,
             jitter,
             observer,
+            metrics,
+            lambda: _prune(durable, settings.queue.prune_batch),
         )
         yield Application(parts, wraps, _recovery(store, rescued, stored))
 
@@ -169,26 +178,48 @@ class Application:
             failpoints=parts.failpoints,
             jitter=parts.jitter,
             on_invariant=self._halt_on_invariant,
-            lock_step=True,
+            lock_step=not settings.replay.pace,
+            observer=parts.metrics,
+            monotonic=time.monotonic,
         )
         self.processor.queues(QUEUES)
         activity = BrokerActivity(
             parts.broker, reads, queue, self.processor, clock, _execution_policy(settings), settings.queue.conflict_retries_max
         )
-        self.driver = LockStepDriver(
-            clock=clock,
-            venue=parts.venue,
-            feed=self.feed,
-            activity=activity,
-            processor=self.processor,
-            queue=queue,
-            reads=reads,
-            sessions=parts.market.sessions(),
-            minutes=lambda session: scan_minutes(_entries(settings), session),
-            failpoints=parts.failpoints,
-            observer=parts.observer,
-            stopping=lambda: self._stop,
-        )
+        self.driver: LockStepDriver | PacedDriver
+        if settings.replay.pace:
+            self.driver = PacedDriver(
+                clock=clock,
+                time=PacedTime(parts.market.sessions(), ledger(reads).started_at, settings.replay.pace),
+                venue=parts.venue,
+                feed=self.feed,
+                activity=activity,
+                processor=self.processor,
+                queue=queue,
+                reads=reads,
+                sessions=parts.market.sessions(),
+                minutes=lambda session: scan_minutes(_entries(settings), session, int(settings.scan.misfire_seconds // 60)),
+                observer=parts.observer,
+                stopping=lambda: self._stop,
+                tidy_up=parts.tidy_up,
+                poll_seconds=settings.queue.poll_seconds,
+            )
+        else:
+            self.driver = LockStepDriver(
+                clock=clock,
+                venue=parts.venue,
+                feed=self.feed,
+                activity=activity,
+                processor=self.processor,
+                queue=queue,
+                reads=reads,
+                sessions=parts.market.sessions(),
+                minutes=lambda session: scan_minutes(_entries(settings), session),
+                failpoints=parts.failpoints,
+                observer=parts.observer,
+                stopping=lambda: self._stop,
+                tidy_up=parts.tidy_up,
+            )
 
     @property
     def finished(self) -> bool:
@@ -474,6 +505,7 @@ def _first_effect(settings: Settings, market: MarketDataPort) -> Effect:
         text,
         plain(settings.replay.start_cash_usd),
         settings.settings_hash,
+        wall_now(),
     )
     at = first.opens_at
     state = TradingStateRecord(1, TradingState.ACTIVE, "first start", "finagent", at)
@@ -514,6 +546,12 @@ def _recovery(store: Reads, rescued: list[Job], stored: MarketClock | None) -> R
         positions=sum(1 for position in store.find(Position) if position.quantity),
         finished=stored.state == FINISHED,
     )
+
+
+async def _prune(queue: SqliteJobQueue, batch: int) -> None:
+    """Forget jobs that were done long ago, a batch a commit."""
+    while await queue.prune() == batch:
+        continue
 
 
 def _tell(observer: ProgressObserver, effects: Sequence[Effect]) -> None:

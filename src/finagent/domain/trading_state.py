@@ -48,7 +48,8 @@ class MarketClock:
 class LedgerIdentity:
     """The one row of `ledger_identity`: made with the database, part of every derived id.
 
-    `replay_key` names (source, window, seed, settings hash) of a replay; empty for paper and live.
+    `replay_key` names (source, window, seed, settings) of a replay; empty for paper and live. `started_at` is the wall time at
+    which the ledger was made: a replay at a pace counts from it.
     """
 
     id: int
@@ -58,3 +59,4 @@ class LedgerIdentity:
     replay_key: str
     start_cash: str
     settings_hash: str
+    started_at: datetime

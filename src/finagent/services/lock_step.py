@@ -1,6 +1,6 @@
 """Market time as data: the driver of a replay. One instant after the other, each repeated if the process died inside it."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -45,6 +45,7 @@ class LockStepDriver:
     failpoints: Failpoints
     observer: ProgressObserver
     stopping: Callable[[], bool]
+    tidy_up: Callable[[], Awaitable[None]]
 
     async def run(self) -> bool:
         """From the stored market clock to the end of the window; False when stopped before. The instant of the market clock is
@@ -70,6 +71,7 @@ class LockStepDriver:
     async def _open(self, session: Session, at: datetime) -> None:
         self.clock.set(max(at, self.clock.now()))
         await self.feed.open_session(session, self.minutes(session))
+        await self.tidy_up()
 
     async def _instant(self, at: datetime) -> None:
         since = self._market_clock()

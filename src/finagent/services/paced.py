@@ -4,7 +4,7 @@ Decisions may differ from lock-step; the invariants hold, and what was found too
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -49,6 +49,7 @@ class PacedDriver:
     minutes: Callable[[Session], tuple[int, ...]]
     observer: ProgressObserver
     stopping: Callable[[], bool]
+    tidy_up: Callable[[], Awaitable[None]]
     poll_seconds: float
 
     async def run(self) -> bool:
@@ -69,6 +70,8 @@ class PacedDriver:
         at: datetime | None = self._market_clock()
         while at is not None and not self.stopping():
             session = [s for s in self.sessions if s.opens_at <= at][-1]
+            if at == session.opens_at:
+                await self.tidy_up()
             since = self._market_clock()
             self.clock.set(at)
             await self.feed.open_session(session, self.minutes(session))

@@ -326,6 +326,7 @@ ledger_identity = Table(
     _text("replay_key"),
     _text("start_cash"),
     _text("settings_hash"),
+    _text("started_at"),
 )
 
 # What the store counts for itself: `epoch` (process starts) and `next_job_id` (first id of the block not yet reserved).

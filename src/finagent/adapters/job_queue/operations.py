@@ -107,10 +107,9 @@ class JobOperations:
             self.memory.quarantined -= _in_quarantine(job)
         self._apply(driver, effect)
         handed_out = [self._publish(driver, each, job, at) for each in publish]
-        self._carry_clock(driver, at)
         return Done(
             [each for each in handed_out if each is not None],
-            labels=effect.labels | {"effect_commit"},
+            labels=effect.labels | {"effect_commit"} | self._carry_clock(driver, at),
             effects=((effect.effect, job),),
         )
 
@@ -182,8 +181,7 @@ class JobOperations:
         started_at = to_text(at)
         driver.executemany(rows.CLAIM, [(memory.epoch, self._worker_id, started_at, job.id) for job in claimed])
         memory.running += len(claimed)
-        self._carry_clock(driver, at)
-        return Done(claimed, labels=frozenset({"claim"}))
+        return Done(claimed, labels=self._carry_clock(driver, at) | {"claim"})
 
     def release(self, jobs: Sequence[Job], at: datetime, driver: sqlite3.Connection) -> Done:
         """RUNNING rows of these jobs wait again; a job that is no longer ours is left alone."""
@@ -193,9 +191,8 @@ class JobOperations:
             if driver.execute(rows.RELEASE, (job.id, job.epoch, job.attempts)).rowcount:
                 released += 1
                 self._no_longer_running()
-        if released:
-            self._carry_clock(driver, at)
-        return Done(None, wrote=released > 0)
+        labels = self._carry_clock(driver, at) if released else frozenset()
+        return Done(None, wrote=released > 0, labels=labels)
 
     def fail(self, job: Job, error: str, retry_at: datetime | None, at: datetime, driver: sqlite3.Connection) -> Done:
         """One attempt more: the job waits for `retry_at`, or is dead or parked."""
@@ -211,8 +208,7 @@ class JobOperations:
             self._own(driver.execute(rows.BURY, (status.name, to_text(at), error, *owned)), job)
             self.memory.quarantined -= _in_quarantine(job)
             effects = ((self._record_end(driver, job, status, error, at), job),)
-        self._carry_clock(driver, at)
-        return Done(status, labels=frozenset({"effect_commit"}), effects=effects)
+        return Done(status, labels=self._carry_clock(driver, at) | {"effect_commit"}, effects=effects)
 
     def prune(self, now: datetime, driver: sqlite3.Connection) -> Done:
         """Delete one batch of jobs that were DONE long ago."""
@@ -239,13 +235,18 @@ class JobOperations:
         self.memory.running -= 1
         self.memory.solo = False
 
-    def _carry_clock(self, driver: sqlite3.Connection, at: datetime) -> None:
-        """The first commit of an instant says so: a process that dies starts again at the last instant with an effect."""
-        if not self._carries_market_clock:
-            return
+    def _carry_clock(self, driver: sqlite3.Connection, at: datetime) -> frozenset[str]:
+        """The first commit of an instant says so: a process that dies starts again at the last instant with an effect.
+
+        Answers with the failpoint label of a first effect, or nothing.
+        """
         now = to_text(at)
-        if now > self.memory.market_at and driver.execute(rows.CARRY_CLOCK, (now, now)).rowcount:
-            self.memory.market_at = now
+        if not self._carries_market_clock or now <= self.memory.market_at:
+            return frozenset()
+        if not driver.execute(rows.CARRY_CLOCK, (now, now)).rowcount:
+            return frozenset()
+        self.memory.market_at = now
+        return frozenset({"instant_first_effect"})
 
     def _record_end(self, driver: sqlite3.Connection, job: Job, status: JobStatus, error: str, at: datetime) -> Effect:
         """Tell the story of a job that is dead or parked; the candidate of a dead one ends with it, if it has not ended yet."""

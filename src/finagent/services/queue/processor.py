@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import structlog
 
 from finagent.domain.chance import uniform
 from finagent.domain.effect import Effect
 from finagent.domain.errors import Conflict, FinagentError, InvariantViolated, Permanent
-from finagent.domain.jobs import Job, Phase, RetryPolicy
+from finagent.domain.jobs import Job, JobStatus, Phase, RetryPolicy
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.store import JobQueue, Reads
 from finagent.services.failpoints import Failpoints
@@ -43,6 +44,14 @@ class QueuePolicy:
     retry: RetryPolicy
 
 
+class JobObserver(Protocol):
+    """Told how long jobs waited and ran, in seconds."""
+
+    def job_done(self, job_type: str, wait_seconds: float, duration_seconds: float) -> None: ...
+
+    def job_failed(self, job_type: str, status: JobStatus) -> None: ...
+
+
 class JobProcessor:
     """One worker task a service queue. In lock-step, offered jobs are held until the driver hands them out; on wall time they go
     to their queue at once, and what does not fit goes back to the table."""
@@ -60,12 +69,16 @@ class JobProcessor:
         jitter: Callable[[], Awaitable[None]] | None,
         on_invariant: Callable[[str], Awaitable[None]],
         lock_step: bool,
+        observer: JobObserver,
+        monotonic: Callable[[], float],
     ) -> None:
         self._queue, self._reads, self._clock, self._handlers = queue, reads, clock, handlers
         self._policy, self._seed, self._failpoints, self._jitter = policy, seed, failpoints, jitter
         self._on_invariant, self._lock_step = on_invariant, lock_step
         self._waiting: dict[str, asyncio.Queue[Job]] = {}
         self._held: list[Job] = []
+        self._observer, self._monotonic = observer, monotonic
+        self._offered_at: dict[int, float] = {}
         self.quiet = Quiet()
 
     def queues(self, names: Sequence[str]) -> None:
@@ -79,6 +92,7 @@ class JobProcessor:
         self._failpoints("hand_off.before")
         refused: list[Job] = []
         for job in jobs:
+            self._offered_at[job.id] = self._monotonic()
             if self._lock_step:
                 self._held.append(job)
                 continue
@@ -87,6 +101,7 @@ class JobProcessor:
                 self._waiting[job.kind.queue].put_nowait(job)
             except asyncio.QueueFull:
                 self.quiet.leave()
+                del self._offered_at[job.id]
                 refused.append(job)
         if jobs:
             self._failpoints("hand_off.after")
@@ -108,7 +123,7 @@ class JobProcessor:
         while True:
             due = self._queue.next_due()
             if due is not None and due <= now:
-                self._held.extend(await self._queue.claim(now, self._policy.claim_limit))
+                self.offer(await self._queue.claim(now, self._policy.claim_limit))
             if not self._held:
                 return
             self._held.sort(key=lambda job: (job.kind.phase, job.priority, job.run_at, job.dedup_key))
@@ -132,18 +147,21 @@ class JobProcessor:
             try:
                 await self._run(batch)
             finally:
-                for _ in batch:
+                for job in batch:
+                    self._offered_at.pop(job.id, None)
                     self.quiet.leave()
 
     async def _run(self, batch: Sequence[Job]) -> None:
         by_type: dict[str, list[Job]] = {}
         for job in batch:
             by_type.setdefault(job.type, []).append(job)
-        for name, jobs in by_type.items():
+        for name, unsorted in by_type.items():
+            jobs = sorted(unsorted, key=lambda job: job.dedup_key)
+            started = self._monotonic()
             try:
                 if self._jitter is not None:
                     await self._jitter()
-                effects = await self._handlers[name](sorted(jobs, key=lambda job: job.dedup_key), self._reads)
+                effects = await self._handlers[name](jobs, self._reads)
             except Exception as error:  # noqa: BLE001  the root of every handler: whatever it raises ends as a state of its job
                 if len(jobs) == 1:
                     await self._failed(jobs[0], error)
@@ -151,30 +169,30 @@ class JobProcessor:
                     for job in jobs:
                         await self._run([job])
                 continue
-            await asyncio.gather(
-                *(
-                    self._commit(job, effect)
-                    for job, effect in zip(sorted(jobs, key=lambda job: job.dedup_key), effects, strict=True)
-                )
-            )
+            await asyncio.gather(*(self._commit(job, effect, started) for job, effect in zip(jobs, effects, strict=True)))
 
-    async def _commit(self, job: Job, effect: Effect) -> None:
+    async def _commit(self, job: Job, effect: Effect, started: float) -> None:
         for attempt in range(self._policy.conflict_retries_max + 1):
             try:
                 published = await self._queue.submit(effect, job)
+                break
             except Conflict as error:
                 if attempt == self._policy.conflict_retries_max:
                     await self._failed(job, error)
                     return
-                (effect,) = await self._handlers[job.type]([job], self._reads)
             except FinagentError as error:
                 await self._failed(job, error)
                 return
-            else:
-                refused = self.offer(published)
-                if refused:
-                    await self._queue.release(refused)
+            try:
+                (effect,) = await self._handlers[job.type]([job], self._reads)
+            except Exception as error:  # noqa: BLE001  as in _run
+                await self._failed(job, error)
                 return
+        ended = self._monotonic()
+        self._observer.job_done(job.type, started - self._offered_at.get(job.id, started), ended - started)
+        refused = self.offer(published)
+        if refused:
+            await self._queue.release(refused)
 
     async def _failed(self, job: Job, error: Exception) -> None:
         message = f"{type(error).__name__}: {error}"
@@ -185,4 +203,4 @@ class JobProcessor:
         log.warning("job_failed", job_id=job.id, type=job.type, error=message, final=final, trace_id=job.trace_id, exc_info=error)
         if isinstance(error, InvariantViolated):
             await self._on_invariant(message)
-        await self._queue.fail(job, message, retry_at)
+        self._observer.job_failed(job.type, await self._queue.fail(job, message, retry_at))

@@ -35,9 +35,10 @@ def session_job(session: Session) -> Next:
     return Next("session", f"session:{session.date.isoformat()}", {"date": session.date.isoformat()}, session.opens_at)
 
 
-def scan_minutes(entries: tuple[CronEntry, ...], session: Session) -> tuple[int, ...]:
-    """The minutes after the open at which the session is scanned."""
-    return tuple(sorted({session.minute_of(at) for entry in entries for at in fire_times(entry, session)}))
+def scan_minutes(entries: tuple[CronEntry, ...], session: Session, late_minutes: int = 0) -> tuple[int, ...]:
+    """The minutes after the open at which the session may be scanned: each fire time, and up to `late_minutes` after it."""
+    fired = {session.minute_of(at) for entry in entries for at in fire_times(entry, session)}
+    return tuple(sorted({min(minute + late, session.minutes) for minute in fired for late in range(late_minutes + 1)}))
 
 
 @dataclass(frozen=True, slots=True)
