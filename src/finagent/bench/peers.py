@@ -27,7 +27,7 @@ class PeerScript:
         self.contestants: list[Contestant] = []
         self.floors: list[Contestant] = []
         self.absent: list[str] = []
-        self.data: dict[str, Any] = {"__name__": "peers", "__file__": str(path)}
+        self.data: dict[str, Any] = {"__name__": "__main__", "__file__": str(path)}
         missing: dict[str, str] = {}
         module = ast.parse(path.read_text(), filename=str(path))
         with contextlib.redirect_stdout(io.StringIO()), _arguments(path, arguments):
@@ -35,10 +35,10 @@ class PeerScript:
                 code = compile(ast.Module([statement], []), str(path), "exec")
                 try:
                     exec(code, self.data)  # noqa: S102 our own copy of the peers' script, pinned by its hash in a test
-                except ImportError as error:
-                    missing.update(dict.fromkeys(_bound(statement), f"{error.name} is not installed"))
-                except NameError as error:
-                    reason = missing.get(error.name or "", str(error))
+                except (ImportError, NameError) as error:
+                    reason = missing.get(
+                        error.name or "", f"{error.name} is not installed" if _imports(statement) else str(error)
+                    )
                     missing.update(dict.fromkeys(_bound(statement), reason))
                     self.absent.extend(f"{name}: {reason}" for name in _named_calls(statement))
                 self.data.update({name: own for name, own in (("rep", self._rep), ("med", self._med)) if name in self.data})
@@ -60,6 +60,10 @@ def _arguments(path: Path, arguments: tuple[str, ...]) -> Iterator[None]:
         yield
     finally:
         sys.argv = before
+
+
+def _imports(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Import | ast.ImportFrom)
 
 
 def _bound(statement: ast.stmt) -> list[str]:

@@ -112,9 +112,9 @@ class Pass:
     sync_seconds: float
 
 
-def whole_pass(repeats: int) -> Row:
+def whole_pass(repeats: int, overrides: Sequence[str] = ()) -> Row:
     """Fresh folder, fresh store and one pass a repeat; the floor is a single fsync: nothing durable is faster."""
-    passes = [asyncio.run(_one_pass()) for _ in range(repeats)]
+    passes = [asyncio.run(_one_pass(overrides)) for _ in range(repeats)]
     seconds = [each.seconds for each in passes]
     return Row(
         figure=f"whole pass over {SYMBOLS:,} symbols: scan to committed intents of {CANDIDATES} candidates, synchronous=FULL",
@@ -128,11 +128,11 @@ def whole_pass(repeats: int) -> Row:
     )
 
 
-async def _one_pass() -> Pass:
+async def _one_pass(overrides: Sequence[str]) -> Pass:
     with tempfile.TemporaryDirectory(prefix="finagent-bench-") as folder:
         watch = Stopwatch()
         async with build_application(
-            _settings(Path(folder)), market=GapMarket(), observer=watch, wraps=Wraps(handlers=watch.around)
+            _settings(Path(folder), overrides), market=GapMarket(), observer=watch, wraps=Wraps(handlers=watch.around)
         ) as application:
             watch.application = application
             await application.run()
@@ -141,8 +141,8 @@ async def _one_pass() -> Pass:
         return Pass(watch.seconds, _sync_seconds(Path(folder) / "sync"))
 
 
-def _settings(folder: Path) -> Settings:
-    return load_settings(overrides=(*OVERRIDES, f"storage.directory={folder}"))
+def _settings(folder: Path, overrides: Sequence[str]) -> Settings:
+    return load_settings(overrides=(*OVERRIDES, *overrides, f"storage.directory={folder}"))
 
 
 def _sync_seconds(path: Path) -> float:

@@ -9,7 +9,7 @@ import pytest
 from finagent.bench.contest import Contestant, Row, interleaved
 from finagent.bench.peers import PeerScript
 from finagent.bench.scan import SCRIPT, SYMBOLS, ScanOfPeerData, scan_contest
-from finagent.bench.whole_pass import OVERRIDES, whole_pass
+from finagent.bench.whole_pass import whole_pass
 from finagent.domain.errors import BadInput, InvariantViolated
 from finagent.quant.features.gap_scan import ScanReason, scan
 
@@ -111,9 +111,6 @@ def test_a_whole_pass_commits_the_intents_of_twenty_candidates_well_under_a_seco
     assert 0 < row.floor < row.ours < 1000
 
 
-def test_a_pass_that_trades_fewer_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FINAGENT__RISK__POSITIONS_MAX", "3")
-    monkeypatch.setattr("finagent.bench.whole_pass.OVERRIDES", tuple(o for o in OVERRIDES if "positions_max" not in o))
-
+def test_a_pass_that_trades_fewer_is_not_measured() -> None:
     with pytest.raises(InvariantViolated, match="20 entry intents"):
-        whole_pass(repeats=1)
+        whole_pass(repeats=1, overrides=["risk.positions_max=3"])
