@@ -78,9 +78,17 @@ class PacedDriver:
             await self.venue.advance(at)
             self.feed.advance()
             await self.activity.apply(since, at)
+            await self.processor.poll()
             self.observer.instant(at, session, sum(s.minute_of(at) for s in self.sessions if s.opens_at <= at), total)
             at = await self.time.next_instant(at)
+        while at is None and not self.stopping() and self._work_is_left():
+            await self.processor.poll()
+            await self.processor.quiet.wait()
         return at is None
+
+    def _work_is_left(self) -> bool:
+        due = self.queue.next_due()
+        return due is not None and due <= self.clock.now()
 
     def _market_clock(self) -> datetime:
         clock = self.reads.get(MarketClock, 1)
