@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ from finagent.adapters.database.migrate import upgrade
 from finagent.adapters.database.reader import SqliteReads
 from finagent.adapters.job_queue.operations import DurableQueuePolicy
 from finagent.adapters.job_queue.sqlite import SqliteJobQueue
+from finagent.adapters.market_data.bar_repair import GapPolicy
 from finagent.adapters.market_data.bridged_market import BridgedMarketPolicy
 from finagent.adapters.market_data.daily_panel import HistoryPolicy
+from finagent.adapters.market_data.files import FilesHistory, FilesPolicy, files_history, files_market
 from finagent.adapters.market_data.sample import sample_market
 from finagent.domain.bars import Floats
 from finagent.domain.effect import Effect, Set
@@ -54,6 +57,7 @@ from finagent.services.kill_switch import KillSwitch
 from finagent.services.lock_step import LockStepDriver
 from finagent.services.market_data.feed import Feed
 from finagent.services.paced import PacedDriver
+from finagent.services.past_scan import PastScanPolicy, PastScanReport, VolumeBasis, scan_past_sessions
 from finagent.services.pipeline.execution import ExecutionService
 from finagent.services.pipeline.planner import PlannerService, PlanPolicy
 from finagent.services.pipeline.risk import RiskService
@@ -292,7 +296,7 @@ class Application:
             self.feed,
             DayPolicy(_entries(settings), settings.plan.flat_minutes, settings.reconciliation.interval_seconds),
             sessions.__getitem__,
-            lambda after: next((sessions[date] for date in order if date > after), None),
+            lambda after: next((sessions[day] for day in order if day > after), None),
         )
         single = {
             "session": day.open,
@@ -338,7 +342,35 @@ def build_market(settings: Settings) -> MarketDataPort:
     policy = BridgedMarketPolicy(HistoryPolicy(data.mean_sessions, data.hole_sessions_max), data.cached_sessions_max)
     if data.source == "sample":
         return sample_market(NewYorkCalendar(), seed=seed, first=data.first_session, last=data.last_session, policy=policy)
-    raise BadInput(f"market_data.source {data.source!r} is unknown")
+    return files_market(
+        Path(data.source.removeprefix("files:")),
+        NewYorkCalendar(),
+        seed=seed,
+        first=data.first_session,
+        last=data.last_session,
+        policy=files_policy(settings),
+    )
+
+
+def files_policy(settings: Settings) -> FilesPolicy:
+    """How bar files are read."""
+    data = settings.market_data
+    history = HistoryPolicy(data.mean_sessions, data.hole_sessions_max)
+    return FilesPolicy(
+        BridgedMarketPolicy(history, data.cached_sessions_max),
+        GapPolicy(data.files.hole_minutes_max),
+        float(data.files.unenclosed_fraction_max),
+    )
+
+
+def scan_past(
+    settings: Settings, location: Path, first: date, last: date, volume: VolumeBasis
+) -> tuple[PastScanReport, FilesHistory]:
+    """Scan the past sessions of a folder of daily bars with the rules of trading."""
+    history = files_history(location, NewYorkCalendar(), first=first, last=last, policy=files_policy(settings))
+    past = settings.past_scan
+    policy = PastScanPolicy(past.top_gaps, past.full_day_relative_volume_min)
+    return scan_past_sessions(history.sessions, scan_rules(settings), volume, policy), history
 
 
 def build_simulated_broker(settings: Settings, market: MarketDataPort, failpoints: Failpoints = unarmed) -> SimulatedBroker:

@@ -72,8 +72,8 @@ class SimulatedMarketSettings(SourceSettings):
 
 
 class FilesSettings(SourceSettings):
-    filled_minutes_max: Count
-    missing_minutes_max: Count
+    hole_minutes_max: Count
+    unenclosed_fraction_max: Fraction
 
 
 class MarketDataSettings(Section):
@@ -98,6 +98,11 @@ class MarketDataSettings(Section):
     def rules(self) -> SourceSettings:
         """The thresholds of the source in use."""
         return {"sample": self.sample, "simulated": self.simulated}.get(self.source, self.files)
+
+
+class PastScanSettings(Section):
+    top_gaps: Count
+    full_day_relative_volume_min: Ratio
 
 
 class ScanSettings(Section):
@@ -244,6 +249,7 @@ class Settings(BaseSettings):
     orchestrate: OrchestrateSettings
     replay: ReplaySettings
     market_data: MarketDataSettings
+    past_scan: PastScanSettings
     scan: ScanSettings
     schedule: tuple[ScheduleEntry, ...]
     model: ModelSettings
@@ -266,7 +272,8 @@ class Settings(BaseSettings):
     def decisive(self) -> dict[str, Any]:
         """Everything that a decision depends on: not where files lie, nor how the process is served."""
         return self.model_dump(
-            mode="json", exclude={"storage", "http", "telemetry", "health", "report", "orchestrate", "database", "queue"}
+            mode="json",
+            exclude={"storage", "http", "telemetry", "health", "report", "past_scan", "orchestrate", "database", "queue"},
         )
 
     @property
