@@ -1,0 +1,114 @@
+"""`finagent`: the root of all commands, and what their failures mean to whoever called them."""
+
+import json
+import secrets
+import sys
+from collections.abc import Iterator
+
+import click
+import typer
+
+from finagent.cli import bench, config, doctor, drill, explain, halt, jobs, orchestrate, report, status
+from finagent.domain.errors import BadInput, Unavailable
+
+UNEXPECTED, BAD_INPUT, UNAVAILABLE, INTERRUPTED = 1, 2, 4, 130
+DISK_FULL = "disk full"
+
+root = typer.Typer(
+    name="finagent",
+    help="A one-day trading agent for US equities. Kill it anywhere, restart it: no signal is lost, no order is sent twice.",
+    epilog="Start here: finagent orchestrate",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+root.command(epilog="Example: finagent orchestrate --set storage.directory=var/october --json")(orchestrate.orchestrate)
+root.command(epilog="Example: finagent status --json")(status.status)
+root.command(epilog="Example: finagent explain dec-a7edc616")(explain.explain)
+root.command(epilog="Example: finagent report --canonical | sha256sum")(report.report)
+root.command(epilog="Example: finagent doctor --json")(doctor.doctor)
+root.command(epilog='Example: finagent halt --reason "news I do not understand"')(halt.halt)
+root.command(epilog='Example: finagent arm --reason "checked positions against the broker"')(halt.arm)
+root.add_typer(jobs.app, name="jobs")
+root.add_typer(config.app, name="config")
+root.add_typer(drill.app, name="drill")
+root.command(epilog="Example: finagent bench scan --json")(bench.bench)
+
+
+def main() -> None:
+    """Run the command line; the exit code says what kind of ending it was."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """The exit code of a command: 0 done, 1 unexpected, 2 bad input, 3 found something wrong, 4 unavailable, 130 interrupted."""
+    try:
+        answer = root(args=arguments, standalone_mode=False)
+    except click.exceptions.Exit as ending:
+        return ending.exit_code
+    except click.ClickException as error:
+        _say(arguments, BAD_INPUT, error.format_message(), _usage(error))
+        return BAD_INPUT
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        _say(arguments, INTERRUPTED, "interrupted")
+        return INTERRUPTED
+    except BaseExceptionGroup as group:
+        return _failed(arguments, group, next(_leaves(group)))
+    except Exception as error:  # noqa: BLE001  the last frame of the program: nothing may leave it as a traceback
+        return _failed(arguments, error, error)
+    return answer if isinstance(answer, int) else 0
+
+
+def _failed(arguments: list[str], raised: BaseException, cause: BaseException) -> int:
+    """Say what went wrong in the words of the one error that explains it."""
+    if isinstance(raised, BaseExceptionGroup):
+        cause = next((leaf for leaf in _leaves(raised) if _exit_code(leaf) != UNEXPECTED), cause)
+    code = _exit_code(cause)
+    if code != UNEXPECTED:
+        _say(arguments, code, str(cause))
+        return code
+    trace = _trace_id()
+    import structlog
+
+    structlog.get_logger(__name__).error("command_failed", command=arguments[:1], trace_id=trace, exc_info=raised)
+    _say(arguments, code, f"unexpected failure: {type(cause).__name__}: {cause}\ntrace id {trace} (see the log above)")
+    return code
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, BadInput):
+        return BAD_INPUT
+    if isinstance(error, Unavailable) or (isinstance(error, Exception) and DISK_FULL in str(error)):
+        return UNAVAILABLE
+    if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
+        return UNAVAILABLE
+    return INTERRUPTED if isinstance(error, KeyboardInterrupt) else UNEXPECTED
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def _trace_id() -> str:
+    from finagent.telemetry.trace_context import current_trace_id
+
+    return current_trace_id() or secrets.token_hex(16)
+
+
+def _usage(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return f"\ntry `{context.command_path} --help`" if context else ""
+
+
+def _say(arguments: list[str], code: int, message: str, more: str = "") -> None:
+    """The message on stderr; with --json also as the one document on stdout."""
+    sys.stderr.write(f"finagent: {message}{more}\n")
+    sys.stderr.flush()
+    if "--json" in arguments:
+        sys.stdout.write(json.dumps({"error": message, "exit_code": code}) + "\n")
+        sys.stdout.flush()

@@ -1,0 +1,196 @@
+"""The examinations of `finagent doctor`, each of one thing, none of which changes anything."""
+
+import ctypes
+import importlib.util
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import Enum
+from pathlib import Path
+
+from finagent.domain.errors import FinagentError
+from finagent.settings import Settings, load_settings
+
+DISK_BYTES_MIN = 500_000_000
+SQLITE_FIXED = (3, 51, 3)  # before it, two connections that checkpoint could lose commits; ours are one writer and pure readers
+CLOCK_ERROR_MICROSECONDS_MAX = 1_000_000
+_TIME_ERROR = 5  # of ntp_gettime(3): the kernel's clock is not disciplined by anything
+
+
+class Verdict(Enum):
+    """OK; OPTIONAL: only something else needs it; MISSING: what this mode needs is not there."""
+
+    OK = "ok"
+    OPTIONAL = "optional"
+    MISSING = "MISSING"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found of one thing, and what to do about it."""
+
+    name: str
+    verdict: Verdict
+    text: str
+    cure: str = ""
+
+
+def examine(file: Path | None, overrides: list[str]) -> list[Finding]:
+    """All findings; without valid settings only those that need none."""
+    try:
+        settings = load_settings(file, overrides)
+    except FinagentError as error:
+        return [Finding("settings", Verdict.MISSING, str(error), "mend the values named"), *_machine()]
+    findings = [Finding("settings", Verdict.OK, f"mode {settings.orchestrate.mode}, source {settings.market_data.source}")]
+    findings += [_guarded(examination, settings) for examination in (_folder, _disk, _database, _market, _http)]
+    return [*findings, *_machine(), *_optional()]
+
+
+def _guarded(examination: Callable[[Settings], Finding], settings: Settings) -> Finding:
+    try:
+        return examination(settings)
+    except (FinagentError, OSError, sqlite3.Error) as error:
+        return Finding(examination.__name__.strip("_"), Verdict.MISSING, str(error))
+
+
+def _folder(settings: Settings) -> Finding:
+    folder = settings.storage.directory.absolute()
+    existing = next(one for one in (folder, *folder.parents) if one.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        cure = "give this user the right to write there, or choose another with --set storage.directory=FOLDER"
+        return Finding("folder", Verdict.MISSING, f"{existing} cannot be written", cure)
+    return Finding("folder", Verdict.OK, str(folder) if folder.exists() else f"{folder} (made at the first start)")
+
+
+def _disk(settings: Settings) -> Finding:
+    folder = settings.storage.directory.absolute()
+    usage = shutil.disk_usage(next(one for one in (folder, *folder.parents) if one.exists()))
+    text = f"{usage.free / 1e9:.1f} GB free of {usage.total / 1e9:.1f} GB"
+    if usage.free < DISK_BYTES_MIN:
+        return Finding("disk", Verdict.MISSING, text, f"free {DISK_BYTES_MIN / 1e6:.0f} MB or choose another storage.directory")
+    return Finding("disk", Verdict.OK, text)
+
+
+def _database(settings: Settings) -> Finding:
+    if not settings.database_path.is_file():
+        return Finding("database", Verdict.OK, "none yet: made at the first start")
+    from finagent.adapters.database.engine import open_read_only
+
+    connection = open_read_only(settings.database_path)
+    try:
+        answer = [row[0] for row in connection.execute("PRAGMA quick_check(5)")]
+        broken = connection.execute("PRAGMA foreign_key_check").fetchmany(5)
+    finally:
+        connection.close()
+    if answer != ["ok"] or broken:
+        what = "; ".join(answer if answer != ["ok"] else [f"row without parent in {row[0]}" for row in broken])
+        return Finding("database", Verdict.MISSING, f"{settings.database_path} is damaged: {what}", "restore a backup")
+    size = settings.database_path.stat().st_size
+    return Finding("database", Verdict.OK, f"{settings.database_path}, {size / 1e6:.1f} MB, whole")
+
+
+def _market(settings: Settings) -> Finding:
+    from finagent.bootstrap import build_market
+
+    market = build_market(settings)
+    sessions = market.sessions()
+    window = f"{len(sessions)} sessions {sessions[0].date} to {sessions[-1].date}" if sessions else "no session in the window"
+    text = f"{window}, {len(market.symbols)} symbols: {market.notice}"
+    if not sessions:
+        return Finding("data", Verdict.MISSING, text, "choose another market_data.first_session and last_session")
+    return Finding("data", Verdict.OK, text)
+
+
+def _http(settings: Settings) -> Finding:
+    if not settings.http.enabled:
+        return Finding("http", Verdict.OPTIONAL, "switched off: no health, no metrics, no control socket", "http.enabled=true")
+    from finagent.api.server import bind_port
+    from finagent.cli.control_client import Presence, presence
+    from finagent.store_access import CONTROL_SOCKET
+
+    where = f"{settings.http.host}:{settings.http.port}"
+    if presence(settings.storage.directory / CONTROL_SOCKET, 1.0) is Presence.RUNNING:
+        return Finding("http", Verdict.OK, f"{where}, served by the running agent")
+    bind_port(settings.http.host, settings.http.port).close()
+    return Finding("http", Verdict.OK, f"{where} is free")
+
+
+def _machine() -> list[Finding]:
+    return [_python(), _sqlite(), _clock(), _calendar()]
+
+
+def _python() -> Finding:
+    return Finding("python", Verdict.OK, ".".join(str(part) for part in sys.version_info[:3]))
+
+
+def _sqlite() -> Finding:
+    text = f"SQLite {sqlite3.sqlite_version}"
+    if sqlite3.sqlite_version_info < SQLITE_FIXED:
+        fixed = ".".join(str(part) for part in SQLITE_FIXED)
+        return Finding("sqlite", Verdict.OK, f"{text} (older than {fixed}; safe here: one writer, readers never checkpoint)")
+    return Finding("sqlite", Verdict.OK, text)
+
+
+class _NtpTime(ctypes.Structure):
+    """`struct ntptimeval` of sys/timex.h."""
+
+    _fields_ = (
+        ("seconds", ctypes.c_long),
+        ("microseconds", ctypes.c_long),
+        ("error_max", ctypes.c_long),
+        ("error_estimated", ctypes.c_long),
+        ("tai", ctypes.c_long),
+        ("reserved", ctypes.c_long * 4),
+    )
+
+
+def _clock() -> Finding:
+    """What the kernel itself knows of its clock's error; no server is asked."""
+    now = datetime.now(UTC)
+    asked = _NtpTime()
+    try:
+        state = ctypes.CDLL(None).ntp_gettime(ctypes.byref(asked))
+    except (AttributeError, OSError):
+        return Finding("clock", Verdict.OPTIONAL, f"{now:%Y-%m-%d %H:%M:%S}Z; this system does not tell its clock's error")
+    if state in (_TIME_ERROR, -1) or asked.error_max > CLOCK_ERROR_MICROSECONDS_MAX:
+        cure = "run a time service (chrony, systemd-timesyncd) before trading on wall time; replays do not need it"
+        return Finding("clock", Verdict.OPTIONAL, f"{now:%Y-%m-%d %H:%M:%S}Z, not synchronised", cure)
+    return Finding("clock", Verdict.OK, f"{now:%Y-%m-%d %H:%M:%S}Z, at most {asked.error_max / 1000:.0f} ms off")
+
+
+def _calendar() -> Finding:
+    from finagent.adapters.calendar import NewYorkCalendar
+
+    today: date = datetime.now(UTC).date()
+    try:
+        following = NewYorkCalendar().next_session(today)
+    except FinagentError as error:
+        return Finding(
+            "calendar", Verdict.OPTIONAL, str(error), "upgrade finagent: its table of closures ends; replays do not need it"
+        )
+    return Finding("calendar", Verdict.OK, f"next session {following.date}, {following.minutes} minutes")
+
+
+def _optional() -> Iterator[Finding]:
+    strace = shutil.which("strace")
+    if strace:
+        yield Finding("strace", Verdict.OK, strace)
+    else:
+        yield Finding(
+            "strace", Verdict.OPTIONAL, "not installed", "apt install strace: `finagent drill power-loss` records writes"
+        )
+    for name, package, needed in (
+        ("paper trading", "alpaca", "a broker's SDK and keys"),
+        ("models", "torch", "training and serving learned models; the built-in formula needs neither"),
+    ):
+        if importlib.util.find_spec(package) is None:
+            extra = {"alpaca": "alpaca", "torch": "models"}[package]
+            yield Finding(name, Verdict.OPTIONAL, f"{package} is not installed ({needed})", f'pip install "finagent[{extra}]"')
+        else:
+            yield Finding(name, Verdict.OK, f"{package} is installed")
+    gpu = Path("/dev/nvidia0").exists()
+    yield Finding("gpu", Verdict.OK if gpu else Verdict.OPTIONAL, "NVIDIA device found" if gpu else "none: inference on the CPU")

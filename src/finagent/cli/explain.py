@@ -1,0 +1,85 @@
+"""`finagent explain ID`: the story behind an id."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from finagent.cli.options import AsJson, Overrides, SettingsFile, settings_in_force
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from rich.tree import Tree
+
+    from finagent.services.forensics.explain import Explanation
+
+
+def explain(
+    identity: Annotated[str, typer.Argument(metavar="ID", help="A decision, order, job, run or trace; its beginning is enough.")],
+    settings_file: SettingsFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Everything that led to a decision, order, job, run or trace, and everything that followed from it, in order."""
+    settings = settings_in_force(settings_file, overrides)
+    from finagent.cli.output import print_json
+    from finagent.services.forensics.explain import explain as explain_id
+    from finagent.store_access import reading
+
+    with reading(settings) as store:
+        told = explain_id(store.reads, store.jobs, identity)
+    if as_json:
+        print_json(told)
+        return
+    from rich.console import Console
+
+    Console(soft_wrap=True).print(_tree(told), highlight=False)
+
+
+def _tree(told: "Explanation") -> "Tree":
+    from rich.text import Text
+    from rich.tree import Tree
+
+    from finagent.services.reporting.canonical import as_plain
+
+    tree = Tree(
+        Text.assemble((told.subject.lower(), "dim"), " ", (told.subject_id, "bold"), f"  {told.title}"), guide_style="dim"
+    )
+    tree.add(Text(told.ending, style="bold"))
+    tree.add(Text(f"trace {told.trace_id}" + (f", asked for {told.focus}" if told.focus else ""), style="dim"))
+    steps = tree.add("[bold]what happened[/bold]") if told.steps else None
+    for step in told.steps:
+        assert steps is not None
+        branch = steps.add(
+            Text.assemble((_clock(step.at), "dim"), "  ", (f"{step.kind:<10}", _STYLES.get(step.kind, "")), " ", step.text)
+        )
+        for name, value in step.facts.items():
+            branch.add(Text(f"{name}: {_short(as_plain(value))}", style="dim"))
+    if told.events:
+        events = tree.add("[bold]recorded events[/bold] (hash chain, in order of commit)")
+        for event in told.events:
+            body = ", ".join(f"{name}={_short(as_plain(value))}" for name, value in event.body.items())
+            events.add(Text.assemble((_clock(event.at), "dim"), f"  {event.kind}  ", (body, "dim")))
+    if told.jobs:
+        jobs = tree.add("[bold]jobs[/bold]")
+        for job in told.jobs:
+            failed = f", {job.attempts} failures, {job.crashes} crashes {job.last_error}" if job.attempts or job.crashes else ""
+            jobs.add(Text(f"{job.id}  {job.type:<10} {job.status.value}{failed}"))
+    for name, ids in told.related.items():
+        tree.add(Text(f"{name}: {', '.join(ids)}", style="dim"))
+    return tree
+
+
+_STYLES = {"verdict": "cyan", "fill": "green", "outcome": "bold", "exit": "bold", "send": "yellow"}
+
+
+def _clock(at: "datetime | None") -> str:
+    from finagent.cli.narration import EXCHANGE_ZONE
+
+    return f"{at.astimezone(EXCHANGE_ZONE):%Y-%m-%d %H:%M:%S}" if at else " " * 19
+
+
+def _short(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_short(item)}" for name, item in value.items())
+    return f"{value:,.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,127 @@
+"""`finagent halt` and `finagent arm`: the kill switch, with the agent running, hung or absent."""
+
+import asyncio
+import getpass
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from finagent.cli.control_client import NoAgent, NoAnswer, ask
+from finagent.cli.options import AsJson, Overrides, SettingsFile, settings_in_force
+from finagent.domain.errors import BadInput, Unavailable
+
+if TYPE_CHECKING:
+    from finagent.settings import Settings
+
+ANSWER_SECONDS = 4.0  # a halt has said what it did within 5 s
+REASON_LENGTH_MAX = 500
+
+Reason = Annotated[str, typer.Option("--reason", help="Why; recorded with your name.")]
+
+
+def halt(reason: Reason, settings_file: SettingsFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Stop new risk now and until a person re-arms. Cancels, protective legs and reducing exits still go.
+
+    First makes the HALT file, which is read right before each send, so it works on a process that answers nothing. Then the
+    running agent, or without one this command, records who halted and why.
+    """
+    settings, order = _prepared(settings_file, overrides, reason)
+    file = _halt_file(settings)
+    _write_whole(file, json.dumps({**order, "at": datetime.now(UTC).isoformat()}) + "\n")
+    answer, told = _recorded(settings, order)
+    _print(answer | {"file": str(file)}, f"HALTED: {told} ({file})", as_json=as_json)
+
+
+def _recorded(settings: "Settings", order: dict[str, str]) -> tuple[dict[str, Any], str]:
+    """Who has recorded the halt; where nobody could, the HALT file holds alone."""
+    try:
+        try:
+            answer = _through_agent(settings, "/control/halt", order)
+        except NoAgent:
+            return {
+                "halted": True,
+                **_without_agent(settings, "halt", order),
+                "recorded_by": "command",
+            }, "no agent is running; recorded"
+    except (NoAnswer, BadInput) as silence:
+        told = f"the agent does not answer ({silence}), but it reads the HALT file before each send: no new risk leaves"
+        return {"halted": True, "recorded_by": "file", "state": "HALTED", "agent": str(silence)}, told
+    return {"halted": True, **answer, "recorded_by": "agent"}, "the agent has recorded it"
+
+
+def arm(reason: Reason, settings_file: SettingsFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Allow new risk again: a person's act, recorded with name and reason. Removes the HALT file last."""
+    settings, order = _prepared(settings_file, overrides, reason)
+    try:
+        answer, told = _through_agent(settings, "/control/arm", order), "the agent has recorded it"
+    except NoAgent:
+        answer, told = _without_agent(settings, "arm", order), "no agent is running; recorded for the next start"
+    except NoAnswer as silence:
+        raise Unavailable(f"not armed: the agent does not answer ({silence}); nothing was changed") from silence
+    _halt_file(settings).unlink(missing_ok=True)
+    _print({"armed": True, **answer}, f"ACTIVE: {told}", as_json=as_json)
+
+
+def _prepared(file: Path | None, overrides: list[str] | None, reason: str) -> "tuple[Settings, dict[str, str]]":
+    if not reason.strip() or len(reason) > REASON_LENGTH_MAX:
+        raise BadInput(f"--reason must say why in 1 to {REASON_LENGTH_MAX} characters")
+    settings = settings_in_force(file, overrides)
+    if not settings.storage.directory.is_dir():
+        raise Unavailable(f"storage.directory {settings.storage.directory} does not exist: no agent has run there")
+    return settings, {"reason": reason, "by": getpass.getuser()}
+
+
+def _halt_file(settings: "Settings") -> Path:
+    from finagent.store_access import HALT_FILE
+
+    return settings.storage.directory / HALT_FILE
+
+
+def _through_agent(settings: "Settings", route: str, order: dict[str, str]) -> dict[str, Any]:
+    from finagent.store_access import CONTROL_SOCKET
+
+    return ask(settings.storage.directory / CONTROL_SOCKET, "POST", route, order, ANSWER_SECONDS)
+
+
+def _without_agent(settings: "Settings", act: str, order: dict[str, str]) -> dict[str, Any]:
+    """This command is the writer; raises BadInput where a process holds the folder without listening."""
+    from finagent.services.reporting.canonical import as_plain
+    from finagent.store_access import kill_switch_without_agent
+
+    async def record() -> dict[str, Any]:
+        async with kill_switch_without_agent(settings) as switch:
+            await (switch.halt if act == "halt" else switch.arm)(order["reason"], order["by"])
+            state: dict[str, Any] = as_plain(switch.state())
+            return state
+
+    if not settings.database_path.is_file():
+        if act == "arm":
+            raise Unavailable(f"there is nothing to arm: no database at {settings.database_path}")
+        return {"state": "HALTED", "note": "no database yet: the HALT file holds for the first start"}
+    return asyncio.run(record())
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """On the disk before anything else is tried: a power cut does not un-halt."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(descriptor, text.encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise Unavailable(f"the HALT file {path} cannot be written: {error.strerror or error}") from error
+
+
+def _print(answer: dict[str, Any], text: str, *, as_json: bool) -> None:
+    typer.echo(json.dumps(answer, indent=2) if as_json else text)

@@ -1,0 +1,164 @@
+"""The agent with everything around it: signals, health, metrics, control socket, watchdog, and the report at its end."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+
+import structlog
+
+from finagent.adapters.report_files import ReportFiles
+from finagent.api.app import control_app, public_app
+from finagent.api.server import bind_control, bind_port, serving
+from finagent.bootstrap import Application, build_application
+from finagent.cli.policies import readiness_policy, report_policy, watchdog_policy
+from finagent.domain.orders import BrokerOrder, OrderState, SendOutcome
+from finagent.services.health import HealthFacts, WorkProgress
+from finagent.services.metering import MetricsObserver
+from finagent.services.progress import Onlookers, ProgressObserver, ReplaySummary
+from finagent.services.reporting.publisher import ReportPublisher
+from finagent.settings import Settings
+from finagent.store_access import CONTROL_SOCKET
+from finagent.telemetry.loop_watchdog import LoopWatchdog
+from finagent.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+INTERRUPTED = 130
+LIVE = [state for state in OrderState if state.live]
+
+
+@dataclass(slots=True)
+class Resident:
+    """A started agent and what watches it."""
+
+    settings: Settings
+    application: Application
+    work: WorkProgress
+    watchdog: LoopWatchdog
+    metrics: Metrics
+    started_at: float
+    address: str = ""
+    interrupted: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def stop(self) -> None:
+        """The first signal: no new risk, the instant at hand is finished."""
+        self.application.stop()
+        self.interrupted.set()
+
+    async def run(self, observer: ProgressObserver) -> ReplaySummary | None:
+        """To the end of the window, then the report; None when stopped before, at the latest `drain_seconds` after the stop."""
+        running = asyncio.ensure_future(self.application.run())
+        stopped = asyncio.ensure_future(self.interrupted.wait())
+        try:
+            await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                await asyncio.wait({running}, timeout=self.settings.orchestrate.drain_seconds)
+            if not running.done():
+                log.warning("stop_forced", drain_seconds=self.settings.orchestrate.drain_seconds)
+                return None
+            if not running.result():
+                return None
+        finally:
+            for task in (running, stopped):
+                task.cancel()
+            await asyncio.gather(running, stopped, return_exceptions=True)
+        summary = await self.publisher().publish(self.application.recovered, time.monotonic() - self.started_at)
+        observer.finished(summary)
+        self.work.finished(summary)
+        return summary
+
+    def publisher(self) -> ReportPublisher:
+        """The report of what the store holds now."""
+        market = self.application.market_data
+        return ReportPublisher(
+            self.application.reads,
+            market.sessions(),
+            market.session_bars,
+            market.source_id,
+            market.notice,
+            ReportFiles(self.settings.storage.directory / "reports").write,
+            report_policy(self.settings),
+        )
+
+    def health(self) -> HealthFacts:
+        """What readiness is judged on, as of now."""
+        agent = self.application
+        due = agent.queue.next_due()
+        queue_age = None if due is None or self.work.finished_replay else (agent.clock.now() - due).total_seconds()
+        return HealthFacts(
+            start_gate=agent.kill_switch.gate,
+            trading_state=agent.kill_switch.state().state,
+            disk_full=bool(getattr(agent.queue, "disk_full", False)),  # a queue that is wrapped may not say
+            finished=agent.finished,
+            pass_age_seconds=self.work.pass_age_seconds,
+            bar_age_seconds=self.work.bar_age_seconds,
+            queue_age_seconds=queue_age,
+            loop_lag_seconds=max(self.watchdog.lag_seconds, 0.0),
+        )
+
+    def refresh_gauges(self) -> None:
+        """Before a scrape: what is cheaper to read then than to follow."""
+        agent, metrics = self.application, self.metrics
+        metrics.set_jobs(agent.queue.counts())
+        metrics.orders_unresolved.set(agent.reads.count(BrokerOrder, outcome=SendOutcome.UNRESOLVED, state=LIVE))
+        metrics.set_trading_state(agent.kill_switch.state().state)
+        metrics.set_start_gate(agent.kill_switch.gate)
+        metrics.bar_age.set(self.work.bar_age_seconds or 0.0)
+        metrics.last_pass_age.set(self.work.pass_age_seconds or 0.0)
+        log_file = self.settings.database_path.with_name(self.settings.database_path.name + "-wal")
+        metrics.wal_bytes.set(log_file.stat().st_size if log_file.exists() else 0)
+
+
+@asynccontextmanager
+async def resident(settings: Settings, observer: ProgressObserver, *, serve_http: bool) -> AsyncIterator[Resident]:
+    """Build the agent and what surrounds it. `serve_http` False where another server offers the public routes."""
+    metrics, work = Metrics(), WorkProgress(time.monotonic)
+    started_at = time.monotonic()
+    async with AsyncExitStack() as stack:
+        listening = bind_port(settings.http.host, settings.http.port) if serve_http and settings.http.enabled else None
+        if listening is not None:
+            stack.callback(listening.close)
+        onlookers = Onlookers([observer, MetricsObserver(metrics), work])
+        application = await stack.enter_async_context(build_application(settings, observer=onlookers, metrics=metrics))
+        watchdog = LoopWatchdog(watchdog_policy(settings), metrics.loop_turned)
+        agent = Resident(settings, application, work, watchdog, metrics, started_at)
+        metrics.before_scrape(agent.refresh_gauges)
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        watching = tasks.create_task(watchdog.run(), name="loop-watchdog")
+        stack.callback(watching.cancel)
+        if listening is not None:
+            host, port = listening.getsockname()[:2]
+            agent.address = f"http://{host}:{port}"
+            await stack.enter_async_context(serving(public_app(agent.health, readiness_policy(settings), metrics), listening))
+        if settings.http.enabled:
+            control = bind_control(settings.storage.directory / CONTROL_SOCKET)
+            await stack.enter_async_context(serving(control_app(application.kill_switch), control))
+        yield agent
+
+
+@contextmanager
+def on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and SIGINT stop in order; a second one ends the process at once."""
+    loop = asyncio.get_running_loop()
+    seen: list[int] = []
+
+    def receive(number: int) -> None:
+        if seen:
+            sys.stderr.write("finagent: second signal, leaving at once; the next start recovers\n")
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
+        seen.append(number)
+        log.info("stop_requested", signal=signal.Signals(number).name)
+        stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, receive, number)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

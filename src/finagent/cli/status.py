@@ -1,0 +1,111 @@
+"""`finagent status`: how things stand, with and without a running agent."""
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from finagent.cli.options import AsJson, Overrides, SettingsFile, settings_in_force
+
+if TYPE_CHECKING:
+    from finagent.settings import Settings
+    from finagent.store_access import Store
+
+ANSWER_SECONDS = 1.0
+
+
+def status(settings_file: SettingsFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Trading state, start gate, queue, positions, open, UNRESOLVED and PARKED orders, last pass, model in use."""
+    settings = settings_in_force(settings_file, overrides)
+    from finagent.cli.output import print_json
+    from finagent.services.reporting.canonical import as_plain
+    from finagent.store_access import reading
+
+    with reading(settings) as store:
+        document: dict[str, Any] = as_plain(_status(settings, store))
+    if as_json:
+        print_json(document)
+    else:
+        typer.echo("\n".join(_lines(document)))
+
+
+def _status(settings: "Settings", store: "Store") -> dict[str, Any]:
+    from finagent.domain.orders import BrokerOrder, OrderState, SendOutcome
+    from finagent.domain.portfolio import AccountSnapshot, Position
+    from finagent.domain.prediction import Prediction
+    from finagent.domain.runs import PipelineRun
+    from finagent.domain.trading_state import LedgerIdentity, MarketClock, TradingStateRecord
+    from finagent.store_access import HALT_FILE
+
+    reads = store.reads
+    orders = reads.find(BrokerOrder, state=[state for state in OrderState if state.live])
+    runs = sorted(reads.find(PipelineRun), key=lambda run: run.fired_at)
+    scored = sorted(reads.find(Prediction), key=lambda one: one.created_at)
+    snapshots = sorted(reads.find(AccountSnapshot), key=lambda one: one.at)
+    counts: dict[str, int] = {}
+    for _, state, count in store.jobs.counts():
+        counts[state.value] = counts.get(state.value, 0) + count
+    identity = reads.find(LedgerIdentity)
+    return {
+        "agent": _agent(settings),
+        "trading_state": next(iter(reads.find(TradingStateRecord)), None),
+        "halt_file": (settings.storage.directory / HALT_FILE).exists(),
+        "ledger_id": identity[0].ledger_id if identity else None,
+        "market_clock": next(iter(reads.find(MarketClock)), None),
+        "queue": counts,
+        "positions": {one.symbol: one.quantity for one in reads.find(Position) if one.quantity},
+        "orders_open": [
+            _order(one) for one in orders if one.outcome is not SendOutcome.UNRESOLVED and one.state is not OrderState.PARKED
+        ],
+        "orders_unresolved": [
+            _order(one) for one in orders if one.outcome is SendOutcome.UNRESOLVED and one.state is not OrderState.PARKED
+        ],
+        "orders_parked": [_order(one) for one in orders if one.state is OrderState.PARKED],
+        "last_pass": runs[-1] if runs else None,
+        "model": scored[-1].model_version if scored else None,
+        "account": snapshots[-1] if snapshots else None,
+    }
+
+
+def _agent(settings: "Settings") -> dict[str, Any]:
+    from finagent.cli.control_client import NoAgent, NoAnswer, Presence, ask
+    from finagent.store_access import CONTROL_SOCKET
+
+    try:
+        answer = ask(settings.storage.directory / CONTROL_SOCKET, "GET", "/control/status", None, ANSWER_SECONDS)
+    except NoAgent:
+        return {"presence": Presence.ABSENT, "start_gate": None}
+    except NoAnswer as silence:
+        return {"presence": Presence.NOT_ANSWERING, "start_gate": None, "why": str(silence)}
+    return {"presence": Presence.RUNNING, "start_gate": answer["start_gate"]}
+
+
+def _order(order: Any) -> dict[str, Any]:
+    names = ("client_order_id", "symbol", "leg", "state", "filled_quantity", "decision_id")
+    return {name: getattr(order, name) for name in names}
+
+
+def _lines(document: dict[str, Any]) -> list[str]:
+    state, clock, last, account = (document[name] for name in ("trading_state", "market_clock", "last_pass", "account"))
+    agent = document["agent"]
+    gate = f", start gate {agent['start_gate']}" if agent["start_gate"] else ""
+    lines = [f"agent          {agent['presence'].replace('_', ' ').lower()}{gate}"]
+    if state:
+        lines.append(f"trading state  {state['state']}: {state['reason']} (by {state['by']}, {state['at'][:19]}Z)")
+    if document["halt_file"]:
+        lines.append("HALT file      present: no new risk leaves until `finagent arm`")
+    if clock:
+        lines.append(f"market time    {clock['at'][:19]}Z, replay {clock['state'].lower()}")
+    if account:
+        lines.append(f"account        equity {account['equity']} USD, cash {account['cash']} USD at {account['at'][:19]}Z")
+    if last:
+        lines.append(f"last pass      {last['entry']} {last['fired_at'][:19]}Z {last['state']}, {last['candidates']} candidates")
+    lines.append(f"model          {document['model'] or 'none yet'}")
+    lines.append("queue          " + (", ".join(f"{count} {name}" for name, count in document["queue"].items()) or "empty"))
+    lines.append(
+        "positions      " + (", ".join(f"{name} {quantity}" for name, quantity in document["positions"].items()) or "flat")
+    )
+    for title, name in (("open", "orders_open"), ("UNRESOLVED", "orders_unresolved"), ("PARKED", "orders_parked")):
+        lines += [
+            f"order {title:<8} {one['symbol']} {one['leg']} {one['state']}  {one['client_order_id']}" for one in document[name]
+        ]
+    return lines

@@ -1,0 +1,54 @@
+"""The store for commands: read-only beside a running agent, and the kill switch where no agent runs."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from finagent.adapters.database.reader import SqliteReads
+from finagent.adapters.job_queue.history import SqliteJobHistory
+from finagent.services.kill_switch import KillSwitch
+from finagent.settings import Settings
+
+HALT_FILE = "HALT"
+CONTROL_SOCKET = "finagent.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """What a reading command sees: committed state only, as of each read."""
+
+    path: Path
+    reads: SqliteReads
+    jobs: SqliteJobHistory
+
+
+@contextmanager
+def reading(settings: Settings) -> Iterator[Store]:
+    """The store opened `mode=ro`; raises Unavailable where nothing has run yet."""
+    reads = SqliteReads(settings.database_path)
+    try:
+        yield Store(settings.database_path, reads, SqliteJobHistory(reads))
+    finally:
+        reads.close()
+
+
+@asynccontextmanager
+async def kill_switch_without_agent(settings: Settings) -> AsyncIterator[KillSwitch]:
+    """This process is the writer while the block runs. Raises BadInput where another process holds the folder, Unavailable
+    where there is no store."""
+    from finagent.adapters.clock import VirtualClock, wall_now
+    from finagent.adapters.database.lock import DatabaseLock
+    from finagent.adapters.database.migrate import upgrade
+    from finagent.bootstrap import _job_queue as build_job_queue
+    from finagent.bootstrap import _writer_policy as writer_policy
+    from finagent.services.failpoints import unarmed
+
+    with reading(settings) as store, DatabaseLock(settings.database_path):
+        upgrade(settings.database_path, writer_policy(settings), unarmed)
+        clock = VirtualClock(wall_now())
+        queue = build_job_queue(settings, store.reads, clock, unarmed)
+        try:
+            yield KillSwitch(store.reads, queue, clock, (settings.storage.directory / HALT_FILE).exists)
+        finally:
+            await queue.close()
