@@ -206,6 +206,7 @@ class Application:
                 observer=parts.observer,
                 stopping=lambda: self._stop,
                 tidy_up=parts.tidy_up,
+                reconcile_start=self._reconcile_start,
                 poll_seconds=settings.queue.poll_seconds,
             )
         else:
@@ -223,6 +224,7 @@ class Application:
                 observer=parts.observer,
                 stopping=lambda: self._stop,
                 tidy_up=parts.tidy_up,
+                reconcile_start=self._reconcile_start,
             )
 
     @property
@@ -242,8 +244,6 @@ class Application:
             self.parts.observer.recovered(self.recovered)
         if self.finished:
             return True
-        await self._reconcile_at_start()
-        self.parts.failpoints("recovery.after")
         async with asyncio.TaskGroup() as tasks:
             workers = [tasks.create_task(self.processor.work(name), name=name) for name in QUEUES]
             ended = await self.driver.run()
@@ -253,14 +253,12 @@ class Application:
                 worker.cancel()
         return ended
 
-    async def _reconcile_at_start(self) -> None:
-        """No new risk until the broker's executions agree with ours up to the market clock."""
-        self.kill_switch.gate = StartGate.RECONCILING
-        at, sessions = self.clock.now(), self.market_data.sessions()
-        opened = [session.opens_at for session in sessions if session.opens_at <= at]
-        since = opened[-1] if opened else sessions[0].opens_at
-        await self.reconciler.judge(await self.reconciler.executions_since(since, at, self.reads))
-        self.kill_switch.gate = StartGate.OPEN
+    async def _reconcile_start(self) -> None:
+        """No new risk until the broker and we agree; what an earlier process left is then taken over."""
+        if self.kill_switch.gate is StartGate.OPEN:
+            return
+        await self.reconciler.start(self.reads)
+        self.parts.failpoints("recovery.after")
 
     async def _halt_on_invariant(self, message: str) -> None:
         await self.kill_switch.halt(message, "invariant")

@@ -46,6 +46,7 @@ class LockStepDriver:
     observer: ProgressObserver
     stopping: Callable[[], bool]
     tidy_up: Callable[[], Awaitable[None]]
+    reconcile_start: Callable[[], Awaitable[None]]
 
     async def run(self) -> bool:
         """From the stored market clock to the end of the window; False when stopped before. The instant of the market clock is
@@ -79,6 +80,7 @@ class LockStepDriver:
         await self.venue.advance(at)
         self.feed.advance()
         await self.activity.apply(since, at)
+        await self.reconcile_start()
         await self.processor.drain_instant(at)
         self.failpoints("instant_end.before")
         self.failpoints("instant_end.after")

@@ -50,6 +50,7 @@ class PacedDriver:
     observer: ProgressObserver
     stopping: Callable[[], bool]
     tidy_up: Callable[[], Awaitable[None]]
+    reconcile_start: Callable[[], Awaitable[None]]
     poll_seconds: float
 
     async def run(self) -> bool:
@@ -78,6 +79,7 @@ class PacedDriver:
             await self.venue.advance(at)
             self.feed.advance()
             await self.activity.apply(since, at)
+            await self.reconcile_start()
             await self.processor.poll()
             self.observer.instant(at, session, sum(s.minute_of(at) for s in self.sessions if s.opens_at <= at), total)
             at = await self.time.next_instant(at)

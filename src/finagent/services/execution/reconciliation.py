@@ -1,21 +1,26 @@
 """Broker truth against ours. A failed read is not an empty read; a mismatch stops new risk; nothing is repaired by trading."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
+
+import structlog
 
 from finagent.domain.decision import DecisionEvent, SubjectType
 from finagent.domain.effect import Effect
+from finagent.domain.errors import Transient, Unavailable
 from finagent.domain.jobs import Job, Next
-from finagent.domain.orders import BrokerOrder, Fill, OrderState, SendOutcome
+from finagent.domain.orders import BrokerOrder, OrderState, SendOutcome
 from finagent.domain.portfolio import Position
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.order_execution import Found, OrderExecutionPort
 from finagent.domain.ports.store import Reads
 from finagent.domain.time import from_text, to_text
+from finagent.domain.trading_state import StartGate
 from finagent.services.execution.reports import order_of_report, with_legs
 from finagent.services.kill_switch import KillSwitch
 from finagent.services.portfolio import ledger
 
+log = structlog.get_logger(__name__)
 AT_BROKER = [OrderState.HELD, OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED]
 
 
@@ -57,15 +62,21 @@ class Reconciler:
             return (f"account {account.account_id} is not ours ({ledger(reads).account})",)
         return (*await self._positions(reads), *await self._orders(reads))
 
-    async def executions_since(self, since: datetime, until: datetime, reads: Reads) -> tuple[str, ...]:
-        """Our fills of a span of market time that the broker does not know."""
-        known = {execution.execution_id for execution in (await self.broker.activity(since, until)).executions}
-        ours = [fill for fill in reads.find(Fill) if since <= fill.filled_at <= until]
-        return tuple(
-            f"fill {fill.execution_id} of {fill.symbol} is unknown to the broker"
-            for fill in ours
-            if fill.execution_id not in known
-        )
+    async def start(self, reads: Reads) -> None:
+        """Once, when what happened at the broker is in the store: open the start gate if both agree.
+
+        Raises Unavailable when the broker gives no usable answer: a failed read is not an empty one.
+        """
+        if self.kill_switch.gate is StartGate.OPEN:
+            return
+        self.kill_switch.gate = StartGate.RECONCILING
+        try:
+            differences = await self.differences(reads)
+        except Transient as error:
+            raise Unavailable(f"the broker cannot be read at start: {error}") from error
+        await self.judge(differences)
+        self.kill_switch.gate = StartGate.OPEN
+        log.info("start_gate_opened", differences=len(differences))
 
     async def _positions(self, reads: Reads) -> list[str]:
         theirs = {position.symbol: position.quantity for position in await self.broker.positions() if position.quantity}
