@@ -13,7 +13,7 @@ from finagent.drill.labels import LABELS, RECOVERED
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """When this process ends: at its `passage`-th passage of `label` (None: of any label), `delay_seconds` later.
+    """When this process ends: at its `passage`-th passage of `label` (None: any; 0: at its start), `delay_seconds` later.
 
     A delay puts the end at no label at all: at whatever instruction the process is by then.
     """
@@ -33,6 +33,8 @@ class AgentFailpoints:
         self._control, self._arm = control, arm
         self._passages = 0
         self._lock = threading.Lock()  # labels are passed on the loop and in the writer's thread
+        if arm is not None and arm.passage == 0:
+            _end_self_in(arm.delay_seconds)
 
     def __call__(self, label: str) -> None:
         if label not in LABELS:
@@ -47,11 +49,9 @@ class AgentFailpoints:
             if self._passages != self._arm.passage:
                 return
         if self._arm.delay_seconds:
-            timer = threading.Timer(self._arm.delay_seconds, _end_self)
-            timer.daemon = True
-            timer.start()
+            _end_self_in(self._arm.delay_seconds)
         else:
-            _end_self()
+            _end(os.getpid())
 
 
 class BrokerFailpoints:
@@ -71,8 +71,10 @@ class BrokerFailpoints:
             _end(victim)
 
 
-def _end_self() -> None:
-    _end(os.getpid())
+def _end_self_in(seconds: float) -> None:
+    timer = threading.Timer(seconds, _end, (os.getpid(),))
+    timer.daemon = True
+    timer.start()
 
 
 def _end(pid: int) -> None:

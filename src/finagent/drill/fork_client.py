@@ -15,6 +15,7 @@ from finagent.domain.errors import Unavailable
 # One computing thread: a numeric library's thread pool would make the server unfit to be forked.
 _SINGLE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 _END_SECONDS = 20.0
+GONE = "the fork server ended; its reason is on stderr"
 
 
 class ForkServer:
@@ -25,47 +26,50 @@ class ForkServer:
         self._spawned: dict[int, asyncio.Future[int]] = {}
         self._ended: dict[int, asyncio.Future[int]] = {}
         self._requests = 0
+        self._closed = False
 
     async def spawn(self, request: dict[str, Any]) -> int:
-        """Fork a child for the request and say its pid."""
+        """Fork a child for the request and say its pid. Raises Unavailable when the server is gone."""
+        if self._closed:
+            raise Unavailable(GONE)
         self._requests += 1
-        answer = self._spawned[self._requests] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._spawned[self._requests] = answer
         self._writer.write(json.dumps({**request, "spawn": self._requests}).encode() + b"\n")
         await self._writer.drain()
         return await answer
 
     async def ended(self, pid: int) -> int:
         """The status of the child, once it has ended."""
-        return await asyncio.shield(self._end_of(pid))  # who stops waiting does not take the answer away
+        return await asyncio.shield(self._ended[pid])  # who stops waiting does not take the answer away
 
     def has_ended(self, pid: int) -> bool:
         """Whether the child is gone, as far as the server has said."""
-        return self._end_of(pid).done()
-
-    def _end_of(self, pid: int) -> asyncio.Future[int]:
-        return self._ended.setdefault(pid, asyncio.get_running_loop().create_future())
+        return self._ended[pid].done()
 
     async def listen(self) -> None:
         """Hand the server's answers to who waits for them, until it closes."""
         async for line in self._reader:
             message = json.loads(line)
             if "pid" in message:
+                self._ended[message["pid"]] = asyncio.get_running_loop().create_future()  # a pid may come round again
                 self._spawned.pop(message["spawned"]).set_result(message["pid"])
             else:
-                self._end_of(message["ended"]).set_result(message["status"])
-        error = Unavailable("the fork server ended; its reason is on stderr")
+                self._ended[message["ended"]].set_result(message["status"])
+        self._closed = True
         for answer in (*self._spawned.values(), *self._ended.values()):
             if not answer.done():
-                answer.set_exception(error)
+                answer.set_exception(Unavailable(GONE))
+                answer.exception()  # who still waits gets it; who does not is not to be told again
 
 
 @asynccontextmanager
 async def fork_server(arguments: Sequence[str]) -> AsyncIterator[ForkServer]:
-    """Start `python -m finagent.drill.children` with the arguments; its children end with it."""
+    """Start `python -m finagent.drill.children serve` with the arguments; its children end with it."""
     ours, theirs = socket.socketpair()
     with theirs:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "finagent.drill.children", str(theirs.fileno()), *arguments,
+            sys.executable, "-m", "finagent.drill.children", "serve", "--connection", str(theirs.fileno()), *arguments,
             pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
             env={**os.environ, **_SINGLE_THREAD},
         )  # fmt: skip

@@ -12,6 +12,8 @@ import selectors
 import signal
 import socket
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import Any
 
 Child = Callable[[dict[str, Any]], int]
 _CHUNK_BYTES = 65536
+_THREADS_END_SECONDS = 1.0
 
 
 def serve(connection: socket.socket, child: Child) -> None:
@@ -51,7 +54,7 @@ def serve(connection: socket.socket, child: Child) -> None:
             *lines, buffer = (buffer + received).split(b"\n")
             for line in lines:
                 request = json.loads(line)
-                pid = _fork(request, child, (*inherited, selector.fileno()))  # type: ignore[attr-defined]  # epoll selectors have one
+                pid = _fork(request, child, (*inherited, selector.fileno()))
                 children.add(pid)
                 _say(connection, {"spawned": request["spawn"], "pid": pid})
     for pid in children:
@@ -60,9 +63,19 @@ def serve(connection: socket.socket, child: Child) -> None:
 
 
 def _require_single_thread() -> None:
-    threads = os.listdir("/proc/self/task") if Path("/proc/self/task").is_dir() else ["1"]
-    if len(threads) != 1:
-        raise RuntimeError(f"the fork server holds {len(threads)} threads: a fork of it could meet a lock nobody will release")
+    """A thread that was joined leaves the kernel's list a moment later, so look for a while."""
+    deadline = time.monotonic() + _THREADS_END_SECONDS
+    while threads := _other_threads():
+        if time.monotonic() > deadline:
+            raise RuntimeError(
+                f"the fork server holds {threads} other threads: a fork of it could meet a lock nobody will release"
+            )
+        time.sleep(0.01)
+
+
+def _other_threads() -> int:
+    kernel = Path("/proc/self/task")
+    return len(os.listdir(kernel)) - 1 if kernel.is_dir() else threading.active_count() - 1
 
 
 def _fork(request: dict[str, Any], child: Child, inherited: tuple[int, ...]) -> int:

@@ -1,17 +1,15 @@
 """`drill kill`: a reference, two replays that must agree with it, then kills over as many fresh folders as needed."""
 
 import asyncio
-import json
 import shutil
-import sys
+import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from finagent.domain.errors import Unavailable
+from finagent.drill.checking import check_finished
 from finagent.drill.fork_client import ForkServer, fork_server
-from finagent.drill.labels import LABELS, RECOVERED
+from finagent.drill.labels import LABELS
 from finagent.drill.plan import KillPlanner, ReplayPlan
 from finagent.drill.replay import Pace, Replay, ReplayRecord
 from finagent.drill.report import DrillReport
@@ -20,43 +18,39 @@ from finagent.drill.scenario import Scenario
 CANDIDATES_MIN = 40
 ORDERS_MIN = 15
 COLD_RECOVERY_FACTOR = 8.0  # a cold start imports and makes the market first; only where kills fall hangs on it
+REPLAYS_A_KILL_MAX = 4  # a drill whose kills keep missing gives up
 _UNDISTURBED = ("reference", "jittered-1", "jittered-2")
-_MISSES_A_KILL_MAX = 3  # replays that end before their kill: more than this per kill wanted and the drill gives up
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class KillDrill:
     """One drill: `kills` kills dealt from `seed`, `replays_at_once` folders under way, everything below `directory`.
 
-    Folders without a finding are removed, the reference and the others stay for a look.
+    Folders without a finding are removed; the reference and the others stay for a look. `say` gets a line of progress at a time.
     """
 
     kills: int
     seed: int
     directory: Path
-    scenario: Scenario
+    application: str | None
     replays_at_once: int
-    say: Say
+    say: Callable[[str], None]
 
     async def run(self) -> DrillReport:
-        """The whole drill. Raises Unavailable when not even an undisturbed replay can be made."""
+        """The whole drill. What goes wrong in its replays is in the report; raises Unavailable when it cannot be held at all."""
         report = DrillReport(self.seed)
         self.directory.mkdir(parents=True, exist_ok=True)
-        async with fork_server(self.scenario.arguments()) as server:
-            self.say("three undisturbed replays: a reference and two with jitter")
-            calm = await asyncio.gather(*(self._undisturbed(server, name) for name in _UNDISTURBED))
-            if not await self._agree(calm, report):
-                return report
-            await self._kill_all(server, _pace(calm[1]), calm[0].folder, report)
-        report.require_proof(self.kills)
+        with tempfile.TemporaryDirectory(prefix="drill-") as sockets:
+            scenario = Scenario(self.seed, Path(sockets), self.application)
+            async with fork_server(scenario.arguments()) as server:
+                self.say("three undisturbed replays: a reference and two with jitter")
+                calm = await asyncio.gather(*(self._undisturbed(server, scenario, name) for name in _UNDISTURBED))
+                if await self._agree(calm, report):
+                    await _Campaign(self, server, scenario, calm[0].folder, _pace(calm[1]), report).run()
         return report
 
-    # -- undisturbed ---------------------------------------------------------------------------------------------------------
-
-    async def _undisturbed(self, server: ForkServer, name: str) -> ReplayRecord:
-        replay = Replay(server, self.scenario, self.directory / name, jitter=name != "reference")
+    async def _undisturbed(self, server: ForkServer, scenario: Scenario, name: str) -> ReplayRecord:
+        replay = Replay(server, scenario, self.directory / name, jitter=name != "reference")
         return await replay.run(ReplayPlan(-1, ()))
 
     async def _agree(self, calm: list[ReplayRecord], report: DrillReport) -> bool:
@@ -66,84 +60,81 @@ class KillDrill:
             if record.failure:
                 report.violate("DRILL", str(record.folder), record.failure)
                 return False
-            found = await check(record.folder, reference if record is not calm[0] else None)
+            found = await check_finished(record.folder, reference if record is not calm[0] else None)
             report.take(str(record.folder), found)
+            report.conflicts += record.conflicts
             if found["candidates"] < CANDIDATES_MIN or found["orders"] < ORDERS_MIN:
                 held = f"{found['candidates']} candidates and {found['orders']} orders"
                 report.violate("DRILL", str(record.folder), f"{held}: too few to prove anything")
-            report.conflicts += record.conflicts
-        unpassed = [label for label in LABELS if not calm[1].passages[label]]
-        for label in unpassed:
-            report.violate("DRILL", label, "an undisturbed replay never passes it")
-        self.say(f"undisturbed: {report.candidates // 3} candidates, {report.orders // 3} orders a replay")
+        for label in LABELS:
+            if not calm[1].passages[label]:
+                report.violate("DRILL", label, "an undisturbed replay never passes it")
+        self.say(f"undisturbed: {report.candidates // len(calm)} candidates, {report.orders // len(calm)} orders a replay")
         return not report.failed
 
-    # -- kills ---------------------------------------------------------------------------------------------------------------
 
-    async def _kill_all(self, server: ForkServer, pace: Pace, reference: Path, report: DrillReport) -> None:
-        planner = KillPlanner(self.seed)
-        replays_max = self.kills * (1 + _MISSES_A_KILL_MAX)
-        at_work: set[asyncio.Task[None]] = set()
-        wanted = {"kills": self.kills}
-        while len(report.kills) < self.kills and report.replays < replays_max:
-            while wanted["kills"] > 0 and len(at_work) < self.replays_at_once:
-                plan = planner.next_replay(wanted["kills"])
-                wanted["kills"] -= len(plan.kills)
-                at_work.add(asyncio.create_task(self._disturbed(server, pace, reference, plan, planner, report, wanted)))
-            if not at_work:
+@dataclass(slots=True)
+class _Campaign:
+    """The kills of a drill: folders are opened until enough kills fell, several at a time."""
+
+    drill: KillDrill
+    server: ForkServer
+    scenario: Scenario
+    reference: Path
+    pace: Pace
+    report: DrillReport
+    unplanned: int = field(init=False)  # kills wanted that no plan holds yet
+
+    async def run(self) -> None:
+        self.unplanned = self.drill.kills
+        planner = KillPlanner(self.drill.seed)
+        under_way: set[asyncio.Task[None]] = set()
+        opened = 0
+        while self.unplanned or under_way:
+            while (
+                self.unplanned and len(under_way) < self.drill.replays_at_once and opened < self.drill.kills * REPLAYS_A_KILL_MAX
+            ):
+                plan = planner.next_replay(self.unplanned)
+                self.unplanned -= len(plan.kills)
+                opened += 1
+                under_way.add(asyncio.create_task(self._replay(plan, planner), name=f"replay-{plan.index}"))
+            if not under_way:
                 break
-            done, at_work = await asyncio.wait(at_work, return_when=asyncio.FIRST_COMPLETED)
+            done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
-        await asyncio.gather(*at_work)
+        self.report.require_proof(self.drill.kills)
 
-    async def _disturbed(
-        self,
-        server: ForkServer,
-        pace: Pace,
-        reference: Path,
-        plan: ReplayPlan,
-        planner: KillPlanner,
-        report: DrillReport,
-        wanted: dict[str, int],
-    ) -> None:
-        workspace = self.directory / f"replay-{plan.index:04d}"
-        record = await Replay(server, self.scenario, workspace, jitter=True, pace=pace).run(plan)
-        report.replays += 1
-        report.kills += record.kills
-        report.recovery_seconds += record.recovery_seconds
-        report.cold_starts += record.cold_starts
-        report.conflicts += record.conflicts
+    async def _replay(self, plan: ReplayPlan, planner: KillPlanner) -> None:
+        workspace = self.drill.directory / f"replay-{plan.index:04d}"
+        record = await Replay(self.server, self.scenario, workspace, jitter=True, pace=self.pace).run(plan)
         for missed in record.missed:
             planner.missed(missed)
-        wanted["kills"] += len(record.missed)
-        if record.failure:
-            report.violate("DRILL", str(record.folder), record.failure)
-        found = await check(record.folder, reference)
-        report.take(str(record.folder), found)
-        clean = not (record.failure or found["violations"])
+        self.unplanned += len(record.missed)
+        self._count(record)
+        clean = not record.failure
+        if (record.folder / "finagent.db").exists():
+            found = await check_finished(record.folder, self.reference)
+            self.report.take(str(record.folder), found)
+            clean = clean and not found["violations"]
+        clean = clean and not record.violations
         if clean:
             shutil.rmtree(workspace)
         fell = f"{len(record.kills)} of {len(plan.kills)} kills fell"
-        self.say(f"{len(report.kills)}/{self.kills}  replay {plan.index}: {fell}, {'clean' if clean else f'see {workspace}'}")
+        verdict = "clean" if clean else f"see {workspace}"
+        self.drill.say(f"{len(self.report.kills)}/{self.drill.kills}  replay {plan.index}: {fell}, {verdict}")
 
-
-async def check(folder: Path, reference: Path | None) -> dict[str, Any]:
-    """The independent checker's document on a folder, from a process of its own. Raises Unavailable when it gives none."""
-    arguments = ["-m", "finagent_checker", str(folder), "--complete", "--json"]
-    arguments += ["--reference", str(reference)] if reference else []
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    said, complaint = await process.communicate()
-    if process.returncode not in (0, 3):
-        raise Unavailable(f"the checker could not judge {folder}: {complaint.decode(errors='replace').strip()}")
-    found: dict[str, Any] = json.loads(said)
-    return found
+    def _count(self, record: ReplayRecord) -> None:
+        self.report.replays += 1
+        self.report.kills += record.kills
+        self.report.recovery_seconds += record.recovery_seconds
+        self.report.cold_starts += record.cold_starts
+        self.report.conflicts += record.conflicts
+        self.report.violations += record.violations
+        if record.failure:
+            self.report.violate("DRILL", str(record.folder), record.failure)
 
 
 def _pace(record: ReplayRecord) -> Pace:
     seconds = record.recovery_seconds[0]
-    return Pace(
-        {label: record.passages[label] for label in LABELS if label != RECOVERED}, seconds, seconds * COLD_RECOVERY_FACTOR
-    )
+    return Pace(record.passages, seconds, seconds * COLD_RECOVERY_FACTOR)

@@ -12,16 +12,21 @@ WHERE order_intent.parent_client_order_id IS NULL AND broker_order.outcome IS NU
 
 @dataclass(frozen=True, slots=True)
 class Aftermath:
-    """Candidates without a signal outcome, and intents that were committed and have no recorded outcome."""
+    """Candidates without a signal outcome, and intents that were committed and have no recorded outcome. Not `begun`: the agent
+    died before its tables were made."""
 
     signals_at_risk: int
     orders_in_flight: int
+    begun: bool = True
+
+
+NOTHING = Aftermath(0, 0, begun=False)
 
 
 def observe(database: Path) -> Aftermath:
     """Count both; a database without its tables yet holds nothing at risk."""
     if not database.exists():
-        return Aftermath(0, 0)
+        return NOTHING
     connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)
     try:
         (at_risk,) = connection.execute(_AT_RISK).fetchone()
@@ -29,7 +34,7 @@ def observe(database: Path) -> Aftermath:
     except sqlite3.OperationalError as error:
         if "no such table" not in str(error):
             raise
-        return Aftermath(0, 0)  # killed in the migration
+        return NOTHING  # killed in the migration
     finally:
         connection.close()
     return Aftermath(at_risk, in_flight)

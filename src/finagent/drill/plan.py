@@ -71,7 +71,7 @@ class KillPlanner:
     def missed(self, kill: PlannedKill) -> None:
         """The replay ended before the kill fell: its share and its label come up again soon."""
         self._dealt[kill.aim] -= 1
-        if kill.aim is Aim.LABEL and kill.label in self._labels:
+        if kill.aim is Aim.LABEL and kill.label is not None and kill.label in self._labels:
             self._labels.remove(kill.label)
             self._labels.appendleft(kill.label)
 

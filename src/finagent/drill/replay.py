@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from finagent.drill.arming import Arm
+from finagent.drill.checking import check_remains
 from finagent.drill.control import BrokerOrderToKill, Control
 from finagent.drill.fork_client import ForkServer
 from finagent.drill.labels import BROKER_LABELS
@@ -45,6 +46,7 @@ class ReplayRecord:
     passages: dict[str, int] = field(default_factory=dict)
     cold_starts: int = 0
     conflicts: int = 0
+    violations: list[dict[str, str]] = field(default_factory=list)  # of what the killed agents left behind
     failure: str = ""
 
 
@@ -116,9 +118,18 @@ class Replay:
             return True
         if status != _KILLED or kill is None:
             raise ReplayFailed(f"an agent ended with {status}; its log is {self._workspace / 'agent.log'}")
+        await self._look_at_remains(kill)
+        return False
+
+    async def _look_at_remains(self, kill: PlannedKill) -> None:
+        """What was at risk, and whether anything was wrong already: an order at the broker that no committed intent explains is
+        healed by the next start, and was a gamble all the same."""
         left = observe(self._storage / "finagent.db")
         self._record.kills.append(Kill(kill.aim, kill.label, kill.cold, left.signals_at_risk, left.orders_in_flight > 0))
-        return False
+        if left.begun:
+            where = f"{self._workspace.name} after kill {len(self._record.kills)} ({kill.label or kill.aim.value.lower()})"
+            found = await check_remains(self._storage)
+            self._record.violations += [{**violation, "folder": where} for violation in found["violations"]]
 
     # -- how a kill comes about ----------------------------------------------------------------------------------------------
 

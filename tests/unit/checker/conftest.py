@@ -24,8 +24,8 @@ def insert(database: sqlite3.Connection, table: str, **row: Any) -> None:
 def insert_job(database: sqlite3.Connection, number: int, status: str, run_at: str = SCANNED) -> None:
     insert(
         database, "job_queue", id=number, queue="scoring", type="score", payload="{}", payload_version=1, status=status,
-        priority=50, run_at=run_at, attempts=0, crashes=0, solo_crashes=0, max_attempts=5, epoch=1, fence=0, dedup_key=f"score:{number}",
-        trace_id="t", created_at=SCANNED,
+        priority=50, run_at=run_at, attempts=0, crashes=0, solo_crashes=0, max_attempts=5, epoch=1, fence=0,
+        dedup_key=f"score:{number}", trace_id="t", created_at=SCANNED,
     )  # fmt: skip
 
 

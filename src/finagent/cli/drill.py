@@ -1,0 +1,78 @@
+"""`finagent drill`: proofs that end real processes."""
+
+import asyncio
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from finagent.domain.errors import BadInput
+
+SIMULATED = "simulated"
+FOUND_SOMETHING_WRONG = 3
+
+app = typer.Typer(
+    no_args_is_help=True, help="Proofs that end real processes: kill the agent, start it again, check what is left."
+)
+
+
+@app.callback()
+def drill() -> None:
+    """Proofs that end real processes."""
+
+
+@app.command(epilog="Example: finagent drill kill --kills 300 --seed 1 --json")
+def kill(
+    kills: Annotated[int, typer.Option(min=1, help="How often a process is killed.")] = 30,
+    seed: Annotated[int, typer.Option(min=0, help="Key of the plan and of the market: the same seed deals the same kills.")] = 1,
+    broker: Annotated[str, typer.Option(help="Only 'simulated': nothing else may be drilled from here.")] = SIMULATED,
+    application: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE:FACTORY", help="Another application in place of the agent, such as a planted bug."),
+    ] = None,
+    directory: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Where the folders of the replays go; default: a temporary one.")
+    ] = None,
+    replays: Annotated[int, typer.Option(min=1, help="Replays under way at the same time; they mostly sleep.")] = 8,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Kill a real agent again and again on a simulated day with a faulty broker, and count what was lost or sent twice.
+
+    Exit 0: nothing was. Exit 3: something was, or too little was at risk to prove anything.
+    """
+    if broker != SIMULATED:
+        raise BadInput(f"--broker {broker}: a drill kills agents with orders in flight, so it runs against 'simulated' only")
+    place = directory or Path(tempfile.mkdtemp(prefix="finagent-drill-"))
+    if place.exists() and any(place.iterdir()):
+        raise BadInput(f"--directory {place} is not empty: choose another one")
+    document, failed = _run(kills, seed, place, application, replays)
+    sys.stdout.write((json.dumps(document, indent=2) if as_json else _as_text(document, place)) + "\n")
+    if failed:
+        raise typer.Exit(FOUND_SOMETHING_WRONG)
+
+
+def _run(kills: int, seed: int, directory: Path, application: str | None, replays: int) -> tuple[dict[str, Any], bool]:
+    from finagent.drill.kill import KillDrill  # the agent's code is imported only when it is drilled
+
+    def say(line: str) -> None:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+    report = asyncio.run(KillDrill(kills, seed, directory, application, replays, say).run())
+    return report.as_json(), report.failed
+
+
+def _as_text(document: dict[str, Any], directory: Path) -> str:
+    recovery = document["recovery_seconds"]
+    lines = [
+        f"{document['kills']} kills in {document['replays']} replays ({document['cold_starts']} cold), seed {document['seed']}",
+        f"at risk: {document['signals_at_risk']} signals; {document['kills_with_order_in_flight']} kills with an order in flight",
+        f"lost {document['lost']}, duplicate {document['duplicate']}, unequal {document['unequal']}, parked {document['parked']}",
+        f"recovery: p50 {recovery['p50']} s, p99 {recovery['p99']} s; folders in {directory}",
+        f"violations: {document['violations_total']}",
+    ]
+    lines += [f"  {found['invariant']} {found['subject']}: {found['message']}" for found in document["violations"]]
+    return "\n".join(lines)

@@ -1,0 +1,144 @@
+"""What the children of a drill do: be the broker, or be the agent; and the program that forks them.
+
+`python -m finagent.drill.children serve FD ...` is the fork server, `... agent ...` one cold agent of a named application.
+"""
+
+import argparse
+import asyncio
+import importlib
+import random
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from finagent.adapters.broker.simulated.server import serve as serve_broker
+from finagent.bootstrap import Application, Wraps, build_application, build_market, build_simulated_broker
+from finagent.domain.effect import Effect
+from finagent.domain.errors import BadInput, Conflict
+from finagent.domain.jobs import Job
+from finagent.domain.ports.market_data import MarketDataPort
+from finagent.domain.ports.store import JobQueue
+from finagent.drill import fork_server
+from finagent.drill.arming import AgentFailpoints, Arm, BrokerFailpoints
+from finagent.drill.control import Control
+from finagent.drill.market import MarketInMemory
+from finagent.drill.report import JITTER_MILLISECONDS
+from finagent.drill.scenario import Scenario
+from finagent.services.scheduling.cron import CronEntry
+from finagent.services.scheduling.trading_day import scan_minutes
+from finagent.settings import Settings
+
+FINISHED, UNFINISHED = 0, 1
+
+
+# `build_application`, or what a planted bug puts in its place: settings and the same overrides in, the same result out.
+ApplicationFactory = Callable[..., AbstractAsyncContextManager[Application]]
+
+
+class ConflictCounter:
+    """The job queue, with every compare-and-set conflict counted on the shared page."""
+
+    def __init__(self, queue: JobQueue, control: Control) -> None:
+        self._queue, self._control = queue, control
+
+    def submit(self, effect: Effect, job: Job | None = None) -> Awaitable[list[Job]]:
+        """As the queue's own."""
+        future = asyncio.ensure_future(self._queue.submit(effect, job))
+        future.add_done_callback(self._look)
+        return future
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._queue, name)
+
+    def _look(self, future: "asyncio.Future[list[Job]]") -> None:
+        if not future.cancelled() and isinstance(future.exception(), Conflict):
+            self._control.count_conflict()
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """What a forked child does with the market and the code that it was born with."""
+
+    scenario: Scenario
+    market: MarketDataPort
+    factory: ApplicationFactory
+
+    def __call__(self, request: dict[str, Any]) -> int:
+        """The exit code of the child."""
+        settings = self.scenario.settings(Path(request["storage"]))
+        with Control(Path(request["control"])) as control:
+            if request["role"] == "broker":
+                broker = build_simulated_broker(settings, self.market, BrokerFailpoints(control))
+                serve_broker(broker, str(settings.broker.address))
+                return FINISHED
+            arm = Arm(**request["arm"]) if request["arm"] else None
+            overrides = {
+                "failpoints": AgentFailpoints(control, arm),
+                "jitter": jitter if request["jitter"] else None,
+                "market": self.market,
+                "wraps": Wraps(queue=lambda queue: cast(JobQueue, ConflictCounter(queue, control))),
+            }
+            return asyncio.run(run_agent(self.factory, settings, overrides))
+
+
+async def run_agent(factory: ApplicationFactory, settings: Settings, overrides: dict[str, Any]) -> int:
+    """From start, or from where an earlier process was, to the end of the replay."""
+    async with factory(settings, **overrides) as application:
+        return FINISHED if await application.run() else UNFINISHED
+
+
+async def jitter() -> None:
+    """A wait that nothing can foretell: what depends on the order of handlers comes to light."""
+    await asyncio.sleep(random.SystemRandom().uniform(0.0, JITTER_MILLISECONDS / 1000.0))
+
+
+def find_factory(name: str | None) -> ApplicationFactory:
+    """`module:factory` as a callable; None: the application as it is. Raises BadInput for a name that leads nowhere."""
+    if name is None:
+        return build_application
+    module, _, attribute = name.partition(":")
+    try:
+        factory: ApplicationFactory = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise BadInput(f"--application {name}: {error}") from error
+    return factory
+
+
+async def _market_of(settings: Settings) -> MarketInMemory:
+    """The whole window in memory, with the facts that the agent and the broker ask for."""
+    market = MarketInMemory(build_market(settings))
+    entries = tuple(CronEntry(entry.name, entry.expression) for entry in settings.schedule)
+    for session in market.sessions():
+        await market.session_bars(session)
+        for minutes in (scan_minutes(entries, session), ()):
+            await market.prior_facts(session, minutes)
+    return market
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The fork server, or one agent started from nothing."""
+    parser = argparse.ArgumentParser(prog="python -m finagent.drill.children", description=__doc__)
+    parser.add_argument("work", choices=("serve", "agent"))
+    parser.add_argument("--connection", type=int, help="descriptor of the server's socket")
+    parser.add_argument("--storage", type=Path, help="folder of the one agent")
+    parser.add_argument("--sockets", type=Path, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--application")
+    given = parser.parse_args(arguments)
+    scenario = Scenario(given.seed, given.sockets, given.application)
+    factory = find_factory(given.application)
+    if given.work == "agent":
+        return asyncio.run(run_agent(factory, scenario.settings(given.storage), {}))
+    settings = scenario.settings(Path("unused"))
+    children = Children(scenario, asyncio.run(_market_of(settings)), factory)
+    with socket.socket(fileno=given.connection) as connection:
+        fork_server.serve(connection, children)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

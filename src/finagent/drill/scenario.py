@@ -1,0 +1,81 @@
+"""The day that a drill replays: enough candidates and orders to lose, and a broker that misbehaves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from finagent.domain.errors import BadInput
+from finagent.settings import Settings, load_settings
+
+DAY = "2024-03-05"
+_MARKET = (
+    "market_data.source=simulated",
+    f"market_data.first_session={DAY}",
+    f"market_data.last_session={DAY}",
+    f"market_data.simulated.clustered_gap_date={DAY}",
+    "market_data.simulated.symbols=500",
+    "market_data.simulated.history_sessions=30",
+    "scan.candidates_max=20",  # three scans: enough to lose, few enough for hundreds of replays
+)
+_LIMITS = (  # wide enough for many orders, narrow enough that some are cut and some refused
+    "risk.positions_max=25",
+    "risk.orders_per_day_max=60",
+    "risk.position_fraction_max=0.06",
+    "risk.sector_fraction_max=4",
+    "risk.gross_leverage_max=1.5",
+)
+_BROKER = (  # a quarter of all submits get no usable answer
+    "broker.partial_fill_rate=0.3",
+    "broker.faults.dropped=0.1",
+    "broker.faults.reply_lost=0.1",
+    "broker.faults.late=0.05",
+    "broker.faults.refused=0.03",
+    "broker.faults.look_up_withheld=0.1",
+    "broker.faults.cancel_dropped=0.1",
+    "broker.faults.cancel_reply_lost=0.1",
+    "broker.faults.execution_repeated=0.2",
+    "broker.faults.activity_shuffled=0.3",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What all replays of a drill have in common. Brokers listen in the folder `sockets`, which must have a short name;
+    `application` names a factory with the signature of `build_application` (None: the agent as it is)."""
+
+    seed: int
+    sockets: Path
+    application: str | None
+
+    def overrides(self, storage: Path) -> tuple[str, ...]:
+        """The settings of a replay in the folder, as `--set` takes them."""
+        places = (f"storage.directory={storage}", f"broker.address=unix:{self.broker_socket(storage)}", "http.enabled=false")
+        return (*places, f"replay.seed={self.seed}", *_MARKET, *_LIMITS, *_BROKER)
+
+    def settings(self, storage: Path) -> Settings:
+        """The same as a value; refuses any broker but the simulator."""
+        settings = load_settings(overrides=self.overrides(storage))
+        require_simulator(settings)
+        return settings
+
+    def command(self, storage: Path) -> Sequence[str]:
+        """What `python -m` is given for the real command on the folder; a named application stands in for it."""
+        if self.application is not None:
+            return ("finagent.drill.children", "agent", "--storage", str(storage), *self.arguments())
+        sets = [part for override in self.overrides(storage) for part in ("--set", override)]
+        return ("finagent.cli", "orchestrate", "--json", *sets)
+
+    def arguments(self) -> Sequence[str]:
+        """This scenario, as `finagent.drill.children` is told it."""
+        named = ("--application", self.application) if self.application is not None else ()
+        return ("--seed", str(self.seed), "--sockets", str(self.sockets), *named)
+
+    def broker_socket(self, storage: Path) -> Path:
+        """Where the broker of the folder listens: beside no other, under a name that fits a socket's address."""
+        return self.sockets / f"{storage.parent.name}.sock"
+
+
+def require_simulator(settings: Settings) -> None:
+    """A drill kills agents with orders in flight: never against a broker that is not simulated."""
+    if settings.orchestrate.mode != "replay":
+        raise BadInput(f"orchestrate.mode is {settings.orchestrate.mode}: a drill runs against the simulated broker only")
