@@ -30,6 +30,9 @@ from finagent.adapters.market_data.bridged_market import BridgedMarketPolicy
 from finagent.adapters.market_data.daily_panel import HistoryPolicy
 from finagent.adapters.market_data.files import FilesHistory, FilesPolicy, files_history, files_market
 from finagent.adapters.market_data.sample import sample_market
+from finagent.adapters.market_data.simulated import SimulatedPolicy, simulated_market
+from finagent.adapters.market_data.simulated_daily import DailyProcessPolicy
+from finagent.adapters.market_data.simulated_defects import DefectPolicy
 from finagent.domain.bars import Floats
 from finagent.domain.effect import Effect, Set
 from finagent.domain.errors import BadInput, Unavailable
@@ -340,6 +343,15 @@ def build_market(settings: Settings) -> MarketDataPort:
     policy = BridgedMarketPolicy(HistoryPolicy(data.mean_sessions, data.hole_sessions_max), data.cached_sessions_max)
     if data.source == "sample":
         return sample_market(NewYorkCalendar(), seed=seed, first=data.first_session, last=data.last_session, policy=policy)
+    if data.source == "simulated":
+        return simulated_market(
+            NewYorkCalendar(),
+            symbols_count=data.simulated.symbols,
+            seed=seed,
+            first=data.first_session,
+            last=data.last_session,
+            policy=_simulated_policy(settings, policy),
+        )
     return files_market(
         Path(data.source.removeprefix("files:")),
         NewYorkCalendar(),
@@ -348,6 +360,27 @@ def build_market(settings: Settings) -> MarketDataPort:
         last=data.last_session,
         policy=files_policy(settings),
     )
+
+
+def _simulated_policy(settings: Settings, market: BridgedMarketPolicy) -> SimulatedPolicy:
+    simulated = settings.market_data.simulated
+    daily = DailyProcessPolicy(
+        splits_per_symbol_year=simulated.splits_per_symbol_year,
+        bad_ticks_per_bar=simulated.bad_ticks_per_bar,
+        null_bars_per_bar=simulated.null_bars_per_bar,
+        clustered_gap_date=simulated.clustered_gap_date,
+        clustered_gap_fraction=simulated.clustered_gap_fraction,
+    )
+    defects = DefectPolicy(
+        missing_per_minute=simulated.missing_per_minute,
+        null_bars_per_minute=simulated.null_bars_per_minute,
+        bad_ticks_per_minute=simulated.bad_ticks_per_minute,
+        halts_per_symbol_session=simulated.halts_per_symbol_session,
+        halt_move_fraction=simulated.halt_move_fraction,
+        halt_minutes=simulated.halt_minutes,
+    )
+    gaps = GapPolicy(settings.market_data.files.hole_minutes_max)
+    return SimulatedPolicy(simulated.origin, simulated.history_sessions, market, gaps, daily, defects)
 
 
 def files_policy(settings: Settings) -> FilesPolicy:

@@ -62,13 +62,19 @@ class SourceSettings(Section):
 
 class SimulatedMarketSettings(SourceSettings):
     symbols: AtLeastOne
+    origin: date
     history_sessions: AtLeastOne
+    splits_per_symbol_year: Ratio
     clustered_gap_date: date | None
-    split_rate: Ratio
-    halt_rate: Ratio
-    missing_minute_rate: Ratio
-    null_bar_rate: Ratio
-    bad_tick_rate: Ratio
+    clustered_gap_fraction: Ratio
+    bad_ticks_per_bar: Ratio
+    null_bars_per_bar: Ratio
+    missing_per_minute: Ratio
+    null_bars_per_minute: Ratio
+    bad_ticks_per_minute: Ratio
+    halts_per_symbol_session: Ratio
+    halt_move_fraction: Ratio
+    halt_minutes: AtLeastOne
 
 
 class FilesSettings(SourceSettings):

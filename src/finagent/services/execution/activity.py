@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class BrokerActivity:
-    """Brings what happened at the broker into the store. What was seen before changes nothing: a span may be asked again."""
+    """Brings what happened at the broker into the store; what was seen before changes nothing."""
 
     broker: OrderExecutionPort
     reads: Reads
@@ -42,7 +42,7 @@ class BrokerActivity:
     conflict_retries_max: int
 
     async def apply(self, since: datetime, until: datetime) -> None:
-        """Everything with since <= market time <= until; one commit a symbol. Raises InvariantViolated for a foreign execution."""
+        """Everything with since <= market time <= until; one commit a symbol. InvariantViolated: a foreign execution."""
         activity = await self.broker.activity(since, until)
         by_symbol: dict[str, tuple[list[ExecutionReport], list[OrderReport]]] = defaultdict(lambda: ([], []))
         for execution in sorted(activity.executions, key=lambda e: (e.at, e.execution_id)):
