@@ -37,6 +37,7 @@ class Venue:
     """A client with its broker, at a minute of the first session."""
 
     client: SimulatedBrokerClient
+    transport: Transport
     clock: SettableClock
     market: ScriptedMarket
     folder: Path
@@ -91,7 +92,7 @@ def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             thread.join()
 
         try:
-            yield Venue(client, clock, market, folder, commits, end_broker)
+            yield Venue(client, transport, clock, market, folder, commits, end_broker)
         finally:
             await client.close()
             if server is not None:
@@ -339,6 +340,6 @@ async def test_a_call_ends_at_its_deadline_and_the_broker_still_decides(opened: 
         late = await venue.client.submit(order("a"))
         assert (late.outcome, late.report) == (SendOutcome.UNRESOLVED, None)
         release.set()
-        await venue.client.advance(venue.clock.time)
-        await venue.client.barrier()
-        assert (await venue.client.look_up("a")).found is Found.YES
+        patient = SimulatedBrokerClient(venue.clock, venue.transport, BrokerClientPolicy(20.0, 20.0, deduplicates_forever=True))
+        await patient.barrier()
+        assert (await patient.look_up("a")).found is Found.YES

@@ -1,5 +1,7 @@
 """A market of a few symbols and sessions that is written down bar by bar, and the broker that trades in it."""
 
+import os
+import signal
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -101,11 +103,8 @@ def make_broker(
     return SimulatedBroker(folder / "broker-simulator.db", market or ScriptedMarket(), broker_policy(**terms), seed, unarmed)
 
 
-def broker_of(folder: str, walk: int, kill_at: int = 0, label: str = "broker_commit.after", **faults: float) -> SimulatedBroker:
+def broker_of(folder: str, walk: int, kill_at: int, label: str, **faults: float) -> SimulatedBroker:
     """For a process of its own: the JSON arguments of the server's command. Dies at the `kill_at`-th passage of the label."""
-    import os
-    import signal
-
     passages = 0
 
     def failpoints(passed: str) -> None:

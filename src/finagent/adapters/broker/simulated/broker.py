@@ -54,7 +54,11 @@ class SimulatedBroker:
         self._faults = FaultDraw(policy.faults, seed)
         self._ledger = Ledger(path, failpoints)
         self._tape = Tape(market)
-        self._load()
+        try:
+            self._load()
+        except BaseException:
+            self.close()
+            raise
         self._methods: dict[str, Callable[[Json, datetime], Json]] = {
             "advance": self._on_advance,
             "barrier": lambda frame, at: {"status": 200, "body": None},

@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from finagent.adapters.broker.simulated.orders import Execution, LedgerOrder, next_minute
-from finagent.domain.errors import InvariantViolated, Unavailable
+from finagent.domain.errors import BadInput, Unavailable
 from finagent.domain.money import plain
 from finagent.domain.orders import Leg, OrderClass, OrderState, OrderType, Side, TimeInForce
 from finagent.domain.time import from_text, to_text
@@ -109,10 +109,14 @@ class Ledger:
     def __init__(self, path: Path, failpoints: Failpoints) -> None:
         self._failpoints = failpoints
         self._lock = _locked(path)
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.executescript(SCHEMA)
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.executescript(SCHEMA)
+        except sqlite3.Error as error:
+            os.close(self._lock)
+            raise Unavailable(f"the broker's ledger {path} cannot be opened: {error}") from error
 
     def close(self) -> None:
         self._connection.close()
@@ -126,7 +130,10 @@ class Ledger:
             self._connection.execute("INSERT INTO ledger_account VALUES (?, ?, ?, ?)", values)
             return start_cash
         if (row[0], row[2]) != (account_id, seed):
-            raise InvariantViolated(f"the ledger is of account {row[0]}, seed {row[2]}; asked for {account_id}, seed {seed}")
+            raise BadInput(
+                f"the broker's ledger is of account {row[0]} with seed {row[2]}, not of {account_id} with seed {seed}: "
+                "use another folder, or the settings it was made with"
+            )
         return Decimal(row[1])
 
     def commit(self, changes: Changes) -> None:
@@ -261,7 +268,10 @@ class Ledger:
 
 def _locked(path: Path) -> int:
     """An exclusive lock beside the file: two brokers on one ledger would both believe themselves."""
-    handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise Unavailable(f"the broker's ledger {path} cannot be opened: {error}") from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -5,8 +5,8 @@ import importlib
 import json
 import signal
 import socket
-import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -56,7 +56,7 @@ class BrokerServer:
             self._broker.close()
 
     def stop(self) -> None:
-        """End after the frame at hand; callable from another thread."""
+        """End after the frame at hand; callable from another thread or a signal handler."""
         self._stopped = True
         for end in (self._listener, self._connection):
             if end is not None:
@@ -83,26 +83,30 @@ class BrokerServer:
                     connected = False
 
 
-def serve(broker: SimulatedBroker, address: str) -> None:
-    """Serve in this process until SIGTERM; for a forked child as well as for the command below."""
+def serve(broker: SimulatedBroker, address: str, listening: Callable[[str], None] | None = None) -> None:
+    """Serve in this process until SIGTERM, which lets it finish the frame at hand; for a forked child as well as for the command
+    below. `listening` is told the address as soon as it can be connected to."""
     server = BrokerServer(broker, address)
 
     def end(number: int, frame: FrameType | None) -> None:
-        sys.exit(0)
+        server.stop()
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, end)
+    if listening is not None:
+        listening(server.address)
     server.serve()
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """`--broker module:callable` makes the broker from the JSON object `--arguments`; it listens at `--address`."""
+    """`--broker module:callable` makes the broker from the JSON object `--arguments`; it listens at `--address`, which it
+    prints as soon as it can be connected to (port 0: any that is free)."""
     parser = argparse.ArgumentParser(prog="python -m finagent.adapters.broker.simulated.server", description=main.__doc__)
     parser.add_argument("--broker", required=True, metavar="MODULE:CALLABLE")
     parser.add_argument("--arguments", default="{}", metavar="JSON")
     parser.add_argument("--address", required=True, metavar="unix:PATH | tcp:HOST:PORT")
     given = parser.parse_args(arguments)
-    serve(_made(given.broker, json.loads(given.arguments)), given.address)
+    serve(_made(given.broker, json.loads(given.arguments)), given.address, lambda address: print(address, flush=True))
 
 
 def _made(name: str, arguments: dict[str, Any]) -> SimulatedBroker:
