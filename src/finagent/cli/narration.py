@@ -39,13 +39,17 @@ class Narrator:
         self.reads: Reads | None = None
         self._now: datetime | None = None
         self._candidates: dict[str, GapCandidate] = {}
+        self._told: set[tuple[object, str, str]] = set()
 
     def time_is(self, now: datetime) -> None:
         """Market time, for records that carry none."""
         self._now = now
 
     def tell(self, effect: Effect) -> Iterator[Happening]:
-        """What the effect says, in its own order."""
+        """What the effect says, in its own order; each near miss once a session."""
+        for record in effect.records:
+            if isinstance(record, PipelineRun):
+                self._now = record.fired_at
         for record in effect.records:
             yield from self._changed(record) if isinstance(record, Set) else self._inserted(record)
 
@@ -67,8 +71,7 @@ class Narrator:
         elif isinstance(record, DecisionExit):
             yield self._exit(record)
         elif isinstance(record, SymbolRun) and record.state in (SymbolState.NEAR_MISS, SymbolState.FAILED):
-            kind = "near miss" if record.state is SymbolState.NEAR_MISS else "bad data"
-            yield from self._at_market_time(kind, record.symbol, record.reason, "warn" if kind == "bad data" else "")
+            yield from self._left_out(record)
         elif isinstance(record, PipelineRun) and record.state is RunState.EXPIRED:
             yield Happening(record.fired_at, "scan", "", f"{record.entry} EXPIRED: {record.reason}", "warn")
         elif isinstance(record, AccountSnapshot) and record.kind == "CLOSE":
@@ -85,6 +88,7 @@ class Narrator:
     def _order(self, client_order_id: str, change: Set) -> Iterator[Happening]:
         outcome, state = change.values.get("outcome"), change.values.get("state")
         order = self.reads.get(BrokerOrder, client_order_id) if self.reads else None
+        self._now = change.values.get("updated_at") or self._now
         symbol, leg = (order.symbol, order.leg.value.lower()) if order else ("", "order")
         if outcome in (SendOutcome.UNRESOLVED, SendOutcome.REFUSED, SendOutcome.DENIED):
             what = {SendOutcome.UNRESOLVED: "no usable answer, looking it up", SendOutcome.REFUSED: "refused by the broker"}
@@ -131,6 +135,14 @@ class Narrator:
         change = f" ({close.equity - opened.equity:+,.2f})" if opened else ""
         text = f"{close.session_date} closed, equity {close.equity:,.2f} USD{change}"
         return Happening(close.at, "session", "", text, "good" if not opened or close.equity >= opened.equity else "bad")
+
+    def _left_out(self, record: SymbolRun) -> Iterator[Happening]:
+        kind = "near miss" if record.state is SymbolState.NEAR_MISS else "bad data"
+        rule = record.reason.split(":")[0]
+        already = (self._now.date() if self._now else None, record.symbol, rule)
+        if already not in self._told:
+            self._told.add(already)
+            yield from self._at_market_time(kind, record.symbol, record.reason, "warn" if kind == "bad data" else "")
 
     def _at_market_time(self, kind: str, symbol: str, text: str, tone: str) -> Iterator[Happening]:
         if self._now is not None:

@@ -45,14 +45,13 @@ async def _orchestrate(settings: "Settings", *, as_json: bool) -> bool:
     """True when the replay reached its end."""
     from contextlib import ExitStack
 
-    from rich.console import Console
-
     from finagent.cli.live_view import LiveView, PlainLines
     from finagent.cli.narration import Narrator
     from finagent.cli.resident import on_signals, resident
+    from finagent.cli.result_table import terminal
     from finagent.services.progress import Onlookers, ProgressObserver
 
-    console, narrator = Console(), Narrator()
+    console, narrator = terminal(), Narrator()
     with ExitStack() as faces:
         observer: ProgressObserver = Onlookers()
         if not as_json:

@@ -3,13 +3,7 @@
 from finagent.services.health import ReadinessPolicy
 from finagent.services.reporting.publisher import ReportPolicy
 from finagent.settings import Settings
-from finagent.telemetry.logging import LoggingPolicy
 from finagent.telemetry.loop_watchdog import WatchdogPolicy
-
-
-def logging_policy(settings: Settings) -> LoggingPolicy:
-    """How this process logs."""
-    return LoggingPolicy(settings.telemetry.level, settings.telemetry.format)
 
 
 def watchdog_policy(settings: Settings) -> WatchdogPolicy:

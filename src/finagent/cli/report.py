@@ -65,10 +65,8 @@ def _print_report(settings: "Settings", store: "Store", *, as_json: bool) -> Non
     if as_json:
         print_json({**summary_document(summary), "figures": publisher.figures()})
         return
-    from rich.console import Console
+    from finagent.cli.result_table import print_ending, print_result, terminal
 
-    from finagent.cli.result_table import print_ending, print_result
-
-    console = Console()
+    console = terminal()
     print_result(console, publisher.figures())
     print_ending(console, summary)

@@ -1,6 +1,7 @@
 """The result as a table for people: every candidate, what became of it and why, then the totals."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
@@ -11,15 +12,22 @@ from finagent.services.progress import RecoveryInfo, ReplaySummary
 from finagent.services.reporting.day_report import DayReport, DecisionRow
 
 ROWS_MAX = 60
+PIPE_WIDTH = 160
 TONES = {"good": "green", "bad": "red", "warn": "yellow", "": ""}
 _OUTCOME_TONE = {"FILLED": "good", "RISK_DENIED": "bad", "REJECTED": "bad", "DEAD": "bad", "PARKED": "warn", "EXPIRED": "warn"}
+
+
+def terminal() -> Console:
+    """Where people read: as wide as the terminal, and wide enough for whole lines in a pipe."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPE_WIDTH)
 
 
 def print_result(console: Console, report: DayReport) -> None:
     """The table of candidates and the totals; the largest results first where there are more than `ROWS_MAX`."""
     rows = _shown(report.decisions)
     if rows:
-        console.print(_table(rows))
+        console.print(_table(rows, console.width))
     if len(rows) < len(report.decisions):
         console.print(f"{len(rows)} of {len(report.decisions)} candidates shown, filled ones first; all are in the HTML report.")
     console.print(_totals(report))
@@ -51,38 +59,44 @@ def _shown(rows: tuple[DecisionRow, ...]) -> list[DecisionRow]:
     return sorted(largest, key=lambda row: (row.scanned_at, row.symbol))
 
 
-def _table(rows: Iterable[DecisionRow]) -> Table:
+def _table(rows: Iterable[DecisionRow], width: int) -> Table:
+    """All columns where they fit, fewer on a narrow terminal; the reason always."""
+    columns = [one for one in _COLUMNS if width >= one.width_min]
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for name, justify, width in (
-        ("session", "left", 10),
-        ("symbol", "left", None),
-        ("gap", "right", None),
-        ("score", "right", None),
-        ("outcome", "left", None),
-        ("shares", "right", None),
-        ("in", "right", None),
-        ("out", "right", None),
-        ("exit", "left", None),
-        ("result", "right", None),
-    ):
-        table.add_column(name, justify=justify, no_wrap=True, min_width=width)  # type: ignore[arg-type]  # literals
+    for column in columns:
+        table.add_column(column.name, justify="right" if column.right else "left", no_wrap=True)
     table.add_column("why", overflow="fold", ratio=1, style="dim")
     for row in rows:
-        result = "" if row.pnl is None else f"{row.pnl:+,.2f}"
-        table.add_row(
-            row.session_date.isoformat(),
-            row.symbol,
-            f"{row.gap:+.2%}",
-            "" if row.score is None else f"{row.score:.3f}",
-            Text(row.outcome, style=TONES[_OUTCOME_TONE.get(row.outcome, "")]),
-            "" if row.quantity is None else str(row.quantity),
-            "" if row.entry_price is None else f"{row.entry_price:,.2f}",
-            "" if row.exit_price is None else f"{row.exit_price:,.2f}",
-            row.exit,
-            Text(result, style=_sign_style(row)),
-            Text(row.reason),
-        )
+        table.add_row(*(column.cell(row) for column in columns), Text(row.reason))
     return table
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """`width_min`: the narrowest terminal that shows it."""
+
+    name: str
+    right: bool
+    width_min: int
+    cell: Callable[[DecisionRow], Text]
+
+
+def _text(value: object, form: str = "", style: str = "") -> Text:
+    return Text("" if value is None else format(value, form), style=style)
+
+
+_COLUMNS = (
+    _Column("session", False, 0, lambda row: _text(row.session_date.isoformat())),
+    _Column("symbol", False, 0, lambda row: _text(row.symbol, style="bold")),
+    _Column("gap", True, 0, lambda row: _text(row.gap, "+.2%")),
+    _Column("score", True, 110, lambda row: _text(row.score, ".3f")),
+    _Column("outcome", False, 0, lambda row: _text(row.outcome, style=TONES[_OUTCOME_TONE.get(row.outcome, "")])),
+    _Column("shares", True, 100, lambda row: _text(row.quantity, ",d")),
+    _Column("in", True, 120, lambda row: _text(row.entry_price, ",.2f")),
+    _Column("out", True, 120, lambda row: _text(row.exit_price, ",.2f")),
+    _Column("exit", False, 0, lambda row: _text(row.exit)),
+    _Column("result", True, 0, lambda row: _text(row.pnl, "+,.2f", _sign_style(row))),
+)
 
 
 def _sign_style(row: DecisionRow) -> str:

@@ -15,6 +15,7 @@ from finagent.domain.bars import BarQuality, SessionBars
 from finagent.services.reporting.day_report import DecisionRow
 
 EXCHANGE_ZONE = ZoneInfo("America/New_York")
+CHART_MINUTES_MIN = 75
 _TRADABLE = (BarQuality.OK, BarQuality.FILLED)
 
 
@@ -90,12 +91,13 @@ def trade_chart(row: DecisionRow, bars: SessionBars) -> str:
     """One trade on its minute bars: when it was found, entry, stop and target levels, the fills in and out."""
     width, left, right, top, floor = 640.0, 8.0, 560.0, 10.0, 236.0
     column = bars.symbols.index(row.symbol)
-    usable = np.isin(bars.quality[:, column], _TRADABLE)
+    shown = _minutes_shown(row, bars)
+    usable = np.isin(bars.quality[:, column], _TRADABLE) & (np.arange(bars.session.minutes) < shown)
     lows, highs = bars.low[usable, column], bars.high[usable, column]
     marks = [float(price) for price in (row.entry, row.stop, row.target, row.entry_price, row.exit_price) if price is not None]
     lowest, highest = min([*lows.tolist(), *marks]), max([*highs.tolist(), *marks])
     room = (highest - lowest) * 0.04 or 0.01
-    up, across = Scale(lowest - room, highest + room, floor, top), Scale(0, bars.session.minutes, left, right)
+    up, across = Scale(lowest - room, highest + room, floor, top), Scale(0, shown, left, right)
 
     def when(instant: datetime) -> float:
         return across((instant - bars.session.opens_at) / timedelta(minutes=1))
@@ -109,13 +111,14 @@ def trade_chart(row: DecisionRow, bars: SessionBars) -> str:
     return (
         f'<svg viewBox="0 0 {width:.0f} {floor + 24:.0f}" role="img" '
         f'aria-label="{escape(row.symbol)} {row.session_date}: bars, entry and exit">'
-        f"{grid}{_hours(bars, across, floor)}{_held(row, when, top, floor)}"
+        f"{grid}{_times(bars, across, floor, shown)}{_held(row, when, top, floor)}"
         f'<line class="scan" x1="{when(row.scanned_at)}" x2="{when(row.scanned_at)}" y1="{top}" y2="{floor}"/>'
         f"{_minute_bars(bars, column, usable, across, up)}{_levels(row, when, right, up)}{_fills(row, when, up)}</svg>"
     )
 
 
 def _minute_bars(bars: SessionBars, column: int, usable: NDArray[np.bool_], across: Scale, up: Scale) -> str:
+    body = max(1.2, min(5.0, (across(1) - across(0)) * 0.62))
     paths: dict[str, list[str]] = {"bar-up wick": [], "bar-down wick": [], "bar-up body": [], "bar-down body": []}
     for minute in np.flatnonzero(usable):
         opened, close = float(bars.open[minute, column]), float(bars.close[minute, column])
@@ -123,12 +126,24 @@ def _minute_bars(bars: SessionBars, column: int, usable: NDArray[np.bool_], acro
         paths[f"{kind} wick"].append(f"M{x} {up(float(bars.low[minute, column]))}V{up(float(bars.high[minute, column]))}")
         y_open, y_close = up(opened), up(close)
         paths[f"{kind} body"].append(f"M{x} {y_open}V{y_close if y_close != y_open else y_open + 0.5}")
-    return "".join(f'<path class="{kind}" d="{"".join(steps)}"/>' for kind, steps in paths.items() if steps)
+    widths = {"wick": max(0.7, body / 4), "body": body}
+    return "".join(
+        f'<path class="{kind}" stroke-width="{widths[kind[-4:]]:.1f}" d="{"".join(steps)}"/>'
+        for kind, steps in paths.items()
+        if steps
+    )
 
 
-def _hours(bars: SessionBars, across: Scale, floor: float) -> str:
+def _minutes_shown(row: DecisionRow, bars: SessionBars) -> int:
+    """From the open to well after the exit, so that a trade of minutes is not lost in a day of hours."""
+    last = row.exit_at or bars.session.closes_at
+    return min(bars.session.minutes, max(CHART_MINUTES_MIN, int(bars.session.minute_of(last) * 1.35) + 20))
+
+
+def _times(bars: SessionBars, across: Scale, floor: float, shown: int) -> str:
     marks = [f'<line class="axis" x1="{across.start}" x2="{across.end}" y1="{floor}" y2="{floor}"/>']
-    for minute in range(30, bars.session.minutes, 60):
+    step = 60 if shown > 180 else 30 if shown > 100 else 15
+    for minute in range(step - 30 % step if step > 30 else step, shown - 2, step):
         local = (bars.session.opens_at + timedelta(minutes=minute)).astimezone(EXCHANGE_ZONE)
         marks.append(f'<text x="{across(minute)}" y="{floor + 16}" text-anchor="middle">{local:%H:%M}</text>')
     return "".join(marks)
@@ -163,10 +178,10 @@ def _fills(row: DecisionRow, when: Callable[[datetime], float], up: Scale) -> st
     if row.entry_at is not None and row.entry_price is not None:
         x, y = when(row.entry_at), up(row.entry_price)
         parts.append(
-            f'<path class="mark mark-entry" d="M{x} {y - 1}l6 11h-12z"><title>bought at {row.entry_price:,.4f}</title></path>'
+            f'<path class="mark mark-entry" d="M{x} {y - 1}l8 14h-16z"><title>bought at {row.entry_price:,.4f}</title></path>'
         )
     if row.exit_at is not None and row.exit_price is not None:
         x, y = when(row.exit_at), up(row.exit_price)
         kind = "mark-up" if row.pnl is not None and row.pnl >= 0 else "mark-down"
-        parts.append(f'<path class="mark {kind}" d="M{x} {y + 1}l6 -11h-12z"><title>sold at {row.exit_price:,.4f}</title></path>')
+        parts.append(f'<path class="mark {kind}" d="M{x} {y + 1}l8 -14h-16z"><title>sold at {row.exit_price:,.4f}</title></path>')
     return "".join(parts)

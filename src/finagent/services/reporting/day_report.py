@@ -1,5 +1,6 @@
 """The result figures: each session, each decision and why it ended as it did, from committed records alone."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -200,7 +201,8 @@ def _ending(story: Story) -> tuple[str, str]:
 def _refusal(row: DecisionRow) -> str:
     if row.verdict == Verdict.REFUSED.value:
         return row.code
-    return row.reason.split(":")[0].strip() or row.outcome
+    rule = re.match(r"[^:\d<>=]+", row.reason)
+    return rule.group().strip() if rule else row.outcome
 
 
 def _session_rows(reads: Reads, decisions: tuple[DecisionRow, ...], runs: dict[str, PipelineRun]) -> tuple[SessionRow, ...]:

@@ -50,7 +50,7 @@ def report_name(report: DayReport) -> str:
 
 
 def summary_of(report: DayReport, path: str, recovered: RecoveryInfo | None, duration_seconds: float) -> ReplaySummary:
-    """The final document of a replay; `examples` are ids to try `explain` on, one of each outcome."""
+    """The final document of a replay; `examples` are ids to try `explain` on, one of each outcome, a filled one first."""
     examples = {row.outcome: row.decision_id for row in reversed(report.decisions)}
     return ReplaySummary(
         source_id=report.source_id,
@@ -68,5 +68,5 @@ def summary_of(report: DayReport, path: str, recovered: RecoveryInfo | None, dur
         report_path=path,
         duration_seconds=round(duration_seconds, 3),
         recovered=recovered,
-        examples=tuple(examples[name] for name in report.outcomes),
+        examples=tuple(examples[name] for name in sorted(report.outcomes, key=lambda name: name != "FILLED")),
     )
