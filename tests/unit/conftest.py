@@ -87,7 +87,7 @@ class LedgerBuilder:
 
     def __init__(self) -> None:
         self.records: list[Any] = [
-            LedgerIdentity(1, LEDGER, ACCOUNT, 7, "sample|2008-10", "100000", "settings-hash"),
+            LedgerIdentity(1, LEDGER, ACCOUNT, 7, "sample|2008-10", "100000", "settings-hash", at(date(2008, 10, 1), 0)),
             TradingStateRecord(1, TradingState.ACTIVE, "first start", "system", at(date(2008, 10, 1), 0)),
         ]
 

@@ -14,9 +14,14 @@ from finagent.telemetry.metrics import Metrics
 def public_app(facts: Callable[[], HealthFacts], policy: ReadinessPolicy, metrics: Metrics) -> FastAPI:
     """Health and metrics; nothing here writes."""
     app = FastAPI(title="finagent", docs_url=None, redoc_url=None, openapi_url=None)
+    add_public_routes(app, facts, policy, metrics)
+    return app
+
+
+def add_public_routes(app: FastAPI, facts: Callable[[], HealthFacts], policy: ReadinessPolicy, metrics: Metrics) -> None:
+    """Give an application the public routes."""
     app.include_router(health_routes(facts, policy))
     app.include_router(metrics_routes(metrics))
-    return app
 
 
 def control_app(switch: Switch) -> FastAPI:

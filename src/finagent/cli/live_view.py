@@ -144,8 +144,8 @@ class LiveView:
         table.add_column("facts", no_wrap=True, style="dim")
         table.add_column("what became of it", ratio=1, no_wrap=True, overflow="ellipsis")
         for found, fate in self._fates.values():
-            latest = Text(f"{fate.kind}: {fate.text}", style=TONES[fate.tone]) if fate else Text("in the pipeline", style="dim")
-            table.add_row(exchange_time(found.at), Text(found.symbol, style="bold"), found.text, latest)
+            told = Text(_fate(fate), style=TONES[fate.tone]) if fate else Text("in the pipeline", style="dim")
+            table.add_row(exchange_time(found.at), Text(found.symbol, style="bold"), found.text, told)
         return table
 
     def _last_events(self) -> Table:
@@ -156,3 +156,8 @@ class LiveView:
         for one in self._events:
             table.add_row(Text(exchange_time(one.at), style="dim"), Text(one.kind, style=TONES[one.tone]), one.symbol, one.text)
         return table
+
+
+def _fate(latest: Happening) -> str:
+    """A refusal or an ending speaks for itself; the rest needs its kind."""
+    return latest.text if latest.kind in ("refused", "ended") else f"{latest.kind}: {latest.text}"

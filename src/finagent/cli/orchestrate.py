@@ -45,9 +45,9 @@ async def _orchestrate(settings: "Settings", *, as_json: bool) -> bool:
     """True when the replay reached its end."""
     from contextlib import ExitStack
 
+    from finagent.api.resident import on_signals, resident
     from finagent.cli.live_view import LiveView, PlainLines
     from finagent.cli.narration import Narrator
-    from finagent.cli.resident import on_signals, resident
     from finagent.cli.result_table import terminal
     from finagent.services.progress import Onlookers, ProgressObserver
 

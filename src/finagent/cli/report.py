@@ -50,9 +50,9 @@ def _print_canonical(store: "Store", *, as_json: bool) -> None:
 
 def _print_report(settings: "Settings", store: "Store", *, as_json: bool) -> None:
     from finagent.adapters.report_files import ReportFiles
+    from finagent.api.policies import report_policy
     from finagent.bootstrap import build_market
     from finagent.cli.output import print_json, summary_document
-    from finagent.cli.policies import report_policy
     from finagent.services.reporting.publisher import ReportPublisher
 
     started_at = time.monotonic()

@@ -13,9 +13,9 @@ import structlog
 
 from finagent.adapters.report_files import ReportFiles
 from finagent.api.app import control_app, public_app
+from finagent.api.policies import readiness_policy, report_policy, watchdog_policy
 from finagent.api.server import bind_control, bind_port, serving
 from finagent.bootstrap import Application, build_application
-from finagent.cli.policies import readiness_policy, report_policy, watchdog_policy
 from finagent.domain.orders import BrokerOrder, OrderState, SendOutcome
 from finagent.services.health import HealthFacts, WorkProgress
 from finagent.services.metering import MetricsObserver
