@@ -183,11 +183,10 @@ def scan(state: FeatureState, prior: PriorFacts, minute: int, rules: ScanRules) 
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         gap = state.open / prior.previous_close
         gap -= 1.0
-        reasons = _data_reasons(gap, state, prior, rules)
+        reasons, doubtful = _data_reasons(gap, state, prior, rules)
         columns = np.flatnonzero(np.abs(gap) >= rules.gap_fraction_min)
-        believed = reasons.take(columns) == _NO_GAP
-        if not believed.all():
-            columns = columns[believed]
+        if doubtful:
+            columns = columns[reasons[columns] == _NO_GAP]
         volume_mean = prior.cumulative_volume_mean[prior.minutes.index(minute)].take(columns)
         relative_volume = state.cumulative_volume.take(columns) / volume_mean
         past = PastThreshold(
@@ -215,38 +214,41 @@ def _require_point_in_time(state: FeatureState, prior: PriorFacts, minute: int) 
         raise BadInput(f"no volume means by minute {minute}: the prior facts hold {prior.minutes}")
 
 
-def _data_reasons(gap: Floats, state: FeatureState, prior: PriorFacts, rules: ScanRules) -> NDArray[np.uint8]:
-    """NO_GAP where the gap can be believed, else why it cannot; a later assignment takes precedence."""
+def _data_reasons(gap: Floats, state: FeatureState, prior: PriorFacts, rules: ScanRules) -> tuple[NDArray[np.uint8], bool]:
+    """NO_GAP where the gap can be believed, else why it cannot (a later assignment takes precedence); is there any such?"""
     reasons = np.full(len(gap), _NO_GAP)
-    believable = gap > -1.0
-    believable &= gap < np.inf
-    if not believable.all():
-        doubtful = np.flatnonzero(~believable)
-        reasons[doubtful] = ScanReason.BAD_DATA
-        reasons[doubtful[np.isnan(prior.previous_close[doubtful])]] = ScanReason.NO_HISTORY
-        reasons[doubtful[np.isnan(state.open[doubtful])]] = ScanReason.NO_BAR
-    bad = state.bad_bars > rules.bad_bars_max
-    if bad.any():
-        reasons[bad] = ScanReason.BAD_DATA
+    doubtful = False
+    # One NaN makes the extremes NaN and the comparison false: a clean universe costs two reductions.
+    if not (gap.min(initial=0.0) > -1.0 and gap.max(initial=0.0) < np.inf):
+        doubtful = True
+        unknown = np.flatnonzero(~((gap > -1.0) & (gap < np.inf)))
+        reasons[unknown] = ScanReason.BAD_DATA
+        reasons[unknown[np.isnan(prior.previous_close[unknown])]] = ScanReason.NO_HISTORY
+        reasons[unknown[np.isnan(state.open[unknown])]] = ScanReason.NO_BAR
+    if state.bad_bars.max(initial=0) > rules.bad_bars_max:
+        doubtful = True
+        reasons[state.bad_bars > rules.bad_bars_max] = ScanReason.BAD_DATA
     if prior.excluded:
+        doubtful = True
         reasons[[state.index[symbol] for symbol in prior.excluded]] = ScanReason.EXCLUDED
-    return reasons
+    return reasons, doubtful
 
 
 def _rule_reasons(past: PastThreshold, volume_mean: Floats, rules: ScanRules) -> NDArray[np.uint8]:
     """The largest reason that applies to each symbol past the threshold, CANDIDATE where none does."""
-    codes = (past.relative_volume < rules.relative_volume_min) * _RELATIVE_VOLUME
-    np.maximum(codes, (past.dollar_volume_mean < rules.dollar_volume_usd_min) * _DOLLAR_VOLUME, out=codes)
-    np.maximum(codes, (past.price < rules.price_usd_min) * _PRICE, out=codes)
-    np.maximum(codes, (past.age > rules.price_age_minutes_max) * _STALE, out=codes)
+    codes = (past.relative_volume < rules.relative_volume_min).view(np.uint8) * _RELATIVE_VOLUME
+    for failed, code in (
+        (past.dollar_volume_mean < rules.dollar_volume_usd_min, _DOLLAR_VOLUME),
+        (past.price < rules.price_usd_min, _PRICE),
+        (past.age > rules.price_age_minutes_max, _STALE),
+    ):
+        np.maximum(codes, failed.view(np.uint8) * code, out=codes)
     for mean in (past.dollar_volume_mean, volume_mean):
-        known = mean > 0.0
-        known &= mean < np.inf
-        if not known.all():
+        if not (mean.min(initial=1.0) > 0.0 and mean.max(initial=1.0) < np.inf):
             # Zero is no history to compare with; negative or infinite cannot be true.
             absent = np.isnan(mean) | (mean == 0.0)
             reasons = np.where(absent, _NO_HISTORY, _BAD_DATA)
-            np.maximum(codes, reasons, out=codes, where=~known)
+            np.maximum(codes, reasons, out=codes, where=~((mean > 0.0) & (mean < np.inf)))
     return codes
 
 
@@ -263,7 +265,7 @@ def _rank(codes: NDArray[np.uint8], past: PastThreshold, alphabetical: Columns, 
     by_rank = np.lexsort((alphabetical[past.columns[contenders]], -past.score[contenders]))
     best = contenders[by_rank[:candidates_max]]
     if count > candidates_max:
-        np.maximum(codes, passed * _OUTRANKED, out=codes)
+        np.maximum(codes, passed.view(np.uint8) * _OUTRANKED, out=codes)
         codes[best] = _CANDIDATE
     return best
 
