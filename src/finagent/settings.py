@@ -277,10 +277,9 @@ class Settings(BaseSettings):
 
     def decisive(self) -> dict[str, Any]:
         """Everything that a decision depends on: not where files lie, nor how the process is served."""
-        return self.model_dump(
-            mode="json",
-            exclude={"storage", "http", "telemetry", "health", "report", "past_scan", "orchestrate", "database", "queue"},
-        )
+        process = ("storage", "http", "telemetry", "health", "report", "past_scan", "orchestrate", "database", "queue")
+        connection = {"address": True, "call_seconds": True, "advance_seconds": True}
+        return self.model_dump(mode="json", exclude={**dict.fromkeys(process, True), "broker": connection})
 
     @property
     def settings_hash(self) -> str:
