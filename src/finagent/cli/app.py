@@ -5,7 +5,6 @@ import secrets
 import sys
 from collections.abc import Iterator
 
-import click
 import typer
 
 from finagent.cli import bench, config, doctor, drill, explain, halt, jobs, orchestrate, report, status
@@ -45,17 +44,18 @@ def run(arguments: list[str]) -> int:
     """The exit code of a command: 0 done, 1 unexpected, 2 bad input, 3 found something wrong, 4 unavailable, 130 interrupted."""
     try:
         answer = root(args=arguments, standalone_mode=False)
-    except click.exceptions.Exit as ending:
-        return ending.exit_code
-    except click.ClickException as error:
-        _say(arguments, BAD_INPUT, error.format_message(), _usage(error))
-        return BAD_INPUT
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         _say(arguments, INTERRUPTED, "interrupted")
         return INTERRUPTED
+    except typer.Exit as ending:
+        return ending.exit_code
     except BaseExceptionGroup as group:
         return _failed(arguments, group, next(_leaves(group)))
     except Exception as error:  # noqa: BLE001  the last frame of the program: nothing may leave it as a traceback
+        misused = getattr(error, "format_message", None)  # of every usage error, whichever click typer brings along
+        if misused is not None:
+            _say(arguments, BAD_INPUT, misused(), _usage(error))
+            return BAD_INPUT
         return _failed(arguments, error, error)
     return answer if isinstance(answer, int) else 0
 
@@ -71,6 +71,10 @@ def _failed(arguments: list[str], raised: BaseException, cause: BaseException) -
     trace = _trace_id()
     import structlog
 
+    if not structlog.is_configured():
+        from finagent.telemetry.logging import LoggingPolicy, configure
+
+        configure(LoggingPolicy("INFO", "auto"))
     structlog.get_logger(__name__).error("command_failed", command=arguments[:1], trace_id=trace, exc_info=raised)
     _say(arguments, code, f"unexpected failure: {type(cause).__name__}: {cause}\ntrace id {trace} (see the log above)")
     return code
@@ -100,7 +104,7 @@ def _trace_id() -> str:
     return current_trace_id() or secrets.token_hex(16)
 
 
-def _usage(error: click.ClickException) -> str:
+def _usage(error: Exception) -> str:
     context = getattr(error, "ctx", None)
     return f"\ntry `{context.command_path} --help`" if context else ""
 

@@ -13,6 +13,7 @@ from finagent.services.reporting.day_report import DayReport, DecisionRow
 
 ROWS_MAX = 60
 PIPE_WIDTH = 160
+TABLE_WIDTH_MIN = 90
 TONES = {"good": "green", "bad": "red", "warn": "yellow", "": ""}
 _OUTCOME_TONE = {"FILLED": "good", "RISK_DENIED": "bad", "REJECTED": "bad", "DEAD": "bad", "PARKED": "warn", "EXPIRED": "warn"}
 
@@ -26,8 +27,11 @@ def terminal() -> Console:
 def print_result(console: Console, report: DayReport) -> None:
     """The table of candidates and the totals; the largest results first where there are more than `ROWS_MAX`."""
     rows = _shown(report.decisions)
-    if rows:
+    if rows and console.width >= TABLE_WIDTH_MIN:
         console.print(_table(rows, console.width))
+    else:
+        for row in rows:
+            console.print(Text.assemble(*_short_line(row)), soft_wrap=False)
     if len(rows) < len(report.decisions):
         console.print(f"{len(rows)} of {len(report.decisions)} candidates shown, filled ones first; all are in the HTML report.")
     console.print(_totals(report))
@@ -69,6 +73,18 @@ def _table(rows: Iterable[DecisionRow], width: int) -> Table:
     for row in rows:
         table.add_row(*(column.cell(row) for column in columns), Text(row.reason))
     return table
+
+
+def _short_line(row: DecisionRow) -> list[tuple[str, str]]:
+    """A row for a terminal too narrow for a table: the facts, and the reason below."""
+    result = "" if row.pnl is None else f" {row.exit} {row.pnl:+,.2f}"
+    facts = f"{row.session_date} {row.symbol} {row.gap:+.2%} "
+    return [
+        (facts, ""),
+        (row.outcome, TONES[_OUTCOME_TONE.get(row.outcome, "")]),
+        (result, _sign_style(row)),
+        (f"\n    {row.reason}", "dim"),
+    ]
 
 
 @dataclass(frozen=True, slots=True)

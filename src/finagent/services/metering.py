@@ -49,7 +49,8 @@ class MetricsObserver:
 
     def _changed(self, change: Set) -> None:
         outcome = change.values.get("outcome")
-        if change.record_type is BrokerOrder and isinstance(outcome, SendOutcome):
+        news = outcome is not change.expect.get("outcome")  # a later report of a confirmed order confirms it again
+        if change.record_type is BrokerOrder and isinstance(outcome, SendOutcome) and news:
             self._metrics.orders.labels(outcome.value).inc()
         state = change.values.get("state")
         if change.record_type is TradingStateRecord and isinstance(state, TradingState):

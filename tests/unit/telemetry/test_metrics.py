@@ -103,6 +103,8 @@ def test_committed_effects_are_counted(ledger_records: list[Any]) -> None:
     observer = MetricsObserver(metrics)
     observer.committed(Effect(records=tuple(ledger_records)))
     observer.committed(Effect(records=(Set(BrokerOrder, ("fa-1",), {"outcome": SendOutcome.REFUSED}),)))
+    again = Set(BrokerOrder, ("fa-1",), {"outcome": SendOutcome.CONFIRMED}, {"outcome": SendOutcome.CONFIRMED})
+    observer.committed(Effect(records=(again,)))
     observer.committed(Effect(records=(Set(TradingStateRecord, (1,), {"state": TradingState.HALTED, "at": NOW}),)))
 
     found = samples(metrics)
@@ -113,5 +115,8 @@ def test_committed_effects_are_counted(ledger_records: list[Any]) -> None:
     )
     assert found["finagent_orders_total", "REFUSED"] == 1
     assert found["finagent_orders_total", "UNRESOLVED"] == 1
+    assert found["finagent_orders_total", "CONFIRMED"] == sum(
+        isinstance(one, BrokerOrder) and one.outcome is SendOutcome.CONFIRMED for one in ledger_records
+    )
     assert found["finagent_equity_usd", ""] == float(Decimal("100228.05"))
     assert found["finagent_trading_state", "HALTED"] == 1
