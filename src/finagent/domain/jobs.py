@@ -49,6 +49,7 @@ class JobType:
     parks: bool = False
 
 
+DOUBLINGS_MAX = 64  # of a back-off: far beyond any cap, far below the largest float
 SEND_ENTRY_PRIORITY = 100  # an entry is sent at this plus its rank: after every exit, in rank order
 
 _TYPES = (
@@ -132,4 +133,5 @@ class RetryPolicy:
 
     def delay_seconds(self, attempts: int, jitter: float) -> float:
         """Seconds to wait after the given number of failures; `jitter` in [0, 1) comes from the caller."""
-        return min(self.cap_seconds, self.base_seconds * 2.0**attempts) * (0.5 + jitter)
+        doubled = self.base_seconds * 2.0 ** min(attempts, DOUBLINGS_MAX)
+        return min(self.cap_seconds, doubled) * (0.5 + jitter)

@@ -82,30 +82,23 @@ class OrderState(Enum):
 
 TERMINAL = frozenset({OrderState.FILLED, OrderState.CANCELLED, OrderState.EXPIRED, OrderState.REJECTED, OrderState.DENIED})
 
-_LIVE_REPORTS = frozenset(
-    {
-        OrderState.HELD,
-        OrderState.ACCEPTED,
-        OrderState.PARTIALLY_FILLED,
-        OrderState.FILLED,
-        OrderState.CANCELLED,
-        OrderState.EXPIRED,
-        OrderState.REJECTED,
-    }
+# What a broker may report, weaker statements first: whatever ended an order outweighs what it did before, a fill outweighs all.
+REPORTED = (
+    OrderState.HELD,
+    OrderState.ACCEPTED,
+    OrderState.PARTIALLY_FILLED,
+    OrderState.REJECTED,
+    OrderState.EXPIRED,
+    OrderState.CANCELLED,
+    OrderState.FILLED,
 )
 
-# state -> states that a report may move it to. A report that is not listed is old news and changes nothing, so any order of
-# the same reports ends in the same state.
+# state -> states that a report may move it to: the stronger ones. A report that is not listed is old news and changes nothing,
+# so any order of the same reports ends in the same state.
 TRANSITIONS: dict[OrderState, frozenset[OrderState]] = {
-    OrderState.PENDING: _LIVE_REPORTS | {OrderState.DENIED, OrderState.PARKED},
-    OrderState.PARKED: _LIVE_REPORTS,
-    OrderState.HELD: _LIVE_REPORTS - {OrderState.HELD},
-    OrderState.ACCEPTED: _LIVE_REPORTS - {OrderState.HELD, OrderState.ACCEPTED},
-    OrderState.PARTIALLY_FILLED: frozenset({OrderState.FILLED, OrderState.CANCELLED, OrderState.EXPIRED}),
-    OrderState.FILLED: frozenset(),
-    OrderState.CANCELLED: frozenset({OrderState.FILLED}),  # the fill that raced the cancel
-    OrderState.EXPIRED: frozenset({OrderState.FILLED}),
-    OrderState.REJECTED: frozenset(),
+    OrderState.PENDING: frozenset(REPORTED) | {OrderState.DENIED, OrderState.PARKED},
+    OrderState.PARKED: frozenset(REPORTED),
+    **{state: frozenset(REPORTED[place + 1 :]) for place, state in enumerate(REPORTED)},
     OrderState.DENIED: frozenset(),
 }
 

@@ -29,7 +29,7 @@ class Position:
             quantity=self.quantity + signed,
             cash_flow=self.cash_flow - signed * fill.price,
             fees=self.fees + fill.fee,
-            updated_at=fill.filled_at,
+            updated_at=max(self.updated_at, fill.filled_at),
         )
 
     def value(self, price: Decimal) -> Decimal:

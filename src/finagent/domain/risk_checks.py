@@ -7,7 +7,7 @@ was not sent yet is exposure. A comparison is written so that anything unknown r
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import ROUND_FLOOR, Decimal
+from decimal import Decimal
 
 from finagent.domain.money import ZERO
 from finagent.domain.orders import Side
@@ -46,7 +46,7 @@ def _yes_or_no(code: RiskCode, question: Question, limit: Decimal, value: Decima
 def _room(code: RiskCode, question: Question, limit: Decimal, bound: Decimal) -> CheckResult:
     """The largest quantity whose notional fits between what is bound and the limit, both in USD."""
     room = max(ZERO, limit - bound)
-    allowed = int((room / question.price).to_integral_value(ROUND_FLOOR))
+    allowed = int(room // question.price)  # a division would round, and a quotient just under a whole number would pass
     return CheckResult(code, limit, bound + question.plan.quantity * question.price, min(allowed, question.plan.quantity))
 
 
@@ -57,9 +57,10 @@ def trading_state(question: Question) -> CheckResult:
 
 
 def finite_input(question: Question) -> CheckResult:
-    """A last price and a positive equity are known and finite."""
-    last, equity = question.line.last_price, question.snapshot.equity
-    met = last is not None and last.is_finite() and last > 0 and equity.is_finite() and equity > 0
+    """A last price, a positive equity and everything that is bound are known and finite."""
+    last, snapshot = question.line.last_price, question.snapshot
+    amounts = [snapshot.equity, snapshot.session_open_equity, *(exposure.notional for exposure in snapshot.exposures)]
+    met = last is not None and last.is_finite() and last > 0 and all(a.is_finite() for a in amounts) and snapshot.equity > 0
     return _yes_or_no(RiskCode.BAD_INPUT, question, Decimal(1), Decimal(int(met)), met=met)
 
 

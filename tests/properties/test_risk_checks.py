@@ -1,0 +1,269 @@
+"""The gate against brute force: what it allows is the most that meets every limit, and nothing unknown passes."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finagent.domain.orders import Side
+from finagent.domain.risk import Exposure, RankedPlan, RiskCode, RiskDecision, RiskProfile, RiskSnapshot, Verdict
+from finagent.domain.risk_checks import CHECKS, Question, decide, gross_leverage, position_size, sector_exposure
+from finagent.domain.trade_plan import TradePlan
+from finagent.domain.trading_state import TradingState
+
+AT = datetime(2008, 10, 1, 13, 35, tzinfo=UTC)
+SYMBOLS = ("AAPL", "GOOG", "IBM", "MSFT")
+SECTORS = {"AAPL": "hardware", "GOOG": "web", "IBM": "hardware", "MSFT": "web"}
+cents = st.integers(101, 60_000).map(lambda n: Decimal(n) / 100)
+usd = st.integers(1, 50_000_000).map(lambda n: Decimal(n) / 100)
+fractions = st.integers(0, 200).map(lambda n: Decimal(n) / 100)
+
+
+@st.composite
+def plans(draw: st.DrawFn, decision: str = "dec-0", symbol: str | None = None) -> TradePlan:
+    side = draw(st.sampled_from(Side))
+    middle = draw(cents) + 5
+    steps = [draw(st.integers(1, 100)) * Decimal("0.01") for _ in range(3)]
+    sign = side.sign
+    entry, limit = middle, middle + sign * steps[0]
+    return TradePlan(
+        decision,
+        "run-1",
+        symbol or draw(st.sampled_from(SYMBOLS)),
+        side,
+        draw(st.integers(1, 5_000)),
+        entry,
+        limit,
+        entry - sign * steps[1],
+        limit + sign * steps[2],
+        AT + timedelta(minutes=30),
+        "drawn",
+    )
+
+
+@st.composite
+def questions(draw: st.DrawFn) -> Question:
+    """A plan behind some verdicts of its run, in an account that holds something."""
+    symbols = draw(st.permutations(SYMBOLS))
+    plan = draw(plans(symbol=symbols[0]))
+    lines = [
+        RankedPlan(f"dec-{rank}", symbol, SECTORS[symbol], 0.9 - rank / 10, draw(cents), draw(st.floats(0, 400)))
+        for rank, symbol in enumerate(symbols)
+    ]
+    earlier = []
+    for rank in range(1, draw(st.integers(1, 4))):
+        quantity = draw(st.integers(0, 500))
+        verdict = Verdict.APPROVED if quantity else Verdict.REFUSED
+        notional = quantity * draw(cents)
+        earlier.append(
+            RiskDecision(f"dec-{rank}", "run-1", rank, verdict, RiskCode.OK, Decimal(0), Decimal(0), quantity, notional, (), AT)
+        )
+    exposures = draw(
+        st.lists(
+            st.builds(
+                lambda symbol, quantity, notional: Exposure(symbol, SECTORS[symbol], quantity, notional),
+                st.sampled_from(SYMBOLS),
+                st.integers(-500, 500).filter(bool),
+                st.one_of(usd, usd.map(lambda amount: -amount)),
+            ),
+            max_size=4,
+        )
+    )
+    snapshot = RiskSnapshot(
+        "run-1",
+        AT,
+        draw(st.sampled_from(TradingState)),
+        draw(usd),
+        draw(usd),
+        draw(usd),
+        tuple(exposures),
+        tuple(draw(st.lists(st.sampled_from(SYMBOLS), max_size=2))),
+        draw(st.integers(0, 10)),
+        draw(st.integers(0, 10)),
+        tuple(lines),
+    )
+    profile = RiskProfile(
+        draw(fractions),
+        draw(fractions),
+        draw(fractions),
+        draw(fractions),
+        draw(st.integers(0, 6)),
+        draw(st.integers(0, 12)),
+        draw(st.integers(0, 12)),
+        draw(fractions),
+        draw(st.floats(0, 500)),
+        draw(st.booleans()),
+    )
+    return Question(plan, lines[0], snapshot, profile, tuple(earlier))
+
+
+def open_minded(question: Question) -> Question:
+    """The same question with every yes-or-no limit out of the way, so that the sizes decide."""
+    loose = replace(
+        question.profile,
+        daily_loss_fraction_max=Decimal(2),
+        positions_max=99,
+        orders_per_day_max=99,
+        messages_per_minute_max=99,
+        price_collar_fraction=Decimal(1_000_000),
+        price_age_seconds_max=1e9,
+        short_selling=True,
+    )
+    snapshot = replace(question.snapshot, trading_state=TradingState.ACTIVE, locked_symbols=(), session_open_equity=Decimal(1))
+    return replace(question, profile=loose, snapshot=snapshot)
+
+
+def bound(question: Question, chosen: set[str]) -> Fraction:
+    """USD that the chosen symbols bind, counted plainly."""
+    held = sum((abs(Fraction(e.notional)) for e in question.snapshot.exposures if e.symbol in chosen), Fraction(0))
+    symbols = {line.decision_id: line.symbol for line in question.snapshot.ranked}
+    return held + sum((Fraction(d.notional) for d in question.earlier if symbols[d.decision_id] in chosen), Fraction(0))
+
+
+def meets_size_limits(question: Question, quantity: int) -> bool:
+    """Whether the quantity, valued at the worse of limit and last price, stays inside all three size limits."""
+    last = question.line.last_price
+    assert last is not None
+    cost = quantity * Fraction(max(question.plan.entry_limit, last))
+    equity, profile = Fraction(question.snapshot.equity), question.profile
+    peers = {symbol for symbol in SYMBOLS if SECTORS[symbol] == question.line.sector}
+    return (
+        bound(question, {question.plan.symbol}) + cost <= Fraction(profile.position_fraction_max) * equity
+        and bound(question, peers) + cost <= Fraction(profile.sector_fraction_max) * equity
+        and bound(question, set(SYMBOLS)) + cost <= Fraction(profile.gross_leverage_max) * equity
+    )
+
+
+@given(questions())
+def test_what_is_allowed_is_the_largest_quantity_that_meets_every_size_limit(question: Question) -> None:
+    question = open_minded(question)
+    allowed = decide(question, 0, AT).quantity
+
+    assert 0 <= allowed <= question.plan.quantity
+    assert allowed == 0 or meets_size_limits(question, allowed)
+    assert allowed == question.plan.quantity or not meets_size_limits(question, allowed + 1)
+
+
+@given(questions())
+def test_the_binding_check_is_named_and_its_word_is_final(question: Question) -> None:
+    verdict = decide(question, 0, AT)
+    least = min(result.allowed_quantity for result in verdict.checks)
+
+    assert verdict.quantity == least
+    if verdict.verdict is Verdict.APPROVED:
+        assert (verdict.code, verdict.quantity) == (RiskCode.OK, question.plan.quantity)
+    else:
+        named = next(result for result in verdict.checks if result.code is verdict.code)
+        assert named.allowed_quantity == least
+        assert (verdict.verdict is Verdict.REFUSED) == (least == 0)
+    assert verdict.notional == verdict.quantity * question.price
+
+
+@given(questions())
+def test_every_yes_or_no_limit_says_no_on_its_own(question: Question) -> None:
+    profile, snapshot, plan = question.profile, question.snapshot, question.plan
+    last = question.line.last_price
+    assert last is not None
+    passed = [d for d in question.earlier if d.quantity]
+    symbols = {line.decision_id: line.symbol for line in snapshot.ranked}
+    held = {e.symbol for e in snapshot.exposures} | {symbols[d.decision_id] for d in passed} | {plan.symbol}
+    loss = Fraction(snapshot.session_open_equity - snapshot.equity) / Fraction(snapshot.session_open_equity)
+    collar = abs(Fraction(plan.entry_limit) / Fraction(last) - 1)
+    objections = {
+        RiskCode.TRADING_STATE: snapshot.trading_state is not TradingState.ACTIVE,
+        RiskCode.DAILY_LOSS: loss >= Fraction(profile.daily_loss_fraction_max),
+        RiskCode.SYMBOL_LOCKED: plan.symbol in snapshot.locked_symbols,
+        RiskCode.SHORT_SELLING: plan.side is Side.SELL and not profile.short_selling,
+        RiskCode.STALE_PRICE: question.line.price_age_seconds > profile.price_age_seconds_max,
+        RiskCode.PRICE_COLLAR: collar > Fraction(profile.price_collar_fraction),
+        RiskCode.POSITION_COUNT: len(held) > profile.positions_max,
+        RiskCode.ORDER_COUNT: snapshot.orders_today + len(passed) + 1 > profile.orders_per_day_max,
+        RiskCode.MESSAGE_RATE: snapshot.messages_last_minute + len(passed) + 1 > profile.messages_per_minute_max,
+    }
+    said = {result.code: result.allowed_quantity == 0 for result in decide(question, 0, AT).checks}
+
+    assert {code: said[code] for code in objections} == objections
+
+
+@given(questions(), st.integers(1, 5_000))
+def test_a_smaller_plan_is_never_refused_more(question: Question, smaller: int) -> None:
+    less = replace(question, plan=replace(question.plan, quantity=min(smaller, question.plan.quantity)))
+
+    assert decide(less, 0, AT).quantity == min(less.plan.quantity, decide(question, 0, AT).quantity)
+
+
+@given(questions(), usd)
+def test_more_exposure_never_allows_more(question: Question, notional: Decimal) -> None:
+    more = Exposure(question.plan.symbol, question.line.sector, 1, notional)
+    fuller = replace(question, snapshot=replace(question.snapshot, exposures=(*question.snapshot.exposures, more)))
+
+    assert decide(fuller, 0, AT).quantity <= decide(question, 0, AT).quantity
+
+
+not_numbers = st.sampled_from([Decimal("nan"), Decimal("inf"), Decimal("-inf")])
+
+
+@given(questions(), not_numbers, st.sampled_from(["last_price", "equity", "session_open_equity", "notional"]))
+def test_what_is_not_a_finite_number_passes_nowhere(question: Question, poison: Decimal, where: str) -> None:
+    question = open_minded(question)
+    if where == "last_price":
+        poisoned = replace(question, line=replace(question.line, last_price=poison))
+    elif where == "notional":
+        bad = Exposure("IBM", "hardware", 1, poison)
+        poisoned = replace(question, snapshot=replace(question.snapshot, exposures=(*question.snapshot.exposures, bad)))
+    else:
+        known = question.snapshot
+        equity, opened = (poison, known.session_open_equity) if where == "equity" else (known.equity, poison)
+        poisoned = replace(question, snapshot=replace(known, equity=equity, session_open_equity=opened))
+    verdict = decide(poisoned, 0, AT)
+
+    assert (verdict.verdict, verdict.code, verdict.quantity) == (Verdict.REFUSED, RiskCode.BAD_INPUT, 0)
+    assert verdict.notional == 0
+
+
+@given(questions(), st.sampled_from([float("nan"), float("inf"), -1.0]))
+def test_a_price_of_unknown_age_is_stale(question: Question, age: float) -> None:
+    verdict = decide(replace(open_minded(question), line=replace(question.line, price_age_seconds=age)), 0, AT)
+
+    assert (verdict.code, verdict.quantity) == (RiskCode.STALE_PRICE, 0)
+
+
+@given(questions())
+def test_without_a_price_nothing_passes(question: Question) -> None:
+    verdict = decide(replace(question, line=replace(question.line, last_price=None)), 0, AT)
+
+    assert (verdict.verdict, verdict.code) == (Verdict.REFUSED, RiskCode.BAD_INPUT)
+
+
+@given(questions())
+def test_a_profile_of_zeros_allows_nothing(question: Question) -> None:
+    zero = Decimal(0)
+    nothing = RiskProfile(zero, zero, zero, zero, 0, 0, 0, zero, 0.0, short_selling=True)
+
+    assert decide(replace(question, profile=nothing), 0, AT).quantity == 0
+
+
+def small_question(equity: Decimal) -> Question:
+    prices = {"entry": Decimal("4.99"), "entry_limit": Decimal("5.00"), "stop": Decimal("4.90"), "target": Decimal("5.20")}
+    plan = TradePlan("dec-0", "run-1", "IBM", Side.BUY, 5, valid_until=AT, reason="", **prices)
+    line = RankedPlan("dec-0", "IBM", "hardware", 0.9, Decimal("5.00"), 0.0)
+    snapshot = RiskSnapshot("run-1", AT, TradingState.ACTIVE, equity, equity, equity, (), (), 0, 0, (line,))
+    one = Decimal(1)
+    return Question(plan, line, snapshot, RiskProfile(one, one, one, one, 9, 9, 9, one, 9.0, short_selling=False), ())
+
+
+def test_a_quotient_just_under_a_whole_number_does_not_round_up() -> None:
+    """The limit leaves 9.999999999999999999999999999 USD: at 5 USD that is one share, not two."""
+    question = small_question(Decimal("9.999999999999999999999999999"))
+
+    assert [check(question).allowed_quantity for check in (position_size, sector_exposure, gross_leverage)] == [1, 1, 1]
+
+
+def test_every_code_but_ok_has_its_one_check() -> None:
+    codes = [check(small_question(Decimal(1))).code for check in CHECKS]
+
+    assert len(codes) == len(set(codes))
+    assert set(codes) == set(RiskCode) - {RiskCode.OK}
