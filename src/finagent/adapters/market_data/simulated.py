@@ -10,12 +10,14 @@ import sys
 from dataclasses import dataclass
 from datetime import date
 
+import numpy as np
+
 from finagent.adapters.calendar import NewYorkCalendar
 from finagent.adapters.market_data.bar_repair import GapPolicy
 from finagent.adapters.market_data.bridge import MinuteBridge
 from finagent.adapters.market_data.bridged_market import BridgedMarket, BridgedMarketPolicy
 from finagent.adapters.market_data.daily_panel import DailyPanel
-from finagent.adapters.market_data.simulated_daily import DailyProcessPolicy, simulated_days
+from finagent.adapters.market_data.simulated_daily import DailyProcessPolicy, SimulatedDays, simulated_days
 from finagent.adapters.market_data.simulated_defects import DefectPolicy, SimulatedDefects
 from finagent.adapters.market_data.simulated_figures import Figure, figures, table
 from finagent.domain.errors import BadInput
@@ -23,6 +25,7 @@ from finagent.domain.identity import digest
 from finagent.domain.ports.calendar import ExchangeCalendar
 from finagent.domain.ports.market_data import MarketDataPort
 
+BLOCK_SYMBOLS = 128
 TABLE_SYMBOLS, TABLE_SESSIONS, TABLE_SEED = 400, 750, 1
 TABLE_ORIGIN = date(2020, 1, 2)
 
@@ -58,11 +61,11 @@ def simulated_market(
     if forced is not None and forced not in {sessions[row].date for row in window}:
         raise BadInput(f"clustered_gap_date {forced} is not a session from {first} to {last}")
     symbols = tuple(f"S{number:04d}" for number in range(1, symbols_count + 1))
-    days = simulated_days(seed, symbols, tuple(session.date for session in sessions), policy.daily)
-    kept = slice(window[0] - policy.history_sessions, None)
-    columns = {name: getattr(days, name)[kept] for name in ("open", "high", "low", "close", "volume")}
+    start = window[0] - policy.history_sessions
+    days = _days_from(start, seed, symbols, tuple(session.date for session in sessions), policy.daily)
+    columns = {name: getattr(days, name) for name in ("open", "high", "low", "close", "volume")}
     return BridgedMarket(
-        DailyPanel.checked(symbols, sessions[kept], columns, days.split[kept]),
+        DailyPanel.checked(symbols, sessions[start:], columns, days.split),
         MinuteBridge(seed),
         first=first,
         last=last,
@@ -71,6 +74,15 @@ def simulated_market(
         policy=policy.market,
         defects=SimulatedDefects(seed, policy.defects, policy.gaps),
     )
+
+
+def _days_from(
+    start: int, seed: int, symbols: tuple[str, ...], dates: tuple[date, ...], policy: DailyProcessPolicy
+) -> SimulatedDays:
+    """The days from row `start` on, made a block of symbols at a time: the days from the origin to it need not fit in memory."""
+    blocks = [symbols[place : place + BLOCK_SYMBOLS] for place in range(0, len(symbols), BLOCK_SYMBOLS)]
+    parts = [[column[start:].copy() for column in simulated_days(seed, block, dates, policy)] for block in blocks]
+    return SimulatedDays(*(np.hstack(column) for column in zip(*parts, strict=True)))
 
 
 def measured(seed: int, symbols_count: int, sessions_count: int) -> tuple[Figure, ...]:

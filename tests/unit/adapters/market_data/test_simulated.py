@@ -79,7 +79,7 @@ def assert_same(one: SessionBars, other: SessionBars, columns: slice) -> None:
 
 
 async def test_a_symbol_day_depends_on_neither_universe_nor_window() -> None:
-    small, large, wide = market(5), market(12), market(5, first=date(2021, 3, 1), last=date(2021, 3, 12))
+    small, large, wide = market(5), market(200), market(5, first=date(2021, 3, 1), last=date(2021, 3, 12))
     session = small.sessions()[0]
 
     bars = await small.session_bars(session)
