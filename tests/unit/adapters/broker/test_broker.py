@@ -14,7 +14,7 @@ from finagent.adapters.broker.simulated.broker import SimulatedBroker
 from finagent.adapters.broker.simulated.policy import FaultRates
 from finagent.adapters.broker.simulated.wire import Json, request_to_json
 from finagent.domain.bars import BarQuality
-from finagent.domain.errors import BadInput, Unavailable
+from finagent.domain.errors import BadInput, Transient, Unavailable
 from finagent.domain.orders import OrderClass, OrderType, Side, TimeInForce
 from finagent.domain.ports.order_execution import OrderRequest
 from finagent.domain.sessions import Session
@@ -332,6 +332,50 @@ def test_the_ledger_of_another_account_or_seed_is_refused(desk: Any, tmp_path: P
     with pytest.raises(BadInput, match="seed 7, not of simulated with seed 8"):
         make_broker(tmp_path, seed=8)
     table.broker = make_broker(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"method": "sell_all"},
+        {"method": "submit"},
+        {"method": "submit", "request": {**request_to_json(MARKET), "side": "HOLD"}},
+        {"method": "submit", "request": {**request_to_json(MARKET), "limit_price": "ten"}},
+        {"method": "activity", "since": "yesterday"},
+        {"method": "account", "at": "noon"},
+    ],
+)
+def test_a_request_that_cannot_be_read_changes_nothing(desk: Any, body: Json) -> None:
+    table = desk()
+    assert table.broker.handle({"at": to_text(table.at), **body})["status"] == 400
+    assert table.ask("open_orders")["body"] == []
+
+
+def test_a_full_ledger_answers_503_forgets_what_it_could_not_store_and_goes_on(desk: Any) -> None:
+    table = desk()
+    table.sent(limit("90"))
+    connection = table.broker._ledger._connection
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    answers = [table.submit(limit("50", quantity=1, client_order_id=f"f{n}"))["status"] for n in range(60)]
+    assert set(answers) == {200, 503}
+    connection.execute("PRAGMA max_page_count = 100000")
+    assert len(table.ask("open_orders")["body"]) == 1 + answers.count(200)
+    table.sent(limit("50", quantity=1, client_order_id=f"f{answers.index(503)}"))
+
+
+def test_a_market_that_is_away_for_a_moment_answers_503(tmp_path: Path) -> None:
+    class Flaky(ScriptedMarket):
+        async def session_bars(self, session: Session) -> Any:
+            if not self.loaded:
+                self.loaded.append(session.date)
+                raise Transient("the feed timed out")
+            return await super().session_bars(session)
+
+    table = Desk(tmp_path, Flaky()).to(1)
+    assert table.submit(MARKET)["status"] == 503
+    table.to(1).sent(MARKET)
+    table.broker.close()
 
 
 def test_a_ledger_that_cannot_be_opened_says_so(tmp_path: Path) -> None:

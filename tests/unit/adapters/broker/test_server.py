@@ -135,7 +135,7 @@ def ledger_requests(folder: Path, name: str) -> list[tuple[str, int]]:
 @pytest.mark.drill
 def test_a_frame_that_is_not_json_or_too_long_ends_its_connection_only(tmp_path: Path, started: Any) -> None:
     broker = started(tmp_path, 1)
-    for junk in (LENGTH.pack(3) + b"{]}", LENGTH.pack(1 << 31), b"\x00"):
+    for junk in (LENGTH.pack(3) + b"{]}", LENGTH.pack(2) + b"[]", LENGTH.pack(1 << 31), b"\x00"):
         with broker.connect() as connection:
             connection.sendall(junk)
             connection.shutdown(socket.SHUT_WR)

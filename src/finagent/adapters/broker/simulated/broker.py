@@ -59,13 +59,9 @@ class SimulatedBroker:
         except BaseException:
             self.close()
             raise
-        self._methods: dict[str, Callable[[Json, datetime], Json]] = {
+        self._methods: dict[str, Callable[[datetime], Json]] = {
             "advance": self._on_advance,
-            "barrier": lambda frame, at: {"status": 200, "body": None},
-            "submit": self._on_submit,
-            "look_up": self._on_look_up,
-            "cancel": self._on_cancel,
-            "activity": self._on_activity,
+            "barrier": lambda at: {"status": 200, "body": None},
             "open_orders": self._on_open_orders,
             "positions": self._on_positions,
             "account": self._on_account,
@@ -79,16 +75,38 @@ class SimulatedBroker:
     def handle(self, frame: Json) -> Json:
         """Answer one request: `status` and `body`, or `withheld`. A ledger that cannot be written answers 503."""
         try:
-            advanced = frame.get("advanced")
+            at = from_text(frame["at"])
+            advanced = from_text(frame["advanced"]) if frame.get("advanced") else None
+            answer = self._answer_to(frame, at)
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+            return _refused(Refusal(400, 40010000, f"request body format is invalid: {error!r}"))
+        try:
             if advanced is not None:
-                self._advance(from_text(advanced))
-            return self._methods[frame["method"]](frame, from_text(frame["at"]))
+                self._advance(advanced)
+            return answer()
         except sqlite3.Error as error:
             self._load()
             return _refused(Refusal(503, 50310000, f"ledger: {error}"))
         except Transient as error:
             self._load()
             return _refused(Refusal(503, 50310000, f"market data: {error}"))
+
+    def _answer_to(self, frame: Json, at: datetime) -> Callable[[], Json]:
+        """What will answer the frame; reads all of it before anything is done."""
+        if frame["method"] == "submit":
+            request = wire.request_from_json(frame["request"])
+            return lambda: self._on_submit(request, at)
+        if frame["method"] == "look_up":
+            name = str(frame["client_order_id"])
+            return lambda: self._on_look_up(name, at)
+        if frame["method"] == "cancel":
+            broker_order_id = str(frame["broker_order_id"])
+            return lambda: self._on_cancel(broker_order_id, at)
+        if frame["method"] == "activity":
+            since, until = from_text(frame["since"]), from_text(frame["until"])
+            return lambda: self._on_activity(since, until)
+        method = self._methods[frame["method"]]
+        return lambda: method(at)
 
     def _load(self) -> None:
         """The state that is on the disk."""
@@ -103,7 +121,7 @@ class SimulatedBroker:
 
     # -- market time ---------------------------------------------------------------------------------------------------------
 
-    def _on_advance(self, frame: Json, at: datetime) -> Json:
+    def _on_advance(self, at: datetime) -> Json:
         self._advance(at)
         return {"status": 200, "body": None}
 
@@ -154,8 +172,7 @@ class SimulatedBroker:
 
     # -- orders --------------------------------------------------------------------------------------------------------------
 
-    def _on_submit(self, frame: Json, at: datetime) -> Json:
-        request = wire.request_from_json(frame["request"])
+    def _on_submit(self, request: OrderRequest, at: datetime) -> Json:
         if at != self._now:
             return self._violation("POST", ORDERS, request.client_order_id, at)
         fault = self._faults.submit(request.client_order_id, at)
@@ -166,8 +183,8 @@ class SimulatedBroker:
         answer: Json = WITHHELD
         if fault is Fault.LATE:
             due = next_minute(at) + (self._faults.late_minutes(request.client_order_id, at) - 1) * MINUTE
-            body = json.dumps({**frame["request"], "sent_at": to_text(at)})
-            changes.pending.append(Pending(due, "SUBMIT", request.client_order_id, body))
+            late = json.dumps({**wire.request_to_json(request), "sent_at": to_text(at)})
+            changes.pending.append(Pending(due, "SUBMIT", request.client_order_id, late))
         elif refusal is not None:
             answer = _refused(refusal)
         elif fault is not Fault.DROPPED:
@@ -179,9 +196,8 @@ class SimulatedBroker:
         self._commit(changes)
         return WITHHELD if fault.silent else answer
 
-    def _on_look_up(self, frame: Json, at: datetime) -> Json:
+    def _on_look_up(self, name: str, at: datetime) -> Json:
         """Shares the fate of a submit of this instant; of an id that was never submitted it tells the truth."""
-        name = frame["client_order_id"]
         if self._now is None or at > self._now:
             return self._violation("GET", BY_CLIENT_ID, name, at)
         submits = self._ledger.submits(name)
@@ -200,9 +216,8 @@ class SimulatedBroker:
         first, *legs = self._ledger.group_as_of(named[-1].group_id, at)
         return {"status": 200, "body": wire.order_to_json(first, legs)}
 
-    def _on_cancel(self, frame: Json, at: datetime) -> Json:
+    def _on_cancel(self, name: str, at: datetime) -> Json:
         """Takes effect before the next minute's bar, for the whole group."""
-        name = frame["broker_order_id"]
         path = f"{ORDERS}/{name}"
         order = self._ledger.order(name)
         if at != self._now:
@@ -251,8 +266,7 @@ class SimulatedBroker:
 
     # -- reads ---------------------------------------------------------------------------------------------------------------
 
-    def _on_activity(self, frame: Json, at: datetime) -> Json:
-        since, until = from_text(frame["since"]), from_text(frame["until"])
+    def _on_activity(self, since: datetime, until: datetime) -> Json:
         found = self._ledger.executions(since, until)
         told = self._faults.disorder(found, [execution.execution_id for execution in found], until)
         orders = self._ledger.orders_changed(since, until)
@@ -264,14 +278,14 @@ class SimulatedBroker:
             },
         }
 
-    def _on_open_orders(self, frame: Json, at: datetime) -> Json:
+    def _on_open_orders(self, at: datetime) -> Json:
         return {"status": 200, "body": [wire.order_to_json(order, []) for order in self._live(at)]}
 
-    def _on_positions(self, frame: Json, at: datetime) -> Json:
+    def _on_positions(self, at: datetime) -> Json:
         _, positions = self._holdings(at)
         return {"status": 200, "body": [[symbol, held] for symbol, held in sorted(positions.items()) if held]}
 
-    def _on_account(self, frame: Json, at: datetime) -> Json:
+    def _on_account(self, at: datetime) -> Json:
         cash, positions = self._holdings(at)
         buying_power = max(ZERO, self._buying_power(at, cash, positions, self._live(at)))
         return {

@@ -75,6 +75,8 @@ class BrokerServer:
                 request = json.loads(frame)
             except ValueError:
                 return
+            if not isinstance(request, dict):
+                return
             answer = to_frame(self._broker.handle(request))
             if connected:
                 try:

@@ -15,7 +15,7 @@ from finagent.domain.money import exact
 from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.sessions import Session
 
-SESSIONS_KEPT = 2
+SESSIONS_KEPT = 1  # 10,000 symbols of one session are 160 MB
 
 
 @dataclass(frozen=True, slots=True)
