@@ -18,6 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -32,7 +33,7 @@ from finagent.domain.errors import FinagentError, InvariantViolated, Transient, 
 from finagent.domain.jobs import Job
 from finagent.services.failpoints import Failpoints
 
-EXIT_CODE_UNKNOWN_OUTCOME = 70
+EXIT_CODE_UNKNOWN_OUTCOME = 4  # the disk is what is not there
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _FATAL = frozenset(
     {
@@ -176,7 +177,7 @@ class Writer:
             self._loop.call_soon_threadsafe(self._resolve, group, time.perf_counter() - started)
         if connection is not None:
             if self._broken is None:
-                _driver(connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                _fold_log(_driver(connection))
             connection.close()
         engine.dispose()
         self._loop.call_soon_threadsafe(self._ended.set_result, None)
@@ -283,6 +284,12 @@ class Writer:
             return False
         self.disk_full = False
         return True
+
+
+def _fold_log(driver: sqlite3.Connection) -> None:
+    """Copy the log back into the file; where there is no room for it, what was committed stays in the log."""
+    with suppress(sqlite3.Error):
+        driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:

@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -22,8 +22,22 @@ from finagent.adapters.database.writer import EXIT_CODE_UNKNOWN_OUTCOME, Done
 from finagent.adapters.job_queue.sqlite import SqliteJobQueue
 from finagent.domain.effect import Effect, Set
 from finagent.domain.errors import InvariantViolated, Transient, Unavailable
+from finagent.domain.gap import Direction, GapCandidate, GapFacts
 from finagent.domain.jobs import Next
+from finagent.domain.orders import (
+    BrokerOrder,
+    Fill,
+    Leg,
+    OrderClass,
+    OrderIntent,
+    OrderState,
+    OrderType,
+    SendOutcome,
+    Side,
+    TimeInForce,
+)
 from finagent.domain.portfolio import Position
+from finagent.domain.runs import PipelineRun, RunState
 from finagent.domain.trading_state import MarketClock, TradingState, TradingStateRecord
 
 OpenQueue = Callable[..., Awaitable[SqliteJobQueue]]
@@ -102,6 +116,39 @@ async def test_failpoints_are_passed_around_each_kind_of_commit(open_queue: Open
     await queue.claim(START, 10)
 
     assert passed == ["recovery.before", "recovery.after", "effect_commit.before", "effect_commit.after"]
+
+
+async def test_intents_outcomes_and_fills_have_their_own_failpoints(open_queue: OpenQueue) -> None:
+    passed: list[str] = []
+    queue = await open_queue(failpoints=passed.append)
+    run = PipelineRun("run", "open", date(2008, 10, 1), START, RunState.RUNNING, 1, 1, 0, {}, "", None)
+    facts = GapFacts(0.03, 100, 103, 104, 102, 103.5, 1e6, 2.0, 1e8, 5)
+    found = GapCandidate("d", "run", "IBM", date(2008, 10, 1), Direction.UP, "t", START, facts)
+    intents = tuple(
+        OrderIntent(name, "d", None, Leg.EXIT, number, "IBM", Side.SELL, 10, OrderType.MARKET, None, None, OrderClass.SIMPLE,
+                    TimeInForce.DAY, 0, "TIME", None, START)
+        for number, name in enumerate(("fa-0", "fa-1"))
+    )  # fmt: skip
+    pending = BrokerOrder("fa-0", "d", "IBM", None, Leg.EXIT, None, None, OrderState.PENDING, 0, None, None, "", 0, None, START)
+    known = replace(pending, client_order_id="fa-1", outcome=SendOutcome.REFUSED, state=OrderState.REJECTED)
+    fill = Fill("x-1", "fa-0", "d", "IBM", Side.SELL, 10, Decimal(103), Decimal(0), START)
+
+    def labels() -> set[str]:
+        seen = {label.partition(".")[0] for label in passed}
+        assert Counter(passed) == Counter({f"{label}.{side}": 1 for label in seen for side in ("before", "after")})
+        passed.clear()
+        return seen - {"recovery", "effect_commit"}
+
+    await queue.submit(Effect(records=(run, found)))
+    assert labels() == set()
+    await queue.submit(Effect(records=(*intents, pending)))
+    assert labels() == {"intent_commit"}
+    await queue.submit(Effect(records=(known,)))
+    assert labels() == {"outcome_commit"}
+    await queue.submit(Effect(records=(Set(BrokerOrder, ("fa-0",), {"sends": 1}),)))
+    assert labels() == set()
+    await queue.submit(Effect(records=(Set(BrokerOrder, ("fa-0",), {"outcome": SendOutcome.CONFIRMED}, {"outcome": None}), fill)))
+    assert labels() == {"outcome_commit", "fill_apply"}
 
 
 async def test_an_idle_instant_writes_nothing(open_queue: OpenQueue, database: Path, clock: VirtualClock) -> None:
@@ -191,6 +238,34 @@ async def test_a_disk_that_has_room_again_is_believed(open_queue: OpenQueue, dat
     assert await queue.submit(a_position("IBM")) == []
     assert not queue.disk_full
     assert await queue.probe()
+
+
+async def test_a_probe_that_meets_something_worse_ends_everything(
+    open_queue: OpenQueue, database: Path, policy: WriterPolicy
+) -> None:
+    reasons: list[str] = []
+    queue = await open_queue(writer_policy=replace(policy, database_bytes_max=80 * 4096), abort=reasons.append)
+    with pytest.raises(Transient):
+        await queue.submit(Effect(next=(Next("score", "large", {"ballast": "x" * 400_000}),)))
+    connection = sqlite3.connect(database)
+    connection.execute("DROP TABLE meta")
+    connection.close()
+
+    with pytest.raises(InvariantViolated):
+        await queue.submit(a_position("IBM"))
+    assert reasons == ["no such table: meta"]
+
+
+async def test_a_cancelled_caller_of_a_closing_queue_leaves_its_job_to_the_next_start(open_queue: OpenQueue) -> None:
+    queue = await open_queue()
+    future = queue.submit(Effect(next=(Next("score", "a"),)))
+    future.cancel()
+    await queue.close()
+
+    again = await open_queue()
+
+    (job,) = await again.claim(START, 1)
+    assert (job.dedup_key, job.crashes) == ("a", 1)
 
 
 async def test_a_foreign_writer_is_waited_for_and_then_reported(
@@ -374,7 +449,7 @@ def test_a_full_file_system_undoes_what_did_not_fit(tmp_path: Path) -> None:
 
 
 def test_an_error_of_the_disk_ends_the_process_and_loses_nothing(tmp_path: Path) -> None:
-    """A real write error (the file may not grow): exit 70 at once, and every acknowledged job is there for the next process."""
+    """A real write error (the file may not grow): the process ends at once, what it acknowledged is there for the next one."""
     child = subprocess.run(
         [sys.executable, "-c", CHILD, str(tmp_path), "400000"], capture_output=True, text=True, timeout=60, check=False
     )
