@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 
+from finagent.cli.app import root
 from finagent.domain.jobs import JOB_TRANSITIONS
 from finagent.domain.orders import TRANSITIONS
 
@@ -102,3 +104,27 @@ def test_no_place_of_work_is_named() -> None:
     ]
 
     assert found == []
+
+
+def commands() -> set[str]:
+    """Every command of the program, such as "status" and "jobs list"."""
+    found: set[str] = set()
+    for name, command in vars(typer.main.get_command(root))["commands"].items():
+        found.add(name)
+        found |= {f"{name} {inner}" for inner in getattr(command, "commands", ())}
+    return found
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_named_in_documents_exist(document: Path) -> None:
+    known = commands()
+    groups = {name.split()[0] for name in known if " " in name}
+    unknown = set()
+    text = document.read_text()
+    code = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^```\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    for first, second in re.findall(r"^finagent ([a-z]+)(?: ([a-z]+))?", "\n".join(code), flags=re.MULTILINE):
+        name = f"{first} {second}".strip() if first in groups else first
+        if name not in known:
+            unknown.add(name)
+
+    assert unknown == set()
