@@ -35,7 +35,7 @@ from finagent.adapters.market_data.simulated_daily import DailyProcessPolicy
 from finagent.adapters.market_data.simulated_defects import DefectPolicy
 from finagent.domain.bars import Floats
 from finagent.domain.effect import Effect, Set
-from finagent.domain.errors import BadInput, Unavailable
+from finagent.domain.errors import BadInput, Transient, Unavailable
 from finagent.domain.identity import digest
 from finagent.domain.jobs import Job, RetryPolicy
 from finagent.domain.money import plain
@@ -247,6 +247,12 @@ class Application:
             self.parts.observer.recovered(self.recovered)
         if self.finished:
             return True
+        try:
+            return await self._run()
+        except* Transient as errors:
+            raise Unavailable(f"the store or the broker is not there: {_first(errors)}") from errors
+
+    async def _run(self) -> bool:
         async with asyncio.TaskGroup() as tasks:
             workers = [tasks.create_task(self.processor.work(name), name=name) for name in QUEUES]
             ended = await self.driver.run()
@@ -615,6 +621,12 @@ async def _prune(queue: SqliteJobQueue, batch: int) -> None:
     """Forget jobs that were done long ago, a batch a commit."""
     while await queue.prune() == batch:
         continue
+
+
+def _first(errors: BaseExceptionGroup[Any]) -> BaseException:
+    """The first error of a group, however deep."""
+    error = errors.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _tell(observer: ProgressObserver, effects: Sequence[Effect]) -> None:

@@ -1,0 +1,211 @@
+"""What a person gets wrong, through the real command: a clear message, the right exit code, nothing lost."""
+
+import json
+import os
+import resource
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ONE_DAY = ("market_data.first_session=2008-10-09", "market_data.last_session=2008-10-09", "http.enabled=false")
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def finagent(tmp_path: Path) -> Run:
+    """Run the command in an empty folder, with `--set` for each setting."""
+
+    def run(
+        *words: str, sets: tuple[str, ...] = ONE_DAY, limits: Callable[[], None] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        settings = [part for one in (f"storage.directory={tmp_path / 'var'}", *sets) for part in ("--set", one)]
+        return subprocess.run(
+            [sys.executable, "-m", "finagent.cli", *words, *settings],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            preexec_fn=limits,
+            env={**os.environ, "COLUMNS": "200"},
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("risk.positions_maximum=3", "risk.positions_maximum"),
+        ("risk.positions_max=-1", "risk.positions_max"),
+        ("risk.daily_loss_fraction_max=.nan", "risk.daily_loss_fraction_max"),
+        ("market_data.source=nowhere", "market_data.source"),
+        ("schedule=[{name: noon, expression: 'twelve'}]", "noon"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_by_name(finagent: Run, setting: str, named: str) -> None:
+    """Exit 2, and the key in the message."""
+    done = finagent("orchestrate", sets=(*ONE_DAY, setting))
+
+    assert done.returncode == 2, done.stderr
+    assert named in done.stderr
+
+
+def test_all_errors_are_told_at_once(finagent: Run) -> None:
+    """Two bad keys: both in one message."""
+    done = finagent("orchestrate", sets=("risk.positions_max=-1", "plan.valid_minutes=soon"))
+
+    assert done.returncode == 2
+    assert "risk.positions_max" in done.stderr
+    assert "plan.valid_minutes" in done.stderr
+
+
+def test_a_missing_settings_file_is_named(finagent: Run) -> None:
+    done = finagent("orchestrate", "--settings", "nowhere.yaml")
+
+    assert done.returncode == 2
+    assert "nowhere.yaml" in done.stderr
+
+
+def test_a_missing_folder_of_bars_is_named(finagent: Run) -> None:
+    done = finagent("orchestrate", sets=(*ONE_DAY, "market_data.source=files:/nowhere/bars"))
+
+    assert done.returncode == 2, done.stderr
+    assert "/nowhere/bars" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("row", "named"),
+    [
+        ("AAA,2008-10-09T04:00:00Z,10,11,9,nan,1000", "close"),
+        ("AAA,2008-10-09T04:00:00Z,10,11,9,ten,1000", "close"),
+        ("AAA,2008-10-09T04:00:00Z,10,9,11,10,1000", "AAA"),
+    ],
+)
+def test_a_malformed_bar_names_its_symbol_and_column(finagent: Run, tmp_path: Path, row: str, named: str) -> None:
+    """A price that is no number, or a high below the low: refused at the edge."""
+    bars = tmp_path / "bars.csv"
+    bars.write_text(f"symbol,timestamp,open,high,low,close,volume\nAAA,2008-10-08T04:00:00Z,10,11,9,10,1000\n{row}\n")
+    done = finagent("orchestrate", sets=(*ONE_DAY, f"market_data.source=files:{bars}"))
+
+    assert done.returncode == 2, done.stderr
+    assert named in done.stderr
+    assert "AAA" in done.stderr
+
+
+def test_a_second_instance_is_kept_out(finagent: Run, tmp_path: Path) -> None:
+    """Exit 2 naming the holder; the first one is not disturbed."""
+    first = subprocess.Popen(
+        [sys.executable, "-m", "finagent.cli", "orchestrate", "--json", "--set", f"storage.directory={tmp_path / 'var'}",
+         *(part for one in (*ONE_DAY, "orchestrate.after_end=serve", "replay.pace=60") for part in ("--set", one))],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert first.stderr is not None
+        for line in first.stderr:
+            if "start_gate_opened" in line:
+                break
+        second = finagent("orchestrate")
+    finally:
+        first.terminate()
+        first.communicate()
+
+    assert second.returncode == 2, second.stderr
+    assert str(first.pid) in second.stderr
+
+
+def test_a_different_replay_in_the_folder_is_named(finagent: Run) -> None:
+    """The same folder with another seed: exit 2 naming the difference; --fresh archives it."""
+    finagent("orchestrate", "--json")
+    other = finagent("orchestrate", "--json", sets=(*ONE_DAY, "replay.seed=8"))
+    fresh = finagent("orchestrate", "--json", "--fresh", sets=(*ONE_DAY, "replay.seed=8"))
+
+    assert other.returncode == 2
+    assert "seed" in other.stderr
+    assert "--fresh" in other.stderr
+    assert fresh.returncode == 0, fresh.stderr
+    assert json.loads(fresh.stdout)["outcome_hash"]
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system that takes no writes (root writes where permissions forbid it)."""
+    folder = tmp_path / "ro"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        folder.chmod(0o555)
+        if os.geteuid() == 0:
+            pytest.skip("root without mount: nothing is read-only for it here")
+    yield folder
+    if not mounted.returncode:
+        subprocess.run(["umount", str(folder)], check=True)
+    folder.chmod(0o755)
+
+
+def test_a_read_only_folder_is_unavailable(finagent: Run, read_only: Path) -> None:
+    done = finagent("orchestrate", sets=(*ONE_DAY, f"storage.directory={read_only}"))
+
+    assert done.returncode == 4, done.stderr
+    assert str(read_only) in done.stderr
+
+
+def test_a_taken_port_is_unavailable(finagent: Run) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = finagent("orchestrate", sets=(*ONE_DAY[:2], f"http.port={port}"))
+
+    assert done.returncode == 4, done.stderr
+    assert str(port) in done.stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own that can be made larger; skips where none may be mounted."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(folder)], capture_output=True).returncode:
+        pytest.skip("no file system may be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_named_and_loses_nothing(finagent: Run, small_disk: Path) -> None:
+    """Exit 4 on a file system without room; with room again the replay goes on to the undisturbed outcome."""
+    sets = (*ONE_DAY, f"storage.directory={small_disk}")
+    full = finagent("orchestrate", "--json", sets=sets)
+    subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
+    resumed = finagent("orchestrate", "--json", sets=sets)
+    undisturbed = finagent("orchestrate", "--json")
+
+    assert full.returncode == 4, (full.returncode, full.stderr[-2000:])
+    assert "full" in full.stderr
+    assert json.loads(resumed.stdout)["outcome_hash"] == json.loads(undisturbed.stdout)["outcome_hash"]
+
+
+def test_a_file_that_may_not_grow_loses_nothing(finagent: Run) -> None:
+    """An I/O error in a commit (RLIMIT_FSIZE) leaves its outcome unknown: exit 4, and the next start finds out."""
+
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+
+    full = finagent("orchestrate", "--json", limits=small_files)
+    resumed = finagent("orchestrate", "--json")
+    undisturbed = finagent("orchestrate", "--json", "--fresh")
+
+    assert full.returncode == 4, (full.returncode, full.stderr[-2000:])
+    assert resumed.returncode == 0, resumed.stderr[-2000:]
+    assert json.loads(resumed.stdout)["outcome_hash"] == json.loads(undisturbed.stdout)["outcome_hash"]
+
+
+def test_an_unknown_id_is_named(finagent: Run) -> None:
+    finagent("orchestrate", "--json")
+    done = finagent("explain", "dec-nowhere", sets=())
+
+    assert done.returncode == 2, done.stderr
+    assert "dec-nowhere" in done.stderr
