@@ -9,7 +9,7 @@ def to_text(instant: datetime) -> str:
     """`2008-10-01T13:35:00.000000Z`; raises BadInput for a naive datetime."""
     if instant.tzinfo is None:
         raise BadInput(f"naive time {instant!r}: every instant carries its zone")
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return instant.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def from_text(text: str) -> datetime:

@@ -126,7 +126,8 @@ class JobOperations:
         run_at = at if next_.run_at is None else next_.run_at
         trace_id = next_.trace_id or (parent.trace_id if parent else "")
         id_ = self._next_id(driver)
-        due, run_text, at_text = run_at <= at, to_text(run_at), to_text(at)
+        at_text = to_text(at)
+        due, run_text = run_at <= at, at_text if run_at is at else to_text(run_at)
         hand_out = due and self._may_hand_out(driver, (priority, run_text, id_), at_text)
         status = JobStatus.RUNNING if hand_out else JobStatus.READY if due else JobStatus.SCHEDULED
         epoch, worker, fence, started_at = (memory.epoch, self._worker_id, 1, at_text) if hand_out else (0, None, 0, None)
