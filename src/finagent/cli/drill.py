@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from finagent.domain.errors import BadInput
+from finagent.drill.labels import LABELS
 
 SIMULATED = "simulated"
 FOUND_SOMETHING_WRONG = 3
@@ -33,6 +34,7 @@ def kill(
         str | None,
         typer.Option(metavar="MODULE:FACTORY", help="Another application in place of the agent, such as a planted bug."),
     ] = None,
+    label: Annotated[list[str] | None, typer.Option(help="Kill only at this failpoint; repeatable. Default: everywhere.")] = None,
     directory: Annotated[
         Path | None, typer.Option(file_okay=False, help="Where the folders of the replays go; default: a temporary one.")
     ] = None,
@@ -46,22 +48,27 @@ def kill(
     if broker != SIMULATED:
         raise BadInput(f"--broker {broker}: a drill kills agents with orders in flight, so it runs against 'simulated' only")
     place = directory or Path(tempfile.mkdtemp(prefix="finagent-drill-"))
+    unknown = sorted(set(label or ()) - set(LABELS))
+    if unknown:
+        raise BadInput(f"--label {unknown[0]}: the labels are {', '.join(LABELS)}")
     if place.exists() and any(place.iterdir()):
         raise BadInput(f"--directory {place} is not empty: choose another one")
-    document, failed = _run(kills, seed, place, application, replays)
+    document, failed = _run(kills, seed, place, application, tuple(label or ()), replays)
     sys.stdout.write((json.dumps(document, indent=2) if as_json else _as_text(document, place)) + "\n")
     if failed:
         raise typer.Exit(FOUND_SOMETHING_WRONG)
 
 
-def _run(kills: int, seed: int, directory: Path, application: str | None, replays: int) -> tuple[dict[str, Any], bool]:
+def _run(
+    kills: int, seed: int, directory: Path, application: str | None, labels: tuple[str, ...], replays: int
+) -> tuple[dict[str, Any], bool]:
     from finagent.drill.kill import KillDrill  # the agent's code is imported only when it is drilled
 
     def say(line: str) -> None:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
 
-    report = asyncio.run(KillDrill(kills, seed, directory, application, replays, say).run())
+    report = asyncio.run(KillDrill(kills, seed, directory, application, labels, replays, say).run())
     return report.as_json(), report.failed
 
 

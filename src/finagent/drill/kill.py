@@ -25,6 +25,7 @@ _UNDISTURBED = ("reference", "jittered-1", "jittered-2")
 @dataclass(frozen=True, slots=True)
 class KillDrill:
     """One drill: `kills` kills dealt from `seed`, `replays_at_once` folders under way, everything below `directory`.
+    `labels`: kill there and nowhere else (none: everywhere).
 
     Folders without a finding are removed; the reference and the others stay for a look. `say` gets a line of progress at a time.
     """
@@ -33,6 +34,7 @@ class KillDrill:
     seed: int
     directory: Path
     application: str | None
+    labels: tuple[str, ...]
     replays_at_once: int
     say: Callable[[str], None]
 
@@ -57,12 +59,13 @@ class KillDrill:
         """The jittered replays equal the reference, which holds enough to be worth killing."""
         reference = calm[0].folder
         for record in calm:
+            report.conflicts += record.conflicts
             if record.failure:
                 report.violate("DRILL", str(record.folder), record.failure)
-                return False
+            if not (record.folder / "finagent.db").exists():
+                continue
             found = await check_finished(record.folder, reference if record is not calm[0] else None)
             report.take(str(record.folder), found)
-            report.conflicts += record.conflicts
             if found["candidates"] < CANDIDATES_MIN or found["orders"] < ORDERS_MIN:
                 held = f"{found['candidates']} candidates and {found['orders']} orders"
                 report.violate("DRILL", str(record.folder), f"{held}: too few to prove anything")
@@ -87,7 +90,7 @@ class _Campaign:
 
     async def run(self) -> None:
         self.unplanned = self.drill.kills
-        planner = KillPlanner(self.drill.seed)
+        planner = KillPlanner(self.drill.seed, self.drill.labels)
         under_way: set[asyncio.Task[None]] = set()
         opened = 0
         while self.unplanned or under_way:

@@ -24,7 +24,8 @@ class Aim(Enum):
 @dataclass(frozen=True, slots=True)
 class PlannedKill:
     """One kill. `place` in [0, 1) says where in what is left of the replay (or of the recovery); `fresh_row`: False asks for
-    the very next passage of the label, so that the same row is hit again. `cold`: the process is the real command."""
+    the very next passage of the label, so that the same row is hit again. `cold`: the process is the real command, which cannot
+    die at a label of its own."""
 
     aim: Aim
     label: str | None
@@ -43,12 +44,16 @@ class ReplayPlan:
 
 
 class KillPlanner:
-    """Deals out kills in thirds by aim and round robin over the labels, so that each label's turn comes."""
+    """Deals out kills in thirds by aim and round robin over the labels, so that each label's turn comes.
 
-    def __init__(self, seed: int) -> None:
+    `only`: every kill falls at one of these labels, to look closely at one place.
+    """
+
+    def __init__(self, seed: int, only: tuple[str, ...] = ()) -> None:
         self._seed = seed
+        self._only = deque(only)
         self._dealt = dict.fromkeys(Aim, 0)
-        self._kills = 0
+        self._warm_kills = 0  # since the last of the real command
         self._replays = 0
         mid_replay = [label for label in LABELS if label not in START_LABELS or label in _MIGRATION_LABELS]
         self._labels = deque(sorted(mid_replay, key=lambda label: uniform(seed, "label_order", label)))
@@ -64,6 +69,8 @@ class KillPlanner:
         if index % _SERIAL_REPLAY_EVERY == _SERIAL_REPLAY_EVERY - 1:
             number = max(number, 3)
         number = min(number, kills_wanted)
+        if self._only:
+            return ReplayPlan(index, tuple(self._focused_kill(index, position) for position in range(number)))
         if number >= 3 and index % _SERIAL_REPLAY_EVERY == _SERIAL_REPLAY_EVERY - 1:
             return ReplayPlan(index, tuple(self._serial_kills(index, number)))
         return ReplayPlan(index, tuple(self._mixed_kill(index, position) for position in range(number)))
@@ -78,7 +85,7 @@ class KillPlanner:
     def _mixed_kill(self, index: int, position: int) -> PlannedKill:
         eligible = [aim for aim in Aim if aim is not Aim.RECOVERY or position > 0]
         aim = min(eligible, key=lambda one: self._dealt[one])
-        cold = self._next_is_cold()
+        cold = self._warm_kills >= COLD_START_EVERY - 1
         label: str | None = None
         if aim is Aim.LABEL:
             label = self._next_label(position, cold=cold)
@@ -89,32 +96,33 @@ class KillPlanner:
             PlannedKill(aim, label, self._draw("place", index, position), self._draw("delay", index, position), cold=cold)
         )
 
+    def _focused_kill(self, index: int, position: int) -> PlannedKill:
+        label = self._only[0]
+        self._only.rotate(-1)
+        place, delay = self._draw("place", index, position), self._draw("delay", index, position)
+        return self._deal(PlannedKill(Aim.LABEL, label, place, delay))
+
     def _serial_kills(self, index: int, number: int) -> list[PlannedKill]:
         label = self._serial[0]
         self._serial.rotate(-1)
         place = self._draw("place", index, 0)
-        kills = []
-        for position in range(number):
-            self._next_is_cold()  # a process that is to die at a label of its own cannot be the real command
-            kills.append(self._deal(PlannedKill(Aim.LABEL, label, place, 0.0, fresh_row=position == 0)))
-        return kills
+        return [self._deal(PlannedKill(Aim.LABEL, label, place, 0.0, fresh_row=position == 0)) for position in range(number)]
 
     def _next_label(self, position: int, *, cold: bool) -> str:
-        """Round robin; the migration is met by the first start of a folder only, the real command dies at the broker's labels."""
-        for _ in range(len(self._labels)):
-            label = self._labels[0]
-            if (label in BROKER_LABELS or not cold) and (label not in _MIGRATION_LABELS or position == 0):
-                self._labels.rotate(-1)
-                return label
-            self._labels.rotate(-1)
-        raise AssertionError("no label fits any kill")
-
-    def _next_is_cold(self) -> bool:
-        self._kills += 1
-        return self._kills % COLD_START_EVERY == 0
+        """The label that waited longest of those that fit: the migration is met by the first start of a folder only, and the real
+        command dies at the broker's labels."""
+        label = next(
+            label
+            for label in self._labels
+            if (label in BROKER_LABELS or not cold) and (label not in _MIGRATION_LABELS or position == 0)
+        )
+        self._labels.remove(label)
+        self._labels.append(label)
+        return label
 
     def _deal(self, kill: PlannedKill) -> PlannedKill:
         self._dealt[kill.aim] += 1
+        self._warm_kills = 0 if kill.cold else self._warm_kills + 1
         return kill
 
     def _draw(self, purpose: str, index: int, position: int) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 from finagent.domain.errors import BadInput
 from finagent.settings import Settings, load_settings
 
-DAY = "2024-03-05"
+DAY = "2008-06-03"
 _MARKET = (
     "market_data.source=simulated",
     f"market_data.first_session={DAY}",
@@ -15,10 +15,10 @@ _MARKET = (
     f"market_data.simulated.clustered_gap_date={DAY}",
     "market_data.simulated.symbols=500",
     "market_data.simulated.history_sessions=30",
-    "scan.candidates_max=20",  # three scans: enough to lose, few enough for hundreds of replays
+    "scan.candidates_max=44",  # enough to lose, few enough for hundreds of replays
 )
 _LIMITS = (  # wide enough for many orders, narrow enough that some are cut and some refused
-    "risk.positions_max=25",
+    "risk.positions_max=24",
     "risk.orders_per_day_max=60",
     "risk.position_fraction_max=0.06",
     "risk.sector_fraction_max=4",

@@ -71,6 +71,7 @@ def write_agent(path: Path) -> None:
     )  # fmt: skip
     insert(
         database, "ledger_identity", id=1, ledger_id="ledger", account="account", seed=1, replay_key="key", start_cash="100000",
+        started_at=SCANNED,
         settings_hash="hash",
     )  # fmt: skip
     insert(database, "market_clock", id=1, source_id="simulated", at=CLOSED, state="FINISHED")
