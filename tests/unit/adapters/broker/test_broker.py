@@ -343,6 +343,7 @@ def test_the_ledger_of_another_account_or_seed_is_refused(desk: Any, tmp_path: P
         {"method": "submit", "request": {**request_to_json(MARKET), "limit_price": "ten"}},
         {"method": "activity", "since": "yesterday"},
         {"method": "account", "at": "noon"},
+        {"method": "account", "at": "2008-10-01T13:31:00"},
     ],
 )
 def test_a_request_that_cannot_be_read_changes_nothing(desk: Any, body: Json) -> None:

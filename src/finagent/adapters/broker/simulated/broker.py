@@ -33,7 +33,7 @@ from finagent.domain.money import ZERO, plain
 from finagent.domain.orders import OrderClass, TimeInForce
 from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.ports.order_execution import OrderRequest
-from finagent.domain.time import from_text, to_text
+from finagent.domain.time import to_text
 from finagent.services.failpoints import Failpoints
 
 ORDERS, BY_CLIENT_ID = "/v2/orders", "/v2/orders:by_client_order_id"
@@ -75,8 +75,8 @@ class SimulatedBroker:
     def handle(self, frame: Json) -> Json:
         """Answer one request: `status` and `body`, or `withheld`. A ledger that cannot be written answers 503."""
         try:
-            at = from_text(frame["at"])
-            advanced = from_text(frame["advanced"]) if frame.get("advanced") else None
+            at = wire.instant_from_json(frame["at"])
+            advanced = wire.instant_from_json(frame["advanced"]) if frame.get("advanced") else None
             answer = self._answer_to(frame, at)
         except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             return _refused(Refusal(400, 40010000, f"request body format is invalid: {error!r}"))
@@ -103,7 +103,7 @@ class SimulatedBroker:
             broker_order_id = str(frame["broker_order_id"])
             return lambda: self._on_cancel(broker_order_id, at)
         if frame["method"] == "activity":
-            since, until = from_text(frame["since"]), from_text(frame["until"])
+            since, until = wire.instant_from_json(frame["since"]), wire.instant_from_json(frame["until"])
             return lambda: self._on_activity(since, until)
         method = self._methods[frame["method"]]
         return lambda: method(at)
@@ -114,6 +114,7 @@ class SimulatedBroker:
         self._now = self._ledger.clock()
         self._pending = self._ledger.pending()
         self._uncommitted: list[LedgerOrder] = []
+        self._told_until = self._ledger.last_visible()
         self._book = Book(self._policy, self._seed, self._ledger.live_orders())
         self._positions: dict[str, int] = defaultdict(int)
         for execution in self._ledger.executions(None, self._now) if self._now else ():
@@ -161,7 +162,7 @@ class SimulatedBroker:
             self._book.cancel(pending.subject, pending.due)
             return
         request = wire.request_from_json(json.loads(pending.body))
-        sent_at = from_text(json.loads(pending.body)["sent_at"])
+        sent_at = wire.instant_from_json(json.loads(pending.body)["sent_at"])
         session = self._tape.session_of(sent_at)
         over = request.time_in_force is TimeInForce.DAY and session is not None and pending.due >= session.closes_at
         refusal = unprocessable("the day of this order is over") if over else self._refusal(request, pending.due)
@@ -267,6 +268,8 @@ class SimulatedBroker:
     # -- reads ---------------------------------------------------------------------------------------------------------------
 
     def _on_activity(self, since: datetime, until: datetime) -> Json:
+        if self._told_until is None or since > self._told_until:
+            return {"status": 200, "body": {"executions": [], "orders": []}}
         found = self._ledger.executions(since, until)
         told = self._faults.disorder(found, [execution.execution_id for execution in found], until)
         orders = self._ledger.orders_changed(since, until)
@@ -339,6 +342,8 @@ class SimulatedBroker:
     def _commit(self, changes: Changes) -> None:
         self._ledger.commit(changes)
         self._uncommitted.clear()
+        if changes.orders:
+            self._told_until = self._ledger.last_visible()
         if changes.pending:
             self._pending = self._ledger.pending()
 

@@ -179,6 +179,11 @@ class Ledger:
         row = self._connection.execute("SELECT at FROM ledger_clock").fetchone()
         return from_text(row[0]) if row else None
 
+    def last_visible(self) -> datetime | None:
+        """The market time after which no activity is on record."""
+        (text,) = self._connection.execute("SELECT max(visible_at) FROM ledger_change").fetchone()
+        return from_text(text) if text else None
+
     def pending(self) -> list[Pending]:
         """Effects not yet applied, in the order in which they fall due."""
         rows = self._connection.execute("SELECT due, effect, subject, body, sequence FROM ledger_pending ORDER BY due, sequence")
