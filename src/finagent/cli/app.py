@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import typer
 
-from finagent.cli import bench, config, doctor, drill, explain, halt, jobs, orchestrate, report, status
+from finagent.cli import bench, config, doctor, drill, explain, halt, jobs, orchestrate, report, scan, status
 from finagent.domain.errors import BadInput, Unavailable
 
 UNEXPECTED, BAD_INPUT, UNAVAILABLE, INTERRUPTED = 1, 2, 4, 130
@@ -23,6 +23,7 @@ root = typer.Typer(
     rich_markup_mode=None,
 )
 root.command(epilog="Example: finagent orchestrate --set storage.directory=var/october --json")(orchestrate.orchestrate)
+root.command(epilog="Example: finagent scan --once --source files:bars --from 2013-10-01 --to 2016-12-30 --json")(scan.scan)
 root.command(epilog="Example: finagent status --json")(status.status)
 root.command(epilog="Example: finagent explain dec-a7edc616")(explain.explain)
 root.command(epilog="Example: finagent report --canonical | sha256sum")(report.report)
