@@ -7,6 +7,7 @@ from pathlib import Path
 
 from finagent.adapters.database.reader import SqliteReads
 from finagent.adapters.job_queue.history import SqliteJobHistory
+from finagent.domain.trading_state import MarketClock
 from finagent.services.kill_switch import KillSwitch
 from finagent.settings import Settings
 
@@ -46,9 +47,11 @@ async def kill_switch_without_agent(settings: Settings) -> AsyncIterator[KillSwi
 
     with reading(settings) as store, DatabaseLock(settings.database_path):
         upgrade(settings.database_path, writer_policy(settings), unarmed)
-        clock = VirtualClock(wall_now())
+        stored = store.reads.get(MarketClock, 1)  # a replay's market time: writing must not move it on
+        clock = VirtualClock(stored.at if stored else wall_now())
         queue = build_job_queue(settings, store.reads, clock, unarmed)
         try:
+            await queue.recover()
             yield KillSwitch(store.reads, queue, clock, (settings.storage.directory / HALT_FILE).exists)
         finally:
             await queue.close()
