@@ -22,8 +22,10 @@ from finagent.adapters.broker.simulated.admission import (
     unprocessable,
 )
 from finagent.adapters.broker.simulated.book import Book
+from finagent.adapters.broker.simulated.changes import Changes, Pending, RequestLine
 from finagent.adapters.broker.simulated.faults import Fault, FaultDraw
-from finagent.adapters.broker.simulated.ledger import APPLIED_LATE, Changes, Ledger, Pending, RequestLine
+from finagent.adapters.broker.simulated.ledger import Ledger
+from finagent.adapters.broker.simulated.ledger_rows import APPLIED_LATE
 from finagent.adapters.broker.simulated.orders import MINUTE, LedgerOrder, next_minute, orders_of
 from finagent.adapters.broker.simulated.policy import BrokerPolicy
 from finagent.adapters.broker.simulated.tape import Tape
