@@ -13,5 +13,11 @@ def to_text(instant: datetime) -> str:
 
 
 def from_text(text: str) -> datetime:
-    """Inverse of `to_text`."""
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    """Inverse of `to_text`; raises BadInput for a text that names no instant."""
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadInput(f"{text!r} is not an instant") from error
+    if instant.tzinfo is None:
+        raise BadInput(f"{text!r} names no zone")
+    return instant
