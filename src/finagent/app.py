@@ -18,19 +18,19 @@ log = structlog.get_logger(__name__)
 
 
 def make_app(settings: Settings | None = None) -> FastAPI:
-    """An application whose life is the agent's: it starts with it and is stopped in order with it. Settings come from file and
-    environment where none are given."""
+    """An application whose life is the agent's: it starts with it and is stopped in order with it; `state.agent` is its task.
+    Settings come from file and environment where none are given."""
     chosen = settings or load_settings()
     configure(LoggingPolicy(chosen.telemetry.level, chosen.telemetry.format))
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         nobody = Onlookers()
-        async with resident(chosen, nobody, serve_http=False) as agent, asyncio.TaskGroup() as tasks:
+        async with resident(chosen, nobody, asyncio.Event(), serve_http=False) as agent, asyncio.TaskGroup() as tasks:
             add_public_routes(app, agent.health, readiness_policy(chosen), agent.metrics)
-            running = tasks.create_task(agent.run(nobody), name="agent")
+            running = app.state.agent = tasks.create_task(agent.run(nobody), name="agent")
             yield
-            agent.stop()
+            agent.interrupted.set()
             summary = await running
             log.info("agent_ended", outcome_hash=summary.outcome_hash if summary else None)
 

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 
@@ -33,7 +33,7 @@ LIVE = [state for state in OrderState if state.live]
 
 @dataclass(slots=True)
 class Resident:
-    """A started agent and what watches it."""
+    """A started agent and what watches it. Once `interrupted` is set, the instant at hand is finished and `run` returns."""
 
     settings: Settings
     application: Application
@@ -41,21 +41,17 @@ class Resident:
     watchdog: LoopWatchdog
     metrics: Metrics
     started_at: float
+    interrupted: asyncio.Event
     address: str = ""
-    interrupted: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def stop(self) -> None:
-        """The first signal: no new risk, the instant at hand is finished."""
-        self.application.stop()
-        self.interrupted.set()
 
     async def run(self, observer: ProgressObserver) -> ReplaySummary | None:
-        """To the end of the window, then the report; None when stopped before, at the latest `drain_seconds` after the stop."""
+        """To the end of the window, then the report; None when interrupted before, at the latest `drain_seconds` after that."""
         running = asyncio.ensure_future(self.application.run())
         stopped = asyncio.ensure_future(self.interrupted.wait())
         try:
             await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
+                self.application.stop()
                 await asyncio.wait({running}, timeout=self.settings.orchestrate.drain_seconds)
             if not running.done():
                 log.warning("stop_forced", drain_seconds=self.settings.orchestrate.drain_seconds)
@@ -114,7 +110,9 @@ class Resident:
 
 
 @asynccontextmanager
-async def resident(settings: Settings, observer: ProgressObserver, *, serve_http: bool) -> AsyncIterator[Resident]:
+async def resident(
+    settings: Settings, observer: ProgressObserver, interrupted: asyncio.Event, *, serve_http: bool
+) -> AsyncIterator[Resident]:
     """Build the agent and what surrounds it. `serve_http` False where another server offers the public routes."""
     metrics, work = Metrics(), WorkProgress(time.monotonic)
     started_at = time.monotonic()
@@ -125,7 +123,7 @@ async def resident(settings: Settings, observer: ProgressObserver, *, serve_http
         onlookers = Onlookers([observer, MetricsObserver(metrics), work])
         application = await stack.enter_async_context(build_application(settings, observer=onlookers, metrics=metrics))
         watchdog = LoopWatchdog(watchdog_policy(settings), metrics.loop_turned)
-        agent = Resident(settings, application, work, watchdog, metrics, started_at)
+        agent = Resident(settings, application, work, watchdog, metrics, started_at, interrupted)
         metrics.before_scrape(agent.refresh_gauges)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         watching = tasks.create_task(watchdog.run(), name="loop-watchdog")

@@ -183,14 +183,16 @@ def _optional() -> Iterator[Finding]:
         yield Finding(
             "strace", Verdict.OPTIONAL, "not installed", "apt install strace: `finagent drill power-loss` records writes"
         )
-    for name, package, needed in (
-        ("paper trading", "alpaca", "a broker's SDK and keys"),
-        ("models", "torch", "training and serving learned models; the built-in formula needs neither"),
-    ):
-        if importlib.util.find_spec(package) is None:
-            extra = {"alpaca": "alpaca", "torch": "models"}[package]
-            yield Finding(name, Verdict.OPTIONAL, f"{package} is not installed ({needed})", f'pip install "finagent[{extra}]"')
-        else:
-            yield Finding(name, Verdict.OK, f"{package} is installed")
+    yield Finding("broker", Verdict.OK, "the simulated one, with its own ledger")
+    yield Finding(
+        "paper trading", Verdict.OPTIONAL, "this version trades with the simulated broker only: no adapter, no keys needed"
+    )
+    from finagent.quant.specialists.gap_and_go import GapAndGoFormula
+
+    yield Finding("model", Verdict.OK, f"{GapAndGoFormula().model_version}, built in")
+    torch = importlib.util.find_spec("torch") is not None
+    yield Finding(
+        "learned models", Verdict.OPTIONAL, "torch is installed" if torch else "torch is not installed; nothing here needs it yet"
+    )
     gpu = Path("/dev/nvidia0").exists()
     yield Finding("gpu", Verdict.OK if gpu else Verdict.OPTIONAL, "NVIDIA device found" if gpu else "none: inference on the CPU")

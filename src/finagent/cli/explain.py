@@ -1,6 +1,6 @@
 """`finagent explain ID`: the story behind an id."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,9 +31,9 @@ def explain(
     if as_json:
         print_json(told)
         return
-    from rich.console import Console
+    from finagent.cli.result_table import terminal
 
-    Console(soft_wrap=True).print(_tree(told), highlight=False)
+    terminal().print(_tree(told), highlight=False)
 
 
 def _tree(told: "Explanation") -> "Tree":
@@ -53,12 +53,16 @@ def _tree(told: "Explanation") -> "Tree":
         branch = steps.add(
             Text.assemble((_clock(step.at), "dim"), "  ", (f"{step.kind:<10}", _STYLES.get(step.kind, "")), " ", step.text)
         )
-        for name, value in step.facts.items():
-            branch.add(Text(f"{name}: {_short(as_plain(value))}", style="dim"))
+        facts: dict[str, Any] = as_plain(step.facts)
+        checks = facts.pop("checks", {})
+        if facts:
+            branch.add(Text(", ".join(f"{name} {_short(value)}" for name, value in facts.items()), style="dim"))
+        for code, check in checks.items():
+            branch.add(Text(f"{code}: {_short(check)}", style="dim"))
     if told.events:
         events = tree.add("[bold]recorded events[/bold] (hash chain, in order of commit)")
         for event in told.events:
-            body = ", ".join(f"{name}={_short(as_plain(value))}" for name, value in event.body.items())
+            body = ", ".join(f"{name} {_short(as_plain(value))}" for name, value in event.body.items())
             events.add(Text.assemble((_clock(event.at), "dim"), f"  {event.kind}  ", (body, "dim")))
     if told.jobs:
         jobs = tree.add("[bold]jobs[/bold]")

@@ -14,6 +14,7 @@ from finagent.domain.ports.store import Reads
 from finagent.domain.risk import RiskDecision, Verdict
 from finagent.domain.runs import PipelineRun, RunState, SymbolRun, SymbolState
 from finagent.domain.trading_state import TradingState, TradingStateRecord
+from finagent.services.forensics.steps import amount, order_terms
 from finagent.services.reporting.stories import collect
 
 EXCHANGE_ZONE = ZoneInfo("America/New_York")
@@ -100,7 +101,7 @@ class Narrator:
 
     def _verdict(self, verdict: RiskDecision) -> Happening:
         symbol = self._symbol(verdict.decision_id)
-        measured = f"{verdict.code.value}, limit {verdict.limit_value:,.4g}, would be {verdict.value:,.4g}"
+        measured = f"{verdict.code.value}, limit {amount(verdict.limit_value)}, would be {amount(verdict.value)}"
         if verdict.verdict is Verdict.APPROVED:
             text, tone, kind = f"{verdict.quantity} shares, rank {verdict.rank + 1}", "good", "taken"
         elif verdict.verdict is Verdict.REDUCED:
@@ -110,12 +111,7 @@ class Narrator:
         return Happening(verdict.at, kind, symbol, text, tone, verdict.decision_id)
 
     def _intent(self, intent: OrderIntent) -> Happening:
-        prices = [f"trigger {intent.stop_price:,.2f}"] if intent.stop_price is not None else []
-        prices += [f"limit {intent.limit_price:,.2f}"] if intent.limit_price is not None else []
-        kind = intent.type.value.lower().replace("_", "-")
-        text = (
-            f"{intent.leg.value.lower()}: {intent.side.value.lower()} {intent.quantity} {kind} {' '.join(prices)} {intent.reason}"
-        )
+        text = f"{intent.leg.value.lower()}: {intent.side.value.lower()} {intent.quantity} {order_terms(intent)} {intent.reason}"
         return Happening(intent.committed_at, "order", intent.symbol, text.rstrip(), "", intent.decision_id)
 
     def _ending(self, ending: DecisionOutcome) -> Happening:

@@ -56,9 +56,10 @@ async def _orchestrate(settings: "Settings", *, as_json: bool) -> bool:
         observer: ProgressObserver = Onlookers()
         if not as_json:
             observer = faces.enter_context(LiveView(console, narrator)) if console.is_terminal else PlainLines(console, narrator)
-        async with resident(settings, observer, serve_http=True) as agent:
-            narrator.reads = agent.application.reads
-            with on_signals(agent.stop):
+        interrupted = asyncio.Event()
+        with on_signals(interrupted.set):
+            async with resident(settings, observer, interrupted, serve_http=True) as agent:
+                narrator.reads = agent.application.reads
                 if agent.address:
                     _say(f"health and metrics: {agent.address}")
                 summary = await agent.run(observer)
@@ -69,7 +70,7 @@ async def _orchestrate(settings: "Settings", *, as_json: bool) -> bool:
                 _show(console, agent.publisher().figures(), summary, as_json=as_json)
                 if settings.orchestrate.after_end == "serve":
                     _say("serving until SIGTERM")
-                    await agent.interrupted.wait()
+                    await interrupted.wait()
     return True
 
 

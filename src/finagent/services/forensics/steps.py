@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
-from finagent.domain.orders import Fill, OrderIntent
+from finagent.domain.orders import Fill, OrderIntent, OrderType
 from finagent.domain.ports.store import Reads
 from finagent.domain.risk import RiskDecision, RiskSnapshot, Verdict
 from finagent.domain.runs import PipelineRun
@@ -68,7 +69,7 @@ def _decided(reads: Reads, story: Story) -> list[Step]:
 def _verdict(verdict: RiskDecision) -> str:
     if verdict.verdict is Verdict.APPROVED:
         return f"APPROVED, rank {verdict.rank + 1}, {verdict.quantity} shares, {len(verdict.checks)} checks passed"
-    measured = f"{verdict.code.value}, limit {verdict.limit_value:,.4g}, would be {verdict.value:,.4g}"
+    measured = f"{verdict.code.value}, limit {amount(verdict.limit_value)}, would be {amount(verdict.value)}"
     return f"{verdict.verdict.value}: {measured}; {verdict.quantity} shares allowed"
 
 
@@ -85,7 +86,8 @@ def _traded(story: Story) -> list[Step]:
         steps.append(Step("intent", intent.committed_at, _intent(intent), {"client_order_id": intent.client_order_id}))
         order = story.orders.get(intent.client_order_id)
         if order and order.outcome:
-            facts = {"client_order_id": order.client_order_id, "broker_order_id": order.broker_order_id, "sends": order.sends}
+            facts: dict[str, Any] = {"client_order_id": order.client_order_id, "broker_order_id": order.broker_order_id}
+            facts |= {"sends": order.sends} if order.sends else {}  # a leg travels with its parent
             known = f"{intent.leg.value} {order.outcome.value}" + (f", {order.reason}" if order.reason else "")
             steps.append(Step("send", order.sent_at or intent.committed_at, known, facts))
         if order:
@@ -96,12 +98,20 @@ def _traded(story: Story) -> list[Step]:
 
 
 def _intent(intent: OrderIntent) -> str:
+    return f"{intent.leg.value} committed: {intent.side.value} {intent.quantity} {order_terms(intent)} {intent.reason}".rstrip()
+
+
+def order_terms(intent: OrderIntent) -> str:
+    """Type and prices in the words of the trade: `stop-limit trigger 104.01 limit 104.28`."""
     prices = [f"trigger {intent.stop_price:,.2f}"] if intent.stop_price is not None else []
     prices += [f"limit {intent.limit_price:,.2f}"] if intent.limit_price is not None else []
-    kind = intent.type.value.lower().replace("_", "-")
-    return (
-        f"{intent.leg.value} committed: {intent.side.value} {intent.quantity} {kind} {' '.join(prices)} {intent.reason}".rstrip()
-    )
+    kind = [] if intent.type is OrderType.LIMIT else [intent.type.value.lower().replace("_", "-")]
+    return " ".join([*kind, *prices])
+
+
+def amount(value: Decimal) -> str:
+    """A limit or what was measured against it: money with cents, a fraction with four digits."""
+    return f"{value:,.2f}" if abs(value) >= 1 else f"{value:.4f}"
 
 
 def _fill(fill: Fill, leg: str) -> Step:

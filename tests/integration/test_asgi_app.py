@@ -1,0 +1,39 @@
+"""`uvicorn --factory finagent.app:make_app`: the application's life is the agent's."""
+
+import asyncio
+from pathlib import Path
+
+import httpx
+
+from finagent.app import make_app
+from finagent.domain.trading_state import MarketClock
+from finagent.settings import load_settings
+from finagent.store_access import reading
+
+
+async def test_the_application_runs_the_agent_and_stops_it_in_order(tmp_path: Path) -> None:
+    """It replays while it serves; at its end the store is closed in order and can be read."""
+    settings = load_settings(
+        None,
+        [
+            f"storage.directory={tmp_path / 'var'}",
+            "market_data.first_session=2008-10-13",
+            "market_data.last_session=2008-10-13",
+        ],
+    )
+    app = make_app(settings)
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://agent")
+    async with asyncio.timeout(60), client, app.router.lifespan_context(app):
+        assert (await client.get("/health/live")).status_code == 200
+        assert (await client.get("/control/status")).status_code == 404
+        summary = await asyncio.shield(app.state.agent)
+        ready = await client.get("/health/ready")
+        figures = (await client.get("/metrics")).text
+
+    assert summary.sessions == 1
+    assert (ready.status_code, ready.json()["reasons"]) == (200, [])
+    assert 'finagent_job_duration_seconds_count{type="scan"} 3.0' in figures
+    with reading(settings) as store:
+        clock = store.reads.get(MarketClock, 1)
+    assert clock is not None
+    assert clock.state == "FINISHED"
