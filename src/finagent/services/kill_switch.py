@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from finagent.domain.decision import DecisionEvent, SubjectType
 from finagent.domain.effect import Effect, Set
@@ -11,6 +12,18 @@ from finagent.domain.ports.store import JobQueue, Reads
 from finagent.domain.trading_state import StartGate, TradingState, TradingStateRecord
 
 STATE_KEY = 1
+
+
+def state_change(reads: Reads, state: TradingState, reason: str, by: str, at: datetime) -> Effect:
+    """The trading state moves, as part of whatever else is committed with it."""
+    before = reads.get(TradingStateRecord, STATE_KEY)
+    if before is None:
+        raise InvariantViolated("the database holds no trading state")
+    body = {"from": before.state.value, "to": state.value, "reason": reason, "by": by}
+    return Effect(
+        records=(Set(TradingStateRecord, (STATE_KEY,), {"state": state, "reason": reason, "by": by, "at": at}),),
+        events=(DecisionEvent(SubjectType.TRADING_STATE, "account", "trading_state_changed", at, body=body),),
+    )
 
 
 @dataclass(slots=True)
@@ -54,13 +67,4 @@ class KillSwitch:
         await self._move(TradingState.ACTIVE, reason, by)
 
     async def _move(self, state: TradingState, reason: str, by: str) -> None:
-        before = self.state()
-        now = self.clock.now()
-        values = {"state": state, "reason": reason, "by": by, "at": now}
-        body = {"from": before.state.value, "to": state.value, "reason": reason, "by": by}
-        await self.queue.submit(
-            Effect(
-                records=(Set(TradingStateRecord, (STATE_KEY,), values),),
-                events=(DecisionEvent(SubjectType.TRADING_STATE, "account", "trading_state_changed", now, body=body),),
-            )
-        )
+        await self.queue.submit(state_change(self.reads, state, reason, by, self.clock.now()))

@@ -15,14 +15,16 @@ from finagent.domain.errors import Conflict, InvariantViolated
 from finagent.domain.identity import trace_id
 from finagent.domain.jobs import Next
 from finagent.domain.money import ZERO
-from finagent.domain.orders import BrokerOrder, Fill, Leg, OrderIntent, OrderState, advance
+from finagent.domain.orders import BrokerOrder, Fill, Leg, OrderIntent, OrderState, SendOutcome, advance
 from finagent.domain.portfolio import Position, flat
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.order_execution import ExecutionReport, OrderExecutionPort, OrderReport
 from finagent.domain.ports.store import JobQueue, Reads
 from finagent.domain.time import to_text
+from finagent.domain.trading_state import TradingState, TradingStateRecord
 from finagent.services.execution.policy import ExecutionPolicy
-from finagent.services.execution.reports import apply_report, order_event, order_of_report, with_legs
+from finagent.services.execution.reports import apply_report, matches, order_event, order_of_report, with_legs
+from finagent.services.kill_switch import STATE_KEY, state_change
 from finagent.services.queue.processor import JobProcessor
 
 EXIT_KINDS = {Leg.STOP: ExitKind.STOP, Leg.TARGET: ExitKind.TARGET}
@@ -42,7 +44,10 @@ class BrokerActivity:
     conflict_retries_max: int
 
     async def apply(self, since: datetime, until: datetime) -> None:
-        """Everything with since <= market time <= until; one commit a symbol. InvariantViolated: a foreign execution."""
+        """Everything with since <= market time <= until; one commit a symbol.
+
+        What is true at the broker is recorded even where it breaks a rule of ours; the same commit then halts new risk.
+        """
         activity = await self.broker.activity(since, until)
         by_symbol: dict[str, tuple[list[ExecutionReport], list[OrderReport]]] = defaultdict(lambda: ([], []))
         for execution in sorted(activity.executions, key=lambda e: (e.at, e.execution_id)):
@@ -57,7 +62,9 @@ class BrokerActivity:
         self, executions: list[ExecutionReport], reports: list[OrderReport], parents: dict[str, OrderReport]
     ) -> None:
         for _ in range(self.conflict_retries_max + 1):
-            effect = self._effect(executions, reports, parents)
+            disputes: list[str] = []
+            effect = self._effect(executions, reports, parents, disputes)
+            effect += self._halted(disputes)
             if not (effect.records or effect.next or effect.events):
                 return
             try:
@@ -70,14 +77,28 @@ class BrokerActivity:
             f"activity of {reports or executions}: still in conflict after {self.conflict_retries_max} retries"
         )
 
+    def _halted(self, disputes: Sequence[str]) -> Effect:
+        """New risk stops where the broker tells what cannot be; the same dispute told again is old news."""
+        reason, state = "; ".join(disputes), self.reads.get(TradingStateRecord, STATE_KEY)
+        if not disputes or (state is not None and (state.state, state.reason) == (TradingState.HALTED, reason)):
+            return Effect()
+        log.error("broker_disputed", disputes=disputes)
+        return state_change(self.reads, TradingState.HALTED, reason, "broker activity", self.clock.now())
+
     def _effect(
-        self, executions: Sequence[ExecutionReport], reports: Sequence[OrderReport], parents: dict[str, OrderReport]
+        self,
+        executions: Sequence[ExecutionReport],
+        reports: Sequence[OrderReport],
+        parents: dict[str, OrderReport],
+        disputes: list[str],
     ) -> Effect:
         named = {report.broker_order_id: order_of_report(report, parents, self.reads) for report in reports}
         fills: dict[str, list[Fill]] = defaultdict(list)
         for execution in {e.execution_id: e for e in executions}.values():
             order = named.get(execution.broker_order_id) or self._order_at_broker(execution)
-            if self.reads.get(Fill, execution.execution_id) is None:
+            if order is None:
+                disputes.append(f"execution {execution.execution_id} of {execution.symbol} belongs to no order of ours")
+            elif self.reads.get(Fill, execution.execution_id) is None:
                 fills[order.client_order_id].append(
                     Fill(
                         execution.execution_id,
@@ -91,22 +112,29 @@ class BrokerActivity:
                         execution.at,
                     )
                 )
-        effect, orders = self._filled(fills)
+        effect, orders = self._filled(fills, disputes)
         for report in reports:
             known = named[report.broker_order_id]
-            if known is not None:
+            if known is None:
+                log.error("foreign_order_seen", broker_order_id=report.broker_order_id, symbol=report.symbol)
+            elif self._is_ours(known, report):
                 effect += apply_report(orders.get(known.client_order_id, known), report, self.reads, self.clock.now())
             else:
-                log.error("foreign_order_seen", broker_order_id=report.broker_order_id, symbol=report.symbol)
-        return effect + self._flat(orders)
+                disputes.append(f"the broker's order under {known.client_order_id} is not the one we meant")
+        return effect + self._flat(orders, fills, disputes)
 
-    def _order_at_broker(self, execution: ExecutionReport) -> BrokerOrder:
+    def _is_ours(self, known: BrokerOrder, report: OrderReport) -> bool:
+        """An order is adopted only if it is the one we meant; a leg is what its parent carries."""
+        if known.outcome is SendOutcome.CONFIRMED or known.client_order_id != report.client_order_id:
+            return True
+        intent = self.reads.get(OrderIntent, known.client_order_id)
+        return intent is not None and matches(intent, report)
+
+    def _order_at_broker(self, execution: ExecutionReport) -> BrokerOrder | None:
         found = self.reads.find(BrokerOrder, broker_order_id=execution.broker_order_id)
-        if not found:
-            raise InvariantViolated(f"execution {execution.execution_id} of {execution.symbol} belongs to no order of ours")
-        return found[0]
+        return found[0] if found else None
 
-    def _filled(self, fills: dict[str, list[Fill]]) -> tuple[Effect, dict[str, BrokerOrder]]:
+    def _filled(self, fills: dict[str, list[Fill]], disputes: list[str]) -> tuple[Effect, dict[str, BrokerOrder]]:
         """Fills, the positions and orders they change, and those orders as they are afterwards."""
         effect = Effect()
         orders: dict[str, BrokerOrder] = {}
@@ -115,7 +143,7 @@ class BrokerActivity:
             order, intent = self.reads.get(BrokerOrder, client_order_id), self.reads.get(OrderIntent, client_order_id)
             if order is None or intent is None:
                 raise InvariantViolated(f"fills of {client_order_id}, which was never committed")
-            after, step = self._order_after(order, intent, new)
+            after, step = self._order_after(order, intent, new, disputes)
             orders[client_order_id] = after
             effect += Effect(tuple(new)) + step
             for fill in new:
@@ -125,14 +153,16 @@ class BrokerActivity:
             effect += self._position(symbol, position)
         return effect, orders
 
-    def _order_after(self, order: BrokerOrder, intent: OrderIntent, new: list[Fill]) -> tuple[BrokerOrder, Effect]:
+    def _order_after(
+        self, order: BrokerOrder, intent: OrderIntent, new: list[Fill], disputes: list[str]
+    ) -> tuple[BrokerOrder, Effect]:
         old = self.reads.find(Fill, client_order_id=order.client_order_id)
         quantity = sum(fill.quantity for fill in [*old, *new])
         if quantity > intent.quantity:
-            raise InvariantViolated(f"{order.client_order_id}: {quantity} shares filled of {intent.quantity}")
+            disputes.append(f"{order.client_order_id}: {quantity} shares filled of {intent.quantity}")
         value = sum((fill.quantity * fill.price for fill in [*old, *new]), ZERO)
         average = Decimal(value / quantity).quantize(Decimal("0.000001"))
-        state = advance(order.state, OrderState.FILLED if quantity == intent.quantity else OrderState.PARTIALLY_FILLED)
+        state = advance(order.state, OrderState.FILLED if quantity >= intent.quantity else OrderState.PARTIALLY_FILLED)
         now = self.clock.now()
         values = {"state": state, "filled_quantity": quantity, "average_price": average, "updated_at": now}
         expect = {"state": order.state, "filled_quantity": order.filled_quantity}
@@ -159,16 +189,21 @@ class BrokerActivity:
         )
         effect = Effect((Set(BrokerOrder, (order.client_order_id,), values, expect),), (), events)
         if order.leg is Leg.ENTRY and not old:
-            effect += self._entered(order, now)
+            effect += self._entered(order, now, disputes)
         if order.leg is Leg.ENTRY and state is not OrderState.FILLED:
             effect += self._protection(order, now)
         return after, effect
 
-    def _entered(self, order: BrokerOrder, now: datetime) -> Effect:
-        if self.reads.get(DecisionOutcome, order.decision_id) is not None:
-            raise InvariantViolated(f"{order.decision_id}: filled after its outcome was decided")
-        outcome = DecisionOutcome(order.decision_id, SignalOutcome.FILLED, "entry filled", now)
-        return Effect((outcome,), (), (order_event(order, "signal_ended", now, outcome=SignalOutcome.FILLED.value),))
+    def _entered(self, order: BrokerOrder, now: datetime, disputes: list[str]) -> Effect:
+        filled, earlier = SignalOutcome.FILLED, self.reads.get(DecisionOutcome, order.decision_id)
+        if earlier is None:
+            outcome = DecisionOutcome(order.decision_id, filled, "entry filled", now)
+            return Effect((outcome,), (), (order_event(order, "signal_ended", now, outcome=filled.value),))
+        disputes.append(f"{order.client_order_id}: filled after {order.decision_id} had ended as {earlier.outcome.value}")
+        values = {"outcome": filled, "reason": f"entry filled after all: {earlier.reason}", "at": now}
+        change = Set(DecisionOutcome, (order.decision_id,), values, {"outcome": earlier.outcome})
+        event = order_event(order, "signal_corrected", now, outcome=filled.value, earlier=earlier.outcome.value)
+        return Effect((change,), (), (event,))
 
     def _protection(self, order: BrokerOrder, now: datetime) -> Effect:
         """A partly filled entry has no active legs: protect what it holds within the limit."""
@@ -189,8 +224,8 @@ class BrokerActivity:
         }
         return Effect((Set(Position, (symbol,), values, {"quantity": before.quantity, "cash_flow": before.cash_flow}),))
 
-    def _flat(self, changed: dict[str, BrokerOrder]) -> Effect:
-        """The exit of every decision that these fills made flat; its kind is that of the leg that closed it."""
+    def _flat(self, changed: dict[str, BrokerOrder], fills: dict[str, list[Fill]], disputes: list[str]) -> Effect:
+        """The exit of every decision that these fills made flat; its kind is that of the leg whose fill was the last."""
         effect = Effect()
         for decision_id in sorted({order.decision_id for order in changed.values()}):
             orders = [changed.get(o.client_order_id, o) for o in self.reads.find(BrokerOrder, decision_id=decision_id)]
@@ -198,11 +233,12 @@ class BrokerActivity:
             exits = [o for o in orders if o.leg is not Leg.ENTRY and o.filled_quantity]
             held = entered - sum(o.filled_quantity for o in exits)
             if held < 0:
-                raise InvariantViolated(f"{decision_id}: exits filled more than the entry")
-            closing = [o for o in exits if o.client_order_id in changed]
-            if held or not closing or self.reads.get(DecisionExit, decision_id) is not None:
+                disputes.append(f"{decision_id}: exits filled {-held} shares more than the entry")
+            closing = [fill for o in exits for fill in fills.get(o.client_order_id, ())]
+            if held > 0 or not closing or self.reads.get(DecisionExit, decision_id) is not None:
                 continue
-            last = closing[-1]
+            last_fill = max(closing, key=lambda fill: (fill.filled_at, fill.execution_id))
+            last = changed[last_fill.client_order_id]
             kind = EXIT_KINDS.get(last.leg) or self._exit_reason(last)
             now = self.clock.now()
             effect += Effect(

@@ -5,13 +5,14 @@ from datetime import datetime
 
 from finagent.domain.decision import DecisionExit, ExitKind
 from finagent.domain.effect import Effect
+from finagent.domain.errors import Permanent
 from finagent.domain.identity import trace_id
 from finagent.domain.jobs import Job, Next
-from finagent.domain.orders import BrokerOrder, Leg, OrderState
+from finagent.domain.orders import BrokerOrder, Leg, OrderIntent, OrderState
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.order_execution import OrderExecutionPort
 from finagent.domain.ports.store import Reads
-from finagent.domain.time import to_text
+from finagent.domain.time import from_text, to_text
 from finagent.services.execution.book import DecisionBook, decision_book
 from finagent.services.execution.intents import IntentWriter
 from finagent.services.execution.policy import ExecutionPolicy
@@ -19,11 +20,12 @@ from finagent.services.execution.reports import order_event
 from finagent.services.portfolio import ledger
 
 LIVE = [state for state in OrderState if state.live]
+WORKING = (OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED, OrderState.PARKED)
 
 
 @dataclass(frozen=True, slots=True)
 class ExitService:
-    """Each handler does one step and publishes the next look: cancel, wait for terminal, close.
+    """Each handler does one step and the next look follows a step later: cancel, wait for terminal, close.
 
     Nothing is cancelled and closed in one breath, since the cancel may lose the race against a fill.
     """
@@ -33,53 +35,74 @@ class ExitService:
     policy: ExecutionPolicy
 
     async def expire(self, job: Job, reads: Reads) -> Effect:
-        """The entry's validity ended: cancel it if it is still unfilled; a partly filled one belongs to `protect`."""
+        """The entry's validity ended: cancel it if it is still unfilled; a partly filled one belongs to `protect`.
+
+        A parked one is let be: whoever finds it alive asks again.
+        """
         order = reads.get(BrokerOrder, job.payload["client_order_id"])
-        if order is None or not order.state.live or order.state is OrderState.PARTIALLY_FILLED:
+        left_alone = (OrderState.PARTIALLY_FILLED, OrderState.PARKED)
+        if order is None or not order.state.live or order.state in left_alone:
             return Effect()
         return await self._cancel(order, "entry no longer valid") + self._look_again(job, "expire", order.client_order_id)
 
     async def protect(self, job: Job, reads: Reads) -> Effect:
-        """Cancel the rest of a partly filled entry, wait for its end, place target and stop on what is held."""
+        """Cancel the rest of a partly filled entry, wait for its end, place target and stop on what is held.
+
+        Looks again until they work: the broker may refuse them, or their send may be lost. Raises Permanent (the job is parked)
+        when it refuses again and again.
+        """
         book = decision_book(reads, job.payload["decision_id"])
         entry = book.entry
         if entry is None or entry.state is OrderState.FILLED or book.held <= 0:
             return Effect()
         if entry.state.live:
             return await self._cancel(entry, "partly filled entry") + self._look_again(job, "protect", entry.client_order_id)
-        if any(order.leg is not Leg.ENTRY for order in book.live):
-            own = [order for order in book.live if order.leg is Leg.EXIT or order.state is not OrderState.HELD]
-            return Effect() if own else self._look_again(job, "protect", entry.client_order_id)
-        return IntentWriter(ledger(reads)).oco(book.plan, book.held, book.generation(Leg.TARGET), self.clock.now())
+        again = self._look_again(job, "protect", entry.client_order_id)
+        exits = [order for order in book.live if order.leg is not Leg.ENTRY]
+        if exits:
+            return Effect() if any(order.leg is Leg.EXIT or order.state in WORKING for order in exits) else again
+        generation = book.generation(Leg.TARGET)
+        if generation > self.policy.sends_max:
+            raise Permanent(f"{book.plan.decision_id}: target and stop were refused {generation - 1} times")
+        return IntentWriter(ledger(reads)).oco(book.plan, book.held, generation, self.clock.now()) + again
 
     async def flatten(self, job: Job, reads: Reads) -> Effect:
-        """Close out every decision that holds something or has a live order."""
-        reason = job.payload.get("reason", ExitKind.TIME.value)
-        decisions = {order.decision_id for order in reads.find(BrokerOrder, state=LIVE)}
-        decisions |= {
-            order.decision_id
-            for order in reads.find(BrokerOrder, leg=Leg.ENTRY)
-            if order.filled_quantity and not self._closed(order, reads)
-        }
-        return Effect(next=tuple(self._close_out(decision, reason, self.clock.now()) for decision in sorted(decisions)))
+        """Close out every decision that holds something or has a live order, and look again until the close: a fill may come
+        late, and an entry may have been on its way.
+
+        With `entered_before` in the payload only decisions whose entry is older, and only until none is left.
+        """
+        reason, now = job.payload.get("reason", ExitKind.TIME.value), self.clock.now()
+        decisions = self._not_flat(job.payload.get("entered_before"), reads)
+        following = tuple(self._close_out(decision, reason, now) for decision in sorted(decisions))
+        at = now + self.policy.step
+        if at < from_text(job.payload["until"]) and (decisions or "entered_before" not in job.payload):
+            name = job.dedup_key.split("@")[0]
+            following += (Next("flatten", f"{name}@{to_text(at)}", job.payload, at),)
+        return Effect(next=following)
+
+    def _not_flat(self, entered_before: str | None, reads: Reads) -> set[str]:
+        entries = reads.find(BrokerOrder, leg=Leg.ENTRY)
+        if entered_before is not None:
+            committed = {intent.client_order_id: intent.committed_at for intent in reads.find(OrderIntent, leg=Leg.ENTRY)}
+            entries = [order for order in entries if committed[order.client_order_id] < from_text(entered_before)]
+        live = {order.decision_id for order in reads.find(BrokerOrder, state=LIVE)}
+        held = {o.decision_id for o in entries if o.filled_quantity and reads.get(DecisionExit, o.decision_id) is None}
+        return held | {order.decision_id for order in entries if order.decision_id in live}
 
     async def close_out(self, job: Job, reads: Reads) -> Effect:
-        """One step towards flat for one decision."""
+        """One step towards flat for one decision; the next one comes with the next `flatten`."""
         reason, now = job.payload["reason"], self.clock.now()
         book = decision_book(reads, job.payload["decision_id"])
-        again = Effect(next=(self._close_out(job.payload["decision_id"], reason, now + self.policy.step),))
         if any(order.leg is Leg.EXIT for order in book.live):
-            return again
+            return Effect()
         if book.live:
-            return await self._cancel_all(book) + again
+            return await self._cancel_all(book)
         if book.held <= 0:
             return Effect()
         intents = IntentWriter(ledger(reads)).exit(book.plan, book.held, book.generation(Leg.EXIT), reason, now)
         told = order_event(book.orders[0], "exit_decided", now, quantity=book.held, reason=reason)
-        return intents + Effect(events=(told,)) + again
-
-    def _closed(self, order: BrokerOrder, reads: Reads) -> bool:
-        return reads.get(DecisionExit, order.decision_id) is not None
+        return intents + Effect(events=(told,))
 
     async def _cancel_all(self, book: DecisionBook) -> Effect:
         """Cancel what the broker knows; a parent takes its group along. What is unresolved is looked up by its own job first."""

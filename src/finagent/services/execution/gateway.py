@@ -69,7 +69,8 @@ class ExecutionGateway:
         values = {"state": OrderState.DENIED, "outcome": SendOutcome.DENIED, "reason": reason, "updated_at": now}
         change = Set(BrokerOrder, (order.client_order_id,), values, {"state": order.state})
         effect = Effect((change,), (), (order_event(order, "order_denied", now, reason=reason),))
-        return effect + end_legs(order, OrderState.DENIED, reads, now) + entry_ended(order, outcome, reason, reads, now)
+        effect += end_legs(order, OrderState.DENIED, SendOutcome.DENIED, reads, now)
+        return effect + entry_ended(order, outcome, reason, reads, now)
 
     async def _sent(self, intent: OrderIntent, order: BrokerOrder, result: SendResult, reads: Reads) -> Effect:
         now, marked = self.clock.now(), self._marked(order)
@@ -80,7 +81,7 @@ class ExecutionGateway:
             values = {"state": OrderState.REJECTED, "outcome": SendOutcome.REFUSED, "reason": reason, "updated_at": now}
             change = Set(BrokerOrder, (order.client_order_id,), values, {"state": order.state})
             effect = marked + Effect((change,), (), (order_event(order, "order_refused", now, reason=reason),))
-            effect += end_legs(order, OrderState.REJECTED, reads, now)
+            effect += end_legs(order, OrderState.REJECTED, SendOutcome.REFUSED, reads, now)
             return effect + (
                 entry_ended(order, SignalOutcome.REJECTED, reason, reads, now) if order.leg is Leg.ENTRY else Effect()
             )
@@ -119,13 +120,13 @@ class ExecutionGateway:
             if not matches(intent, found.report):
                 reason = f"the broker's order under {intent.client_order_id} is not the one we meant"
                 await self.kill_switch.halt(reason, "execution")
-                return self._parked(order, reason)
+                return self._set_aside(order, reason)  # looking again would find it again: a person has to
             return adopt(order, found.report, reads, now)
         if found.found is Found.NO and now > self.session_close():
             return self._never_arrived(order, reads)
         if found.found is Found.NO and self._may_send_again(intent, order):
             event = order_event(order, "order_sent_again", now, sends=order.sends)
-            return Effect(next=(send_job(intent, order.sends, None),), events=(event,))
+            return Effect(next=(send_job(intent, to_text(now), None),), events=(event,))
         started = order.sent_at or order.updated_at
         if now - started > timedelta(seconds=self.policy.lookup_window_seconds):
             return self._parked(order, "no look-up found it within the window")
@@ -138,26 +139,29 @@ class ExecutionGateway:
 
     def _parked(self, order: BrokerOrder, reason: str) -> Effect:
         """Not terminal: the symbol stays locked; looked up again when the session is over."""
-        now, closed = self.clock.now(), self.session_close() + self.policy.step
-        later = self._again(order, closed if now < closed else None)
+        closed = self.session_close() + self.policy.step
+        later = self._again(order, closed if self.clock.now() < closed else None)
+        return self._set_aside(order, reason) + later
+
+    def _set_aside(self, order: BrokerOrder, reason: str) -> Effect:
         if order.state is OrderState.PARKED:
-            return later
+            return Effect()
+        now = self.clock.now()
         change = Set(
             BrokerOrder,
             (order.client_order_id,),
             {"state": OrderState.PARKED, "reason": reason, "updated_at": now},
             {"state": order.state},
         )
-        return Effect((change,), (), (order_event(order, "order_parked", now, reason=reason),)) + later
+        return Effect((change,), (), (order_event(order, "order_parked", now, reason=reason),))
 
     def _never_arrived(self, order: BrokerOrder, reads: Reads) -> Effect:
         """A day order that the broker does not know after the close of its session can never apply any more."""
         now, reason = self.clock.now(), "it never reached the broker, and its session is over"
         values = {"state": OrderState.EXPIRED, "reason": reason, "updated_at": now}
         change = Set(BrokerOrder, (order.client_order_id,), values, {"state": order.state})
-        effect = Effect((change,), (), (order_event(order, "order_never_arrived", now),)) + end_legs(
-            order, OrderState.EXPIRED, reads, now
-        )
+        effect = Effect((change,), (), (order_event(order, "order_never_arrived", now),))
+        effect += end_legs(order, OrderState.EXPIRED, SendOutcome.UNRESOLVED, reads, now)
         return effect + (entry_ended(order, SignalOutcome.EXPIRED, reason, reads, now) if order.leg is Leg.ENTRY else Effect())
 
 

@@ -15,7 +15,7 @@ from finagent.domain.time import to_text
 from finagent.domain.trade_plan import TradePlan
 from finagent.domain.trading_state import LedgerIdentity
 
-PROTECTIVE = (Leg.STOP, Leg.TARGET)
+FIRST_SEND = "first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class IntentWriter:
             )
             for i in intents
         )
-        jobs = [send_job(first, 0, priority)]
+        jobs = [send_job(first, FIRST_SEND, priority)]
         if first.valid_until is not None:
             payload = {"client_order_id": first.client_order_id, "decision_id": first.decision_id}
             jobs.append(
@@ -187,8 +187,8 @@ class IntentWriter:
         return Effect((*intents, *orders), tuple(jobs))
 
 
-def send_job(intent: OrderIntent, send: int, priority: int | None) -> Next:
-    """The job that sends an intent for the `send`-th time (0 first)."""
+def send_job(intent: OrderIntent, send: str, priority: int | None) -> Next:
+    """The job that sends an intent; `send` is FIRST_SEND or the market time of the decision to send it again."""
     payload = {"client_order_id": intent.client_order_id, "decision_id": intent.decision_id}
     return Next(
         "send",

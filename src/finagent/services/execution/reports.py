@@ -1,14 +1,17 @@
 """What a broker's report of one of our orders changes in what we know."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome, SubjectType
 from finagent.domain.effect import Effect, Set
 from finagent.domain.identity import trace_id
+from finagent.domain.jobs import Next
 from finagent.domain.orders import BrokerOrder, Leg, OrderIntent, OrderState, SendOutcome, advance
 from finagent.domain.ports.order_execution import OrderReport
 from finagent.domain.ports.store import Reads
+from finagent.domain.time import to_text
 
 ENTRY_ENDINGS = {
     OrderState.CANCELLED: SignalOutcome.CANCELLED,
@@ -60,13 +63,21 @@ def with_legs(reports: Iterable[OrderReport]) -> list[OrderReport]:
 
 
 def adopt(order: BrokerOrder, report: OrderReport, reads: Reads, at: datetime) -> Effect:
-    """The order is at the broker: CONFIRMED, with all that the report says of it and of its legs."""
-    effect = apply_report(order, report, reads, at)
+    """The order is at the broker: CONFIRMED, with all that the report says of it and of its legs.
+
+    Where the report counts shares whose executions we have not seen, the order is live until they come: an order that ended
+    holds exactly what its executions say.
+    """
+    effect = apply_report(order, _with_executions(order, report), reads, at)
     for leg in report.legs:
         ours = order_of_report(leg, {report.broker_order_id: report}, reads)
         if ours is not None:
-            effect += apply_report(ours, leg, reads, at)
+            effect += apply_report(ours, _with_executions(ours, leg), reads, at)
     return effect
+
+
+def _with_executions(order: BrokerOrder, report: OrderReport) -> OrderReport:
+    return report if report.filled_quantity <= order.filled_quantity else replace(report, state=OrderState.ACCEPTED)
 
 
 def apply_report(order: BrokerOrder, report: OrderReport, reads: Reads, at: datetime) -> Effect:
@@ -87,7 +98,18 @@ def apply_report(order: BrokerOrder, report: OrderReport, reads: Reads, at: date
     unfilled = report.filled_quantity == 0 and order.filled_quantity == 0
     if order.leg is Leg.ENTRY and state in ENTRY_ENDINGS and state is not order.state and unfilled:
         effect += entry_ended(order, ENTRY_ENDINGS[state], f"entry {state.value.lower()} unfilled", reads, at)
+    if order.leg is Leg.ENTRY and order.state is OrderState.PARKED and state.live:
+        effect += _expiry_of_found(order, reads, at)
     return effect
+
+
+def _expiry_of_found(order: BrokerOrder, reads: Reads, at: datetime) -> Effect:
+    """An entry that was parked when its validity ended and is found alive: nobody else would cancel it."""
+    intent = reads.get(OrderIntent, order.client_order_id)
+    if intent is None or intent.valid_until is None or at < intent.valid_until:
+        return Effect()
+    payload = {"client_order_id": order.client_order_id, "decision_id": order.decision_id}
+    return Effect(next=(Next("expire", f"expire:{order.client_order_id}:found:{to_text(at)}", payload),))
 
 
 def entry_ended(order: BrokerOrder, outcome: SignalOutcome, reason: str, reads: Reads, at: datetime) -> Effect:
@@ -98,9 +120,8 @@ def entry_ended(order: BrokerOrder, outcome: SignalOutcome, reason: str, reads: 
     return Effect((ended,), (), (order_event(order, "signal_ended", at, outcome=outcome.value, reason=reason),))
 
 
-def end_legs(order: BrokerOrder, state: OrderState, reads: Reads, at: datetime) -> Effect:
-    """The legs of a request that never reached the broker end as it ended."""
-    outcome = SendOutcome.DENIED if state is OrderState.DENIED else SendOutcome.REFUSED
+def end_legs(order: BrokerOrder, state: OrderState, outcome: SendOutcome, reads: Reads, at: datetime) -> Effect:
+    """The legs of a request that never came to life at the broker end as it ended."""
     values = {"state": state, "outcome": outcome, "updated_at": at}
     legs = reads.find(BrokerOrder, parent_client_order_id=order.client_order_id)
     return Effect(tuple(Set(BrokerOrder, (leg.client_order_id,), values, {"state": leg.state}) for leg in legs if leg.state.live))

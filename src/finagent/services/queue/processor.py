@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -10,7 +10,7 @@ import structlog
 
 from finagent.domain.chance import uniform
 from finagent.domain.effect import Effect
-from finagent.domain.errors import Conflict, FinagentError, InvariantViolated, Permanent
+from finagent.domain.errors import Conflict, InvariantViolated, Permanent
 from finagent.domain.jobs import Job, JobStatus, Phase, RetryPolicy
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.store import JobQueue, Reads
@@ -162,6 +162,10 @@ class JobProcessor:
                 if self._jitter is not None:
                     await self._jitter()
                 effects = await self._handlers[name](jobs, self._reads)
+                if len(effects) != len(jobs):
+                    raise InvariantViolated(  # noqa: TRY301  one end for all that a handler does wrong
+                        f"{name}: {len(effects)} effects for {len(jobs)} jobs"
+                    )
             except Exception as error:  # noqa: BLE001  the root of every handler: whatever it raises ends as a state of its job
                 if len(jobs) == 1:
                     await self._failed(jobs[0], error)
@@ -180,11 +184,12 @@ class JobProcessor:
                 if attempt == self._policy.conflict_retries_max:
                     await self._failed(job, error)
                     return
-            except FinagentError as error:
+            except Exception as error:  # noqa: BLE001  as in _run
                 await self._failed(job, error)
                 return
             try:
-                (effect,) = await self._handlers[job.type]([job], self._reads)
+                again = replace(job, attempts=job.attempts + attempt + 1)  # a handler that acts outside must know that it did
+                (effect,) = await self._handlers[job.type]([again], self._reads)
             except Exception as error:  # noqa: BLE001  as in _run
                 await self._failed(job, error)
                 return

@@ -62,7 +62,11 @@ class TradingDay:
         first = session.opens_at + timedelta(seconds=self.policy.reconcile_seconds)
         jobs.append(Next("reconcile", f"reconcile:{to_text(first)}", {"until": to_text(session.closes_at)}, first))
         flat_at = session.closes_at - timedelta(minutes=self.policy.flat_minutes)
-        jobs.append(Next("flatten", f"flatten:{session.date.isoformat()}", {}, flat_at))
+        until = to_text(session.closes_at)
+        jobs.append(Next("flatten", f"flatten:{session.date.isoformat()}", {"until": until}, flat_at))
+        if portfolio(reads).open:  # an exit failed the day before
+            left_over = {"until": until, "entered_before": to_text(session.opens_at)}
+            jobs.append(Next("flatten", f"flatten:{session.date.isoformat()}:left over", left_over))
         jobs.append(Next("report", f"report:{session.date.isoformat()}", dict(job.payload), session.closes_at))
         following = self.next_session(session.date)
         if following is not None:
