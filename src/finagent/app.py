@@ -25,10 +25,9 @@ def make_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        nobody = Onlookers()
-        async with resident(chosen, nobody, asyncio.Event(), serve_http=False) as agent, asyncio.TaskGroup() as tasks:
+        async with resident(chosen, Onlookers(), asyncio.Event(), serve_http=False) as agent, asyncio.TaskGroup() as tasks:
             add_public_routes(app, agent.health, readiness_policy(chosen), agent.metrics)
-            running = app.state.agent = tasks.create_task(agent.run(nobody), name="agent")
+            running = app.state.agent = tasks.create_task(agent.run(), name="agent")
             yield
             agent.interrupted.set()
             summary = await running

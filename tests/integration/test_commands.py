@@ -185,6 +185,20 @@ def test_explain_tells_a_trade_from_scan_to_exit(
     assert "verdict" in capsys.readouterr().out
 
 
+def test_the_log_has_one_trace_id_from_scan_to_fill(tmp_path: Path) -> None:
+    """Each line of stderr is JSON; the lines of a filled decision share its trace id, from the gap to the flat position."""
+    answer = finagent("orchestrate", "--json", *of(tmp_path), "--set", "market_data.last_session=2008-10-13")
+    lines = [json.loads(line) for line in answer.stderr.splitlines() if not line.startswith("finagent: ")]
+    decision = json.loads(answer.stdout)["examples"][0]
+    story = [line for line in lines if line.get("decision_id") == decision]
+
+    assert {line["trace_id"] for line in story} == {story[0]["trace_id"]}
+    assert {line["symbol"] for line in story} == {story[0]["symbol"]}
+    assert story[0]["event"] == "gap_found"
+    assert {"risk_decided", "intent_committed", "order_filled", "position_flat"} <= {line["event"] for line in story}
+    assert all({"timestamp", "level", "event", "logger"} <= line.keys() for line in lines)
+
+
 def test_an_unknown_id_exits_2_with_help(replayed: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
     """The message gives a real id as an example."""
     folder, _ = replayed

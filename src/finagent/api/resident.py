@@ -18,6 +18,7 @@ from finagent.api.server import bind_control, bind_port, serving
 from finagent.bootstrap import Application, build_application
 from finagent.domain.orders import BrokerOrder, OrderState, SendOutcome
 from finagent.services.health import HealthFacts, WorkProgress
+from finagent.services.journal import Journal
 from finagent.services.metering import MetricsObserver
 from finagent.services.progress import Onlookers, ProgressObserver, ReplaySummary
 from finagent.services.reporting.publisher import ReportPublisher
@@ -44,7 +45,7 @@ class Resident:
     interrupted: asyncio.Event
     address: str = ""
 
-    async def run(self, observer: ProgressObserver) -> ReplaySummary | None:
+    async def run(self) -> ReplaySummary | None:
         """To the end of the window, then the report; None when interrupted before, at the latest `drain_seconds` after that."""
         running = asyncio.ensure_future(self.application.run())
         stopped = asyncio.ensure_future(self.interrupted.wait())
@@ -63,8 +64,7 @@ class Resident:
                 task.cancel()
             await asyncio.gather(running, stopped, return_exceptions=True)
         summary = await self.publisher().publish(self.application.recovered, time.monotonic() - self.started_at)
-        observer.finished(summary)
-        self.work.finished(summary)
+        self.application.parts.observer.finished(summary)
         return summary
 
     def publisher(self) -> ReportPublisher:
@@ -114,14 +114,15 @@ async def resident(
     settings: Settings, observer: ProgressObserver, interrupted: asyncio.Event, *, serve_http: bool
 ) -> AsyncIterator[Resident]:
     """Build the agent and what surrounds it. `serve_http` False where another server offers the public routes."""
-    metrics, work = Metrics(), WorkProgress(time.monotonic)
+    metrics, work, journal = Metrics(), WorkProgress(time.monotonic), Journal()
     started_at = time.monotonic()
     async with AsyncExitStack() as stack:
         listening = bind_port(settings.http.host, settings.http.port) if serve_http and settings.http.enabled else None
         if listening is not None:
             stack.callback(listening.close)
-        onlookers = Onlookers([observer, MetricsObserver(metrics), work])
+        onlookers = Onlookers([observer, MetricsObserver(metrics), work, journal])
         application = await stack.enter_async_context(build_application(settings, observer=onlookers, metrics=metrics))
+        journal.reads = application.reads
         watchdog = LoopWatchdog(watchdog_policy(settings), metrics.loop_turned)
         agent = Resident(settings, application, work, watchdog, metrics, started_at, interrupted)
         metrics.before_scrape(agent.refresh_gauges)

@@ -1,6 +1,7 @@
 """`finagent orchestrate`: the whole agent."""
 
 import asyncio
+import logging
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,7 +63,7 @@ async def _orchestrate(settings: "Settings", *, as_json: bool) -> bool:
                 narrator.reads = agent.application.reads
                 if agent.address:
                     _say(f"health and metrics: {agent.address}")
-                summary = await agent.run(observer)
+                summary = await agent.run()
                 if summary is None:
                     _say("stopped before the end; start it again and it goes on from here")
                     return False
@@ -72,6 +73,12 @@ async def _orchestrate(settings: "Settings", *, as_json: bool) -> bool:
                     _say("serving until SIGTERM")
                     await interrupted.wait()
     return True
+
+
+def _quieter_log() -> None:
+    """On a terminal the view tells the events; the log keeps what is out of the ordinary."""
+    if sys.stderr.isatty():
+        logging.getLogger().setLevel(max(logging.getLogger().level, logging.WARNING))
 
 
 def _say(text: str) -> None:
