@@ -23,6 +23,7 @@ from finagent.services.progress import RecoveryInfo, ReplaySummary, StartInfo
 FRAME_SECONDS = 0.1
 EVENTS_SHOWN = 10
 CANDIDATES_SHOWN = 12
+WIDTH_WITH_FACTS = 100
 
 
 class PlainLines:
@@ -141,11 +142,14 @@ class LiveView:
         table = Table(box=None, pad_edge=False, expand=True, header_style="dim", show_header=True)
         table.add_column("found", no_wrap=True)
         table.add_column("candidate", no_wrap=True)
-        table.add_column("facts", no_wrap=True, style="dim")
+        roomy = self._console.width >= WIDTH_WITH_FACTS
+        if roomy:
+            table.add_column("facts", no_wrap=True, style="dim")
         table.add_column("what became of it", ratio=1, no_wrap=True, overflow="ellipsis")
         for found, fate in self._fates.values():
             told = Text(_fate(fate), style=TONES[fate.tone]) if fate else Text("in the pipeline", style="dim")
-            table.add_row(exchange_time(found.at), Text(found.symbol, style="bold"), found.text, told)
+            facts = [found.text] if roomy else []
+            table.add_row(exchange_time(found.at), Text(found.symbol, style="bold"), *facts, told)
         return table
 
     def _last_events(self) -> Table:

@@ -57,6 +57,7 @@ async def _orchestrate(settings: "Settings", *, as_json: bool) -> bool:
         observer: ProgressObserver = Onlookers()
         if not as_json:
             observer = faces.enter_context(LiveView(console, narrator)) if console.is_terminal else PlainLines(console, narrator)
+            _quieter_log()
         interrupted = asyncio.Event()
         with on_signals(interrupted.set):
             async with resident(settings, observer, interrupted, serve_http=True) as agent:
@@ -77,7 +78,7 @@ async def _orchestrate(settings: "Settings", *, as_json: bool) -> bool:
 
 def _quieter_log() -> None:
     """On a terminal the view tells the events; the log keeps what is out of the ordinary."""
-    if sys.stderr.isatty():
+    if sys.__stderr__ is not None and sys.__stderr__.isatty():  # sys.stderr may be the live view's own by now
         logging.getLogger().setLevel(max(logging.getLogger().level, logging.WARNING))
 
 
