@@ -46,6 +46,7 @@ def _tree(told: "Explanation") -> "Tree":
         Text.assemble((told.subject.lower(), "dim"), " ", (told.subject_id, "bold"), f"  {told.title}"), guide_style="dim"
     )
     tree.add(Text(told.ending, style="bold"))
+    tree.add(Text(f"data: {told.notice}", style="dim"))
     tree.add(Text(f"trace {told.trace_id}" + (f", asked for {told.focus}" if told.focus else ""), style="dim"))
     steps = tree.add("[bold]what happened[/bold]") if told.steps else None
     for step in told.steps:

@@ -34,6 +34,7 @@ def _status(settings: "Settings", store: "Store") -> dict[str, Any]:
     from finagent.domain.prediction import Prediction
     from finagent.domain.runs import PipelineRun
     from finagent.domain.trading_state import LedgerIdentity, MarketClock, TradingStateRecord
+    from finagent.services.reporting.provenance import data_notice
     from finagent.store_access import HALT_FILE
 
     reads = store.reads
@@ -49,6 +50,7 @@ def _status(settings: "Settings", store: "Store") -> dict[str, Any]:
         "agent": _agent(settings),
         "trading_state": next(iter(reads.find(TradingStateRecord)), None),
         "halt_file": (settings.storage.directory / HALT_FILE).exists(),
+        "notice": data_notice(reads),
         "ledger_id": identity[0].ledger_id if identity else None,
         "market_clock": next(iter(reads.find(MarketClock)), None),
         "queue": counts,
@@ -99,6 +101,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
         lines.append(f"account        equity {account['equity']} USD, cash {account['cash']} USD at {account['at'][:19]}Z")
     if last:
         lines.append(f"last pass      {last['entry']} {last['fired_at'][:19]}Z {last['state']}, {last['candidates']} candidates")
+    lines.append(f"data           {document['notice']}")
     lines.append(f"model          {document['model'] or 'none yet'}")
     lines.append("queue          " + (", ".join(f"{count} {name}" for name, count in document["queue"].items()) or "empty"))
     lines.append(

@@ -15,6 +15,7 @@ from finagent.domain.runs import PipelineRun, SymbolRun, SymbolState
 from finagent.services.forensics.job_history import JobHistory, JobRecord
 from finagent.services.forensics.steps import Step, decision_steps
 from finagent.services.reporting.day_report import decision_row
+from finagent.services.reporting.provenance import data_notice
 from finagent.services.reporting.stories import Story, collect
 
 
@@ -30,7 +31,8 @@ class EventLine:
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """The story behind an id. `steps` in order of market time; `focus` is the step kind that the id itself names, if any;
-    `related` are ids that lead on."""
+    `related` are ids that lead on, `notice` is what is to be said of
+    the data."""
 
     asked: str
     subject: str
@@ -43,6 +45,7 @@ class Explanation:
     events: tuple[EventLine, ...]
     jobs: tuple[JobRecord, ...]
     related: dict[str, tuple[str, ...]]
+    notice: str
 
 
 def explain(reads: Reads, jobs: JobHistory, asked: str) -> Explanation:
@@ -115,6 +118,7 @@ def _of_decision(reads: Reads, jobs: JobHistory, asked: str, decision: str, focu
         events=_events(reads, SubjectType.DECISION, decision),
         jobs=tuple(jobs.of_trace(candidate.trace_id)),
         related=_related(story),
+        notice=data_notice(reads),
     )
 
 
@@ -142,6 +146,7 @@ def _of_run(reads: Reads, jobs: JobHistory, asked: str, run_id: str) -> Explanat
         events=_events(reads, SubjectType.RUN, run_id),
         jobs=tuple(jobs.of_trace(trace)),
         related={"decisions": tuple(story.decision_id for story in stories)} if stories else {},
+        notice=data_notice(reads),
     )
 
 
@@ -188,6 +193,7 @@ def _of_job(reads: Reads, jobs: JobHistory, asked: str, job: JobRecord) -> Expla
         events=(),
         jobs=(job,),
         related={},
+        notice=data_notice(reads),
     )
 
 
