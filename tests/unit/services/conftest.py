@@ -1,6 +1,7 @@
 """A store on disk with one account and one open session, and the real parts that services stand on."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -164,8 +165,8 @@ def database(tmp_path: Path) -> Path:
 WRITER = WriterPolicy(1, 1000, group_operations_max=500, database_bytes_max=0, probe_bytes=4096)
 
 
-@pytest.fixture
-async def desk(database: Path) -> AsyncIterator[Desk]:
+@asynccontextmanager
+async def opened(database: Path) -> AsyncIterator[Desk]:
     """An active account of 100,000 USD, five minutes into the session of 2008-10-01."""
     clock, reads = VirtualClock(OPEN), SqliteReads(database)
     queue = SqliteJobQueue(
@@ -192,3 +193,20 @@ async def desk(database: Path) -> AsyncIterator[Desk]:
     yield desk
     await queue.close()
     reads.close()
+
+
+@pytest.fixture
+async def desk(database: Path) -> AsyncIterator[Desk]:
+    async with opened(database) as desk:
+        yield desk
+
+
+@pytest.fixture
+def open_desk() -> Callable[[Path], AbstractAsyncContextManager[Desk]]:
+    """Makes a store in a folder and opens its desk: for tests that need several."""
+
+    def open_(folder: Path) -> AbstractAsyncContextManager[Desk]:
+        upgrade(folder / "finagent.db", WRITER, unarmed)
+        return opened(folder / "finagent.db")
+
+    return open_

@@ -145,7 +145,7 @@ class BrokerActivity:
                 raise InvariantViolated(f"fills of {client_order_id}, which was never committed")
             after, step = self._order_after(order, intent, new, disputes)
             orders[client_order_id] = after
-            effect += Effect(tuple(new)) + step
+            effect += step + Effect(tuple(new))  # the compare and set first: a fill booked meanwhile is a conflict, no violation
             for fill in new:
                 before = positions.get(fill.symbol) or self.reads.get(Position, fill.symbol) or flat(fill.symbol, fill.filled_at)
                 positions[fill.symbol] = before.apply(fill)

@@ -21,6 +21,7 @@ from finagent.services.kill_switch import KillSwitch
 from finagent.services.portfolio import ledger
 
 log = structlog.get_logger(__name__)
+RETRIES = 2  # of a comparison that the broker did not answer; then the timer goes on
 AT_BROKER = [OrderState.HELD, OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED]
 
 
@@ -39,13 +40,19 @@ class Reconciler:
     kill_switch: KillSwitch
 
     async def reconcile(self, job: Job, reads: Reads) -> Effect:
-        """The timed comparison; publishes the next one until the session's close."""
+        """The timed comparison; publishes the next one until the session's close, also when the broker stays silent."""
         now = self.clock.now()
-        differences = await self.differences(reads)
-        await self.judge(differences)
         at = now + timedelta(seconds=self.policy.interval_seconds)
         until = from_text(job.payload["until"])
         following = (Next("reconcile", f"reconcile:{to_text(at)}", job.payload, at),) if at < until else ()
+        try:
+            differences = await self.differences(reads)
+        except Transient as error:
+            if job.attempts < RETRIES:
+                raise
+            silence = DecisionEvent(SubjectType.ACCOUNT, "account", "reconciliation_unanswered", now, body={"error": str(error)})
+            return Effect(next=following, events=(silence,))
+        await self.judge(differences)
         body = {"differences": list(differences)}
         events = (DecisionEvent(SubjectType.ACCOUNT, "account", "reconciled", now, body=body),) if differences else ()
         return Effect(next=following, events=events)

@@ -1,7 +1,8 @@
 """A broker that answers as it is told, and the order protocol at work against it, minute by minute."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -242,7 +243,7 @@ class Floor:
     def __init__(self, desk: Any, broker: ScriptedBroker) -> None:
         self.desk, self.broker, self.metering = desk, broker, Metering()
         self.gateway = ExecutionGateway(broker, desk.clock, POLICY, desk.kill_switch, unarmed, lambda: desk.session.closes_at)
-        exits = ExitService(broker, desk.clock, POLICY)
+        self.exits = exits = ExitService(broker, desk.clock, POLICY)
         handlers = {
             "execute": ExecutionService(desk.clock).execute,
             "send": self.gateway.send,
@@ -327,13 +328,24 @@ def broker(desk: Any) -> ScriptedBroker:
     return ScriptedBroker(desk.clock)
 
 
-@pytest.fixture
-async def floor(desk: Any, broker: ScriptedBroker) -> AsyncIterator[Floor]:
+@asynccontextmanager
+async def working(floor: Floor) -> AsyncIterator[Floor]:
     """The protocol at work; its workers end with the test and must not have failed."""
-    floor = Floor(desk, broker)
     workers = [asyncio.create_task(floor.processor.work(name)) for name in ("execution", "sender")]
     yield floor
     for worker in workers:
         assert not worker.done()
         worker.cancel()
     await asyncio.gather(*workers, return_exceptions=True)
+
+
+@pytest.fixture
+async def floor(desk: Any, broker: ScriptedBroker) -> AsyncIterator[Floor]:
+    async with working(Floor(desk, broker)) as floor:
+        yield floor
+
+
+@pytest.fixture
+def open_floor() -> Callable[[Any], AbstractAsyncContextManager[Floor]]:
+    """The same over a desk that the test opened itself."""
+    return lambda desk: working(Floor(desk, ScriptedBroker(desk.clock)))

@@ -1,0 +1,207 @@
+"""Executions count once, in whatever order and how often they are told; what cannot be is recorded and halts."""
+
+import asyncio
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from finagent.domain.decision import DecisionOutcome
+from finagent.domain.orders import Fill, Leg, OrderState, SendOutcome, Side
+from finagent.domain.portfolio import Position
+from finagent.domain.ports.order_execution import Activity, ExecutionReport
+from finagent.domain.trading_state import TradingState
+
+
+async def entered(desk: Any, floor: Any, broker: Any, quantity: int = 100, symbol: str = "IBM") -> Any:
+    plan = await desk.approved(symbol)
+    entry = await floor.bracket(plan)
+    broker.trade(broker.named(entry), quantity, "104.02")
+    await floor.now()
+    return plan
+
+
+async def test_an_execution_counts_once_however_often_it_is_told(desk: Any, floor: Any, broker: Any) -> None:
+    plan = await entered(desk, floor, broker)
+    broker.executions *= 3
+    for _ in range(3):
+        await floor.activity.apply(desk.minute(0), desk.clock.now())
+
+    position = desk.reads.get(Position, "IBM")
+    assert (position.quantity, position.cash_flow, position.fees) == (100, Decimal("-10402.00"), Decimal("0.01"))
+    assert desk.reads.count(Fill, decision_id=plan.decision_id) == 1
+    assert desk.told("order_filled") == 1
+
+
+async def test_the_first_share_makes_the_signal_filled(desk: Any, floor: Any, broker: Any) -> None:
+    plan = await entered(desk, floor, broker, 1)
+
+    assert floor.outcome(plan) == "FILLED"
+    assert floor.order(plan, Leg.ENTRY).state is OrderState.PARTIALLY_FILLED
+    assert [status for _, status, _ in desk.waiting("protect")] == ["SCHEDULED"]
+
+
+async def test_the_average_price_is_that_of_all_fills(desk: Any, floor: Any, broker: Any) -> None:
+    plan = await entered(desk, floor, broker, 30)
+    broker.trade("b-0", 70, "104.20")
+    await floor.now()
+
+    assert floor.order(plan, Leg.ENTRY).average_price == Decimal("104.146")
+
+
+async def test_fills_of_several_symbols_in_one_answer_all_count(desk: Any, floor: Any, broker: Any) -> None:
+    plans = [await desk.approved(symbol) for symbol in ("IBM", "AAPL", "MSFT")]
+    for plan in plans:
+        broker.trade(broker.named(await floor.bracket(plan)), 10, "104.02")
+    await floor.now()
+
+    assert [floor.held(symbol) for symbol in ("IBM", "AAPL", "MSFT")] == [10, 10, 10]
+
+
+async def test_the_leg_that_traded_last_names_the_exit(desk: Any, floor: Any, broker: Any) -> None:
+    plan = await entered(desk, floor, broker)
+    broker.trade("b-0-TARGET", 60, "108.03")
+    desk.clock.set(desk.minute(6))
+    broker.trade("b-0-STOP", 40, "102.00")
+    await floor.now(desk.minute(5))
+
+    assert (floor.held(), floor.exit(plan), desk.told("position_flat")) == (0, "STOP", 1)
+
+
+async def test_a_foreign_execution_halts_and_stops_nothing_else(desk: Any, floor: Any, broker: Any) -> None:
+    plan = await desk.approved()
+    entry = await floor.bracket(plan)
+    broker.trade(broker.named(entry), 100, "104.02")
+    stranger = ExecutionReport("x-other", "b-other", "IBM", Side.BUY, 5, Decimal(100), Decimal(0), desk.clock.now())
+    broker.executions.append(stranger)
+    await floor.now()
+    await floor.now()
+
+    assert (floor.held(), floor.outcome(plan)) == (100, "FILLED")
+    assert (desk.state().state, desk.state().reason) == (
+        TradingState.HALTED,
+        "execution x-other of IBM belongs to no order of ours",
+    )
+    assert desk.told("trading_state_changed") == 1
+
+
+async def test_a_foreign_order_is_left_alone(desk: Any, floor: Any, broker: Any) -> None:
+    plan = await desk.approved()
+    await floor.bracket(plan)
+    broker.orders["b-9"] = replace(broker.orders["b-0"], broker_order_id="b-9", client_order_id="another's")
+    await floor.now()
+
+    assert len(floor.orders(plan)) == 3
+
+
+async def test_more_shares_than_were_ordered_are_recorded_and_halt(desk: Any, floor: Any, broker: Any) -> None:
+    plan = await entered(desk, floor, broker)
+    broker.trade("b-0", 10, "104.02")
+    await floor.now()
+
+    assert (floor.held(), floor.order(plan, Leg.ENTRY).state) == (110, OrderState.FILLED)
+    assert desk.state().state is TradingState.HALTED
+    assert "110 shares filled of 100" in desk.state().reason
+
+
+async def test_exits_that_sell_more_than_was_bought_are_recorded_and_halt(desk: Any, floor: Any, broker: Any) -> None:
+    plan = await entered(desk, floor, broker, 40)
+    broker.trade("b-0-STOP", 70, "102.00")
+    await floor.now()
+
+    assert (floor.held(), floor.exit(plan)) == (-30, "STOP")
+    assert "exits filled 30 shares more than the entry" in desk.state().reason
+
+
+async def test_a_fill_after_the_end_was_told_is_true_all_the_same(desk: Any, floor: Any, broker: Any) -> None:
+    """The broker said cancelled and unfilled, and then tells a fill: the position is ours, and a person is called."""
+    plan = await desk.approved()
+    entry = await floor.bracket(plan)
+    for name in ("b-0", "b-0-TARGET", "b-0-STOP"):
+        broker.end(name, OrderState.CANCELLED)
+    await floor.now()
+    told = floor.outcome(plan)
+    broker.executions.append(
+        ExecutionReport("x-late", broker.named(entry), "IBM", Side.BUY, 40, Decimal("104.02"), Decimal(0), desk.clock.now())
+    )
+    await floor.now()
+    await floor.until(8)
+
+    assert (told, floor.outcome(plan), floor.held()) == ("CANCELLED", "FILLED", 40)
+    assert desk.reads.count(DecisionOutcome) == 1
+    assert desk.state().state is TradingState.HALTED
+    assert floor.order(plan, Leg.STOP, 1).state is OrderState.ACCEPTED  # and what we hold is protected
+
+
+async def test_a_confirmed_order_is_known_from_the_activity_alone(desk: Any, floor: Any, broker: Any) -> None:
+    broker.submits = ["lose"]
+    plan = await desk.approved()
+    await floor.bracket(plan)
+    await floor.now()
+
+    assert {order.outcome for order in floor.orders(plan)} == {SendOutcome.CONFIRMED}
+    assert {order.leg: order.state for order in floor.orders(plan)}[Leg.STOP] is OrderState.HELD
+
+
+async def test_activity_that_meets_another_commit_reads_again(desk: Any, floor: Any, broker: Any) -> None:
+    """Two spans at once: one of them finds the order changed, and books only what the other did not."""
+    plan = await desk.approved()
+    entry = await floor.bracket(plan)
+    broker.trade(broker.named(entry), 60, "104.02")
+    await asyncio.gather(*(floor.activity.apply(desk.minute(0), desk.clock.now()) for _ in range(4)))
+
+    assert (floor.held(), desk.reads.count(Fill, decision_id=plan.decision_id)) == (60, 1)
+    assert desk.state().state is TradingState.ACTIVE
+
+
+history = st.lists(st.integers(1, 40), min_size=1, max_size=4)
+
+
+@pytest.fixture
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return lambda: tmp_path_factory.mktemp("store")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(history, st.sampled_from(["full", "cancelled"]), st.data())
+def test_any_order_and_any_split_of_the_same_news_end_in_the_same_state(
+    fresh: Any, open_desk: Any, open_floor: Any, sizes: list[int], ending: str, data: st.DataObject
+) -> None:
+    """Executions and reports of one entry, told in any order, in any number of answers, some of them twice."""
+
+    async def told(folder: Path, mixed: bool) -> tuple[Any, ...]:
+        async with open_desk(folder) as desk, open_floor(desk) as floor:
+            broker = floor.broker
+            total = sum(sizes) + (0 if ending == "full" else 7)
+            plan = await desk.approved(quantity=total)
+            entry = await floor.bracket(plan)
+            news: list[Activity] = [await broker.activity(desk.minute(0), desk.clock.now())]
+            for size in sizes:
+                broker.trade(broker.named(entry), size, "104.02")
+                news.append(Activity((broker.executions[-1],), ()))
+                news.append(Activity((), tuple(broker.orders.values())))
+            if ending == "cancelled":
+                for name in list(broker.orders):
+                    broker.end(name, OrderState.CANCELLED)
+                news.append(Activity((), tuple(broker.orders.values())))
+            if mixed:
+                news = data.draw(st.permutations(news)) + data.draw(st.lists(st.sampled_from(news), max_size=3))
+            for each in news:
+                broker.activity = answering(each)
+                await floor.activity.apply(desk.minute(0), desk.clock.now())
+            orders = [(o.leg, o.state, o.filled_quantity, o.average_price, o.outcome) for o in floor.orders(plan)]
+            position = desk.reads.get(Position, "IBM")
+            return orders, position.quantity, position.cash_flow, position.fees, floor.outcome(plan), desk.state().state
+
+    assert asyncio.run(told(fresh(), mixed=True)) == asyncio.run(told(fresh(), mixed=False))
+
+
+def answering(answer: Activity) -> Any:
+    async def activity(since: Any, until: Any) -> Activity:
+        return answer
+
+    return activity

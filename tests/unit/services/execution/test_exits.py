@@ -1,0 +1,273 @@
+"""Leaving: entries end with their validity, what is held is protected, and everything is flat before the close."""
+
+from typing import Any
+
+import pytest
+
+from finagent.domain.effect import Effect
+from finagent.domain.errors import Permanent
+from finagent.domain.jobs import Next
+from finagent.domain.orders import Leg, OrderState, SendOutcome
+from finagent.domain.time import to_text
+from finagent.services.execution.book import decision_book
+
+FLAT_AT = 380
+
+
+async def flatten_at(desk: Any, floor: Any, minute: int = FLAT_AT) -> None:
+    """Publish what the session's opening publishes."""
+    until = {"until": to_text(desk.session.closes_at)}
+    await desk.commit(Effect(next=(Next("flatten", "flatten:2008-10-01", until, desk.minute(minute)),)))
+
+
+async def test_an_unfilled_entry_is_cancelled_when_its_validity_ends(desk: Any, floor: Any, broker: Any) -> None:
+    plan = await desk.approved()
+    await floor.bracket(plan)
+    await floor.until(34)
+    before = list(broker.calls)
+    await floor.until(38)
+
+    assert ("cancel", "b-0") not in before
+    assert broker.calls.count(("cancel", "b-0")) == 1
+    assert {order.state for order in floor.orders(plan)} == {OrderState.CANCELLED}
+    assert floor.outcome(plan) == "CANCELLED"
+    assert desk.waiting("expire") == []
+
+
+async def test_a_lost_cancel_is_asked_for_again(desk: Any, floor: Any, broker: Any) -> None:
+    broker.cancels_lost = 3
+    plan = await desk.approved()
+    await floor.bracket(plan)
+    await floor.until(42)
+
+    assert broker.calls.count(("cancel", "b-0")) == 4
+    assert floor.outcome(plan) == "CANCELLED"
+
+
+async def test_a_fill_that_races_the_cancel_of_its_entry_counts_and_is_protected(desk: Any, floor: Any, broker: Any) -> None:
+    plan = await desk.approved()
+    entry = await floor.bracket(plan)
+    await floor.until(35)  # the cancel is on its way
+    broker.trade(broker.named(entry), 40, "104.02")
+    await floor.until(40)
+    target, stop = floor.order(plan, Leg.TARGET, 1), floor.order(plan, Leg.STOP, 1)
+
+    assert ("cancel", "b-0") in broker.calls
+    assert (floor.order(plan, Leg.ENTRY).state, floor.outcome(plan), floor.held()) == (OrderState.CANCELLED, "FILLED", 40)
+    assert (target.state, stop.state) == (OrderState.ACCEPTED, OrderState.ACCEPTED)
+    assert broker.requests[-1].quantity == 40
+
+
+async def test_a_partly_filled_entry_is_protected_within_its_limit(desk: Any, floor: Any, broker: Any) -> None:
+    plan = await desk.approved()
+    entry = await floor.bracket(plan)
+    await floor.until(10)
+    broker.trade(broker.named(entry), 30, "104.02")
+    await floor.until(13)
+
+    request = broker.requests[-1]
+    assert (request.quantity, request.limit_price, request.stop_loss_price) == (30, plan.target, plan.stop)
+    assert request.client_order_id == floor.order(plan, Leg.TARGET, 1).client_order_id
+    assert floor.order(plan, Leg.STOP, 1).parent_client_order_id == request.client_order_id
+    assert floor.order(plan, Leg.ENTRY).state is OrderState.CANCELLED
+
+
+async def test_an_entry_that_fills_up_in_time_keeps_its_own_legs(desk: Any, floor: Any, broker: Any) -> None:
+    plan = await desk.approved()
+    entry = await floor.bracket(plan)
+    broker.trade(broker.named(entry), 30, "104.02")
+    await floor.now()
+    broker.trade(broker.named(entry), 70, "104.04")
+    await floor.until(20)
+
+    assert len(floor.submitted()) == 1
+    assert {order.state for order in floor.orders(plan) if order.leg is not Leg.ENTRY} == {OrderState.ACCEPTED}
+    assert desk.waiting("protect") == []
+
+
+@pytest.mark.parametrize("fate", ["refuse", "drop", "lose"])
+async def test_protection_that_fails_is_placed_again(desk: Any, floor: Any, broker: Any, fate: str) -> None:
+    broker.submits = ["confirm", fate]
+    plan = await desk.approved()
+    entry = await floor.bracket(plan)
+    broker.trade(broker.named(entry), 30, "104.02")
+    await floor.now()
+    await floor.until(12)
+    working = [o for o in floor.orders(plan) if o.leg is Leg.STOP and o.state is OrderState.ACCEPTED]
+
+    assert len(working) == 1
+    assert len([o for o in broker.orders.values() if o.leg is Leg.STOP and o.state is OrderState.ACCEPTED]) == 1
+    assert desk.waiting("protect") == []
+
+
+async def test_protection_refused_for_ever_is_parked_for_a_person(desk: Any, floor: Any, broker: Any) -> None:
+    broker.submits = ["confirm"] + ["refuse"] * 100
+    plan = await desk.approved()
+    entry = await floor.bracket(plan)
+    broker.trade(broker.named(entry), 30, "104.02")
+    await floor.now()
+    await floor.until(40)
+
+    assert [status for _, status, _ in desk.waiting("protect")] == ["PARKED"]
+    assert len(floor.submitted()) == 1 + 4
+
+
+async def test_protection_of_what_is_gone_by_then_does_nothing(desk: Any, floor: Any, broker: Any) -> None:
+    plan = await desk.approved()
+    await floor.bracket(plan)
+
+    assert await floor.exits.protect(desk.job("protect", decision_id=plan.decision_id), desk.reads) == Effect()
+
+
+async def filled(desk: Any, floor: Any, broker: Any, quantity: int = 100) -> Any:
+    plan = await desk.approved(quantity=quantity)
+    entry = await floor.bracket(plan)
+    broker.trade(broker.named(entry), quantity, "104.02")
+    await floor.now()
+    return plan
+
+
+async def test_flat_before_the_close_is_cancel_wait_close(desk: Any, floor: Any, broker: Any) -> None:
+    plan = await filled(desk, floor, broker)
+    await flatten_at(desk, floor)
+    await floor.until(FLAT_AT)
+    cancelled = [call for call in broker.calls if call[0] == "cancel"]
+    sent_in_the_same_breath = len(floor.submitted())
+    await floor.until(FLAT_AT + 1)
+    exit_order = floor.order(plan, Leg.EXIT)
+    broker.trade(broker.named(exit_order.client_order_id), 100, "103.00")
+    await floor.until(FLAT_AT + 2)
+
+    assert {name for _, name in cancelled} == {"b-0-TARGET", "b-0-STOP"}
+    assert sent_in_the_same_breath == 1
+    assert broker.requests[-1].quantity == 100
+    assert (floor.held(), floor.exit(plan), desk.told("position_flat")) == (0, "TIME", 1)
+    await floor.until(392)
+    assert len(floor.submitted()) == 2
+    assert desk.waiting("flatten") == desk.waiting("close_out") == []
+
+
+async def test_a_target_that_fills_while_its_cancel_is_on_the_way_leaves_nothing_to_close(
+    desk: Any, floor: Any, broker: Any
+) -> None:
+    plan = await filled(desk, floor, broker)
+    await flatten_at(desk, floor)
+    await floor.until(FLAT_AT)
+    broker.cancelling.clear()
+    broker.trade("b-0-TARGET", 100, "108.03")
+    await floor.until(392)
+
+    assert len(floor.submitted()) == 1
+    assert (floor.held(), floor.exit(plan), desk.told("position_flat")) == (0, "TARGET", 1)
+
+
+async def test_only_what_is_left_is_closed_after_a_partial_exit(desk: Any, floor: Any, broker: Any) -> None:
+    plan = await filled(desk, floor, broker)
+    await flatten_at(desk, floor)
+    await floor.until(100)
+    broker.trade("b-0-TARGET", 60, "108.03")
+    await floor.until(FLAT_AT + 1)
+
+    assert broker.requests[-1].quantity == 40
+    broker.trade(broker.named(floor.order(plan, Leg.EXIT).client_order_id), 40, "103.00")
+    await floor.until(FLAT_AT + 2)
+    assert (floor.held(), floor.exit(plan)) == (0, "TIME")
+    assert sum(order.filled_quantity for order in floor.orders(plan) if order.leg is not Leg.ENTRY) == 100
+
+
+@pytest.mark.parametrize("fate", ["refuse", "drop", "lose"])
+async def test_an_exit_that_fails_is_found_out_and_never_doubled(desk: Any, floor: Any, broker: Any, fate: str) -> None:
+    broker.submits = ["confirm", fate]
+    plan = await filled(desk, floor, broker)
+    await flatten_at(desk, floor)
+    await floor.until(FLAT_AT + 3)
+    live = [o for o in broker.orders.values() if o.leg is None and o.state.live]
+
+    assert [order.quantity for order in live] == [100]
+    broker.trade(live[0].broker_order_id, 100, "103.00")
+    await floor.until(392)
+    assert (floor.held(), floor.exit(plan), desk.told("position_flat")) == (0, "TIME", 1)
+
+
+async def test_exits_leave_while_halted(desk: Any, floor: Any, broker: Any) -> None:
+    plan = await filled(desk, floor, broker)
+    desk.halt_file.append("HALT")
+    await desk.kill_switch.halt("by hand", "test")
+    await flatten_at(desk, floor)
+    await floor.until(FLAT_AT + 1)
+
+    assert floor.order(plan, Leg.EXIT).outcome is SendOutcome.CONFIRMED
+
+
+async def test_an_entry_on_its_way_at_the_flattening_is_closed_too(desk: Any, floor: Any, broker: Any) -> None:
+    await flatten_at(desk, floor)
+    await floor.until(FLAT_AT + 1)
+    plan = await filled(desk, floor, broker)
+    await floor.until(FLAT_AT + 4)
+    exit_order = floor.order(plan, Leg.EXIT)
+    broker.trade(broker.named(exit_order.client_order_id), 100, "103.00")
+    await floor.until(392)
+
+    assert (floor.held(), floor.exit(plan)) == (0, "TIME")
+
+
+async def test_flattening_ends_with_the_session_whatever_is_left(desk: Any, floor: Any, broker: Any) -> None:
+    """A halted symbol does not trade: the exit stays open, and no chain of jobs runs into the night."""
+    await filled(desk, floor, broker)
+    await flatten_at(desk, floor)
+    await floor.until(420)
+
+    assert floor.held() == 100
+    assert desk.waiting("flatten") == desk.waiting("close_out") == []
+    assert desk.queue.next_due() is None
+
+
+async def test_what_the_day_before_left_over_is_closed_and_todays_trades_are_let_be(desk: Any, floor: Any, broker: Any) -> None:
+    left = await filled(desk, floor, broker)
+    await floor.until(60)
+    today = await desk.approved("AAPL")
+    entry = await floor.bracket(today)
+    broker.trade(broker.named(entry), 100, "104.02")
+    await floor.now()
+    payload = {"until": to_text(desk.session.closes_at), "entered_before": to_text(desk.minute(30))}
+    await desk.commit(Effect(next=(Next("flatten", "flatten:left over", payload, desk.minute(61)),)))
+    await floor.until(63)
+    broker.trade(broker.named(floor.order(left, Leg.EXIT).client_order_id), 100, "103.00")
+    await floor.until(70)
+
+    assert (floor.held("IBM"), floor.exit(left)) == (0, "TIME")
+    assert (floor.held("AAPL"), len(floor.submitted())) == (100, 3)
+    assert desk.waiting("flatten") == []
+
+
+async def test_an_unknown_order_is_not_cancelled_before_it_is_found(desk: Any, floor: Any, broker: Any) -> None:
+    broker.submits = ["drop"] * 50
+    plan = await desk.approved()
+    await floor.bracket(plan)
+    await flatten_at(desk, floor, 7)
+    await floor.until(10)
+
+    assert [name for call, name in broker.calls if call == "cancel"] == []
+    assert floor.order(plan, Leg.ENTRY).outcome is SendOutcome.UNRESOLVED
+
+
+async def test_a_decision_without_a_plan_has_no_book(desk: Any) -> None:
+    with pytest.raises(Permanent, match="dec-0: no plan"):
+        decision_book(desk.reads, "dec-0")
+
+
+async def test_a_short_position_is_bought_back(desk: Any, floor: Any, broker: Any) -> None:
+    from finagent.domain.orders import Side
+
+    plan = await desk.approved(side=Side.SELL)
+    entry = await floor.bracket(plan)
+    broker.trade(broker.named(entry), 100, "104.00")
+    await floor.now()
+    await flatten_at(desk, floor)
+    await floor.until(FLAT_AT + 1)
+
+    assert floor.held() == -100
+    assert (broker.requests[-1].side, broker.requests[-1].quantity) == (Side.BUY, 100)
+    broker.trade(broker.named(floor.order(plan, Leg.EXIT).client_order_id), 100, "105.00")
+    await floor.until(FLAT_AT + 2)
+    assert (floor.held(), floor.exit(plan)) == (0, "TIME")
