@@ -1,6 +1,7 @@
 """The root of all commands: quick, documented, and exact about how it ended."""
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -145,3 +146,12 @@ def test_a_halt_before_the_first_start_holds_for_it(tmp_path: Path, capsys: pyte
 
     assert json.loads(capsys.readouterr().out)["state"] == "HALTED"
     assert json.loads((tmp_path / "HALT").read_text())["reason"] == "not today"
+
+
+def test_help_answers_within_half_a_second_of_work() -> None:
+    """Measured as processor time of the child, so that a busy machine does not decide."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "finagent.cli", "--help"], capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+
+    assert (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime) < 0.5
