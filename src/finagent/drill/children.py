@@ -32,7 +32,7 @@ from finagent.services.scheduling.cron import CronEntry
 from finagent.services.scheduling.trading_day import scan_minutes
 from finagent.settings import Settings
 
-FINISHED, UNFINISHED = 0, 1
+FINISHED, UNFINISHED, BAD_INPUT = 0, 1, 2
 
 
 # `build_application`, or what a planted bug puts in its place: settings and the same overrides in, the same result out.
@@ -130,7 +130,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--application")
     given = parser.parse_args(arguments)
     scenario = Scenario(given.seed, given.sockets, given.application)
-    factory = find_factory(given.application)
+    try:
+        factory = find_factory(given.application)
+    except BadInput as error:
+        sys.stderr.write(f"{error}\n")
+        return BAD_INPUT
     if given.work == "agent":
         return asyncio.run(run_agent(factory, scenario.settings(given.storage), {}))
     settings = scenario.settings(Path("unused"))

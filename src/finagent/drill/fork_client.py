@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from finagent.domain.errors import Unavailable
+from finagent.domain.errors import BadInput, Unavailable
 
 # One computing thread: a numeric library's thread pool would make the server unfit to be forked.
 _SINGLE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 _END_SECONDS = 20.0
+_BAD_INPUT = 2
 GONE = "the fork server ended; its reason is on stderr"
 
 
@@ -65,7 +66,10 @@ class ForkServer:
 
 @asynccontextmanager
 async def fork_server(arguments: Sequence[str]) -> AsyncIterator[ForkServer]:
-    """Start `python -m finagent.drill.children serve` with the arguments; its children end with it."""
+    """Start `python -m finagent.drill.children serve` with the arguments; its children end with it.
+
+    Raises BadInput when it refuses what it was told (it says why on stderr), Unavailable when it does not start.
+    """
     ours, theirs = socket.socketpair()
     with theirs:
         process = await asyncio.create_subprocess_exec(
@@ -74,6 +78,9 @@ async def fork_server(arguments: Sequence[str]) -> AsyncIterator[ForkServer]:
             env={**os.environ, **_SINGLE_THREAD},
         )  # fmt: skip
     reader, writer = await asyncio.open_connection(sock=ours)
+    if not await reader.readline():
+        writer.close()
+        raise (BadInput if await process.wait() == _BAD_INPUT else Unavailable)(GONE)
     server = ForkServer(reader, writer)
     listening = asyncio.create_task(server.listen(), name="fork_server_answers")
     try:

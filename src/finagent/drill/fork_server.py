@@ -1,8 +1,8 @@
 """A process that has imported the agent and made the market, and holds no thread, lock or connection: its forks start at once.
 
-Speaks JSON lines over one socket. Requests: `{"spawn": key, "role": ..., ...}` and `{"signal": pid, "number": n}`. Answers:
-`{"spawned": key, "pid": ...}` and, when a child ends, `{"ended": pid, "status": exit code or minus the signal}`. When the socket
-closes, the server kills its children and leaves.
+Speaks JSON lines over one socket. It begins with `{"ready": true}`. A request `{"spawn": key, "log": path, ...}` is answered by
+`{"spawned": key, "pid": ...}` and, when the child ends, by `{"ended": pid, "status": exit code or minus the signal}`. When the
+socket closes, the server kills its children and leaves.
 """
 
 import gc
@@ -37,6 +37,7 @@ def serve(connection: socket.socket, child: Child) -> None:
     inherited = (wake_read, wake_write, connection.fileno())
     children: set[int] = set()
     buffer = b""
+    _say(connection, {"ready": True})
     with selectors.DefaultSelector() as selector:
         selector.register(connection, selectors.EVENT_READ)
         selector.register(wake_read, selectors.EVENT_READ)

@@ -115,16 +115,16 @@ class _Campaign:
             planner.missed(missed)
         self.unplanned += len(record.missed)
         self._count(record)
-        clean = not record.failure
+        violations = list(record.violations)
         if (record.folder / "finagent.db").exists():
             found = await check_finished(record.folder, self.reference)
             self.report.take(str(record.folder), found)
-            clean = clean and not found["violations"]
-        clean = clean and not record.violations
-        if clean:
+            violations += found["violations"]
+        faults = [record.failure] if record.failure else [f"{v['invariant']} {v['subject']}: {v['message']}" for v in violations]
+        if not faults:
             shutil.rmtree(workspace)
         fell = f"{len(record.kills)} of {len(plan.kills)} kills fell"
-        verdict = "clean" if clean else f"see {workspace}"
+        verdict = f"see {workspace}: {faults[0]}" if faults else "clean"
         self.drill.say(f"{len(self.report.kills)}/{self.drill.kills}  replay {plan.index}: {fell}, {verdict}")
 
     def _count(self, record: ReplayRecord) -> None:

@@ -9,7 +9,8 @@ from finagent.drill.labels import BROKER_LABELS, LABELS, SERIAL_LABELS, START_LA
 
 KILLS_A_REPLAY_MAX = 5
 COLD_START_EVERY = 20
-_SERIAL_REPLAY_EVERY = 6  # of the replays, one in so many is hit again and again at one serial label
+_SERIAL_REPLAY_EVERY = 12  # of the replays, one in so many is hit again and again at one serial label
+_FIRST_SERIAL_REPLAY = 5
 _MIGRATION_LABELS = tuple(label for label in START_LABELS if label.startswith("migration."))
 
 
@@ -66,12 +67,12 @@ class KillPlanner:
         index = self._replays
         self._replays += 1
         number = 1 + int(self._draw("kills", index, 0) * KILLS_A_REPLAY_MAX)
-        if index % _SERIAL_REPLAY_EVERY == _SERIAL_REPLAY_EVERY - 1:
+        if index % _SERIAL_REPLAY_EVERY == _FIRST_SERIAL_REPLAY:
             number = max(number, 3)
         number = min(number, kills_wanted)
         if self._only:
             return ReplayPlan(index, tuple(self._focused_kill(index, position) for position in range(number)))
-        if number >= 3 and index % _SERIAL_REPLAY_EVERY == _SERIAL_REPLAY_EVERY - 1:
+        if number >= 3 and index % _SERIAL_REPLAY_EVERY == _FIRST_SERIAL_REPLAY:
             return ReplayPlan(index, tuple(self._serial_kills(index, number)))
         return ReplayPlan(index, tuple(self._mixed_kill(index, position) for position in range(number)))
 

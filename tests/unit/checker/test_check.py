@@ -154,6 +154,21 @@ def test_a_replay_that_is_under_way_may_hold_open_candidates_and_jobs(sound_fold
     assert (report.lost, report.finished) == (0, False)
 
 
+def test_a_replay_that_stopped_before_its_first_effect_is_clean(sound_folder: Path, spoil: Spoil) -> None:
+    agent = ["decision_event", "job_queue", "decision_exit_record", "account_snapshot", "position", "fill", "broker_order"]
+    agent += ["order_intent", "decision_outcome", "candidate", "pipeline_run", "market_clock", "ledger_identity"]
+    spoil(*(f"DELETE FROM {table}" for table in agent))
+    spoil("DELETE FROM ledger_order", "DELETE FROM ledger_execution", book=BROKER)
+
+    assert check_folder(sound_folder).violations == []
+
+
+def test_a_finished_replay_names_its_ledger(sound_folder: Path, spoil: Spoil) -> None:
+    spoil("DELETE FROM ledger_identity")
+
+    assert "I3" in found(check_folder(sound_folder))
+
+
 def test_a_job_for_a_later_day_is_not_left_undone(sound_folder: Path, spoil: Spoil) -> None:
     spoil("UPDATE job_queue SET status = 'SCHEDULED', run_at = '2024-03-05T14:30:00.000000Z'")
 

