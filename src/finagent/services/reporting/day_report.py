@@ -70,6 +70,7 @@ class Aside:
     """A symbol that did not become a candidate and the rule or fault that kept it out."""
 
     session_date: date
+    scanned_at: datetime
     symbol: str
     state: str
     reason: str
@@ -229,11 +230,11 @@ def _session_rows(reads: Reads, decisions: tuple[DecisionRow, ...], runs: dict[s
 
 def _asides(reads: Reads, runs: dict[str, PipelineRun], state: SymbolState) -> tuple[Aside, ...]:
     found = [
-        Aside(runs[one.run_id].session_date, one.symbol, state.value, one.reason)
+        Aside(runs[one.run_id].session_date, runs[one.run_id].fired_at, one.symbol, state.value, one.reason)
         for one in reads.find(SymbolRun, state=state)
         if one.run_id in runs
     ]
-    return tuple(sorted(found, key=lambda one: (one.session_date, one.symbol, one.reason)))
+    return tuple(sorted(found, key=lambda one: (one.scanned_at, one.symbol, one.reason)))
 
 
 def _counted(values: Iterable[str]) -> dict[str, int]:

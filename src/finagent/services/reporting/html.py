@@ -173,7 +173,7 @@ def _asides(title: str, note: str, rows: tuple[Aside, ...]) -> str:
     if not rows:
         return ""
     lines = "".join(
-        f'<tr><td class="l">{_day(row.session_date)}</td><td class="l"><b>{escape(row.symbol)}</b></td>'
+        f'<tr><td class="l">{_day(row.session_date)} {_time(row)}</td><td class="l"><b>{escape(row.symbol)}</b></td>'
         f'<td class="why">{escape(row.reason)}</td></tr>'
         for row in rows
     )
@@ -211,7 +211,7 @@ def _price(price: Decimal | None) -> str:
     return "" if price is None else f"{price:,.2f}"
 
 
-def _time(row: DecisionRow) -> str:
+def _time(row: DecisionRow | Aside) -> str:
     return f"{row.scanned_at.astimezone(EXCHANGE_ZONE):%H:%M}"
 
 
