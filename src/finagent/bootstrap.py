@@ -14,30 +14,22 @@ from typing import Any
 import orjson
 
 from finagent.adapters.broker.simulated.broker import SimulatedBroker
-from finagent.adapters.broker.simulated.client import BrokerClientPolicy, SimulatedBrokerClient
-from finagent.adapters.broker.simulated.policy import BrokerPolicy, FaultRates
+from finagent.adapters.broker.simulated.client import SimulatedBrokerClient
 from finagent.adapters.broker.simulated.transport import BrokerSocket, InProcessBroker, Transport
 from finagent.adapters.calendar import NewYorkCalendar
 from finagent.adapters.clock import PacedTime, VirtualClock, wall_now
-from finagent.adapters.database.engine import WriterPolicy
 from finagent.adapters.database.lock import DatabaseLock
 from finagent.adapters.database.migrate import upgrade
 from finagent.adapters.database.reader import SqliteReads
-from finagent.adapters.job_queue.operations import DurableQueuePolicy
 from finagent.adapters.job_queue.sqlite import SqliteJobQueue
-from finagent.adapters.market_data.bar_repair import GapPolicy
-from finagent.adapters.market_data.bridged_market import BridgedMarketPolicy
-from finagent.adapters.market_data.daily_panel import HistoryPolicy
-from finagent.adapters.market_data.files import FilesHistory, FilesPolicy, files_history, files_market
+from finagent.adapters.market_data.files import FilesHistory, files_history, files_market
 from finagent.adapters.market_data.sample import sample_market
-from finagent.adapters.market_data.simulated import SimulatedPolicy, simulated_market
-from finagent.adapters.market_data.simulated_daily import DailyProcessPolicy
-from finagent.adapters.market_data.simulated_defects import DefectPolicy
+from finagent.adapters.market_data.simulated import simulated_market
 from finagent.domain.bars import Floats
 from finagent.domain.effect import Effect, Set
 from finagent.domain.errors import BadInput, Transient, Unavailable
 from finagent.domain.identity import digest
-from finagent.domain.jobs import Job, RetryPolicy
+from finagent.domain.jobs import Job
 from finagent.domain.money import plain
 from finagent.domain.orders import BrokerOrder, OrderState, SendOutcome
 from finagent.domain.portfolio import Position
@@ -46,14 +38,26 @@ from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.ports.order_execution import OrderExecutionPort, SimulatedVenue
 from finagent.domain.ports.predictor import Predictor
 from finagent.domain.ports.store import JobQueue, Reads
-from finagent.domain.risk import RiskProfile
 from finagent.domain.trading_state import LedgerIdentity, MarketClock, StartGate, TradingState, TradingStateRecord
-from finagent.quant.features.gap_scan import ScanRules
+from finagent.policies import (
+    bridged_market_policy,
+    broker_client_policy,
+    broker_policy,
+    cron_entries,
+    durable_queue_policy,
+    execution_policy,
+    files_policy,
+    plan_policy,
+    queue_policy,
+    risk_profile,
+    scan_rules,
+    simulated_policy,
+    writer_policy,
+)
 from finagent.quant.specialists.gap_and_go import GapAndGoFormula, features
 from finagent.services.execution.activity import BrokerActivity
 from finagent.services.execution.exits import ExitService
 from finagent.services.execution.gateway import ExecutionGateway
-from finagent.services.execution.policy import ExecutionPolicy
 from finagent.services.execution.reconciliation import Reconciler, ReconciliationPolicy
 from finagent.services.failpoints import Failpoints, unarmed
 from finagent.services.kill_switch import KillSwitch
@@ -62,14 +66,13 @@ from finagent.services.market_data.feed import Feed
 from finagent.services.paced import PacedDriver
 from finagent.services.past_scan import PastScanPolicy, PastScanReport, VolumeBasis, scan_past_sessions
 from finagent.services.pipeline.execution import ExecutionService
-from finagent.services.pipeline.planner import PlannerService, PlanPolicy
+from finagent.services.pipeline.planner import PlannerService
 from finagent.services.pipeline.risk import RiskService
 from finagent.services.pipeline.scanner import ScannerPolicy, ScannerService
 from finagent.services.pipeline.scoring import ScoringPolicy, ScoringService
 from finagent.services.portfolio import ledger
 from finagent.services.progress import Onlookers, ProgressObserver, RecoveryInfo, StartInfo
-from finagent.services.queue.processor import Handler, JobProcessor, QueuePolicy, one_by_one
-from finagent.services.scheduling.cron import CronEntry
+from finagent.services.queue.processor import Handler, JobProcessor, one_by_one
 from finagent.services.scheduling.trading_day import DayPolicy, TradingDay, scan_minutes, session_job
 from finagent.settings import Settings
 from finagent.telemetry.metrics import Metrics
@@ -127,13 +130,13 @@ async def build_application(
         failpoints("recovery.before")
         _make_folder(settings.storage.directory)
         stack.enter_context(DatabaseLock(settings.database_path))
-        upgrade(settings.database_path, _writer_policy(settings), failpoints)
+        upgrade(settings.database_path, writer_policy(settings), failpoints)
         store = SqliteReads(settings.database_path)
         stack.callback(store.close)
         market = market or build_market(settings)
         stored = store.get(MarketClock, 1)
         clock = VirtualClock(stored.at if stored is not None else market.sessions()[0].opens_at)
-        durable = _job_queue(settings, store, clock, failpoints)
+        durable = build_job_queue(settings, store, clock, failpoints)
         stack.push_async_callback(durable.close)
         durable.on_commit.append(lambda effects, _jobs: _tell(observer, effects))
         durable.on_group.append(metrics.committed)
@@ -180,7 +183,7 @@ class Application:
             reads=reads,
             clock=clock,
             handlers=wraps.handlers(parts, self._handlers()),
-            policy=_queue_policy(settings),
+            policy=queue_policy(settings),
             seed=settings.replay.seed,
             failpoints=parts.failpoints,
             jitter=parts.jitter,
@@ -191,7 +194,7 @@ class Application:
         )
         self.processor.queues(QUEUES)
         activity = BrokerActivity(
-            parts.broker, reads, queue, self.processor, clock, _execution_policy(settings), settings.queue.conflict_retries_max
+            parts.broker, reads, queue, self.processor, clock, execution_policy(settings), settings.queue.conflict_retries_max
         )
         self.driver: LockStepDriver | PacedDriver
         if settings.replay.pace:
@@ -205,7 +208,7 @@ class Application:
                 queue=queue,
                 reads=reads,
                 sessions=parts.market.sessions(),
-                minutes=lambda session: scan_minutes(_entries(settings), session, int(settings.scan.misfire_seconds // 60)),
+                minutes=lambda session: scan_minutes(cron_entries(settings), session, int(settings.scan.misfire_seconds // 60)),
                 observer=parts.observer,
                 stopping=lambda: self._stop,
                 tidy_up=parts.tidy_up,
@@ -222,7 +225,7 @@ class Application:
                 queue=queue,
                 reads=reads,
                 sessions=parts.market.sessions(),
-                minutes=lambda session: scan_minutes(_entries(settings), session),
+                minutes=lambda session: scan_minutes(cron_entries(settings), session),
                 failpoints=parts.failpoints,
                 observer=parts.observer,
                 stopping=lambda: self._stop,
@@ -285,23 +288,23 @@ class Application:
         scoring = ScoringService(
             formula, clock, ScoringPolicy(settings.model.score_decimals, settings.model.score_min), _infer(formula)
         )
-        planner = PlannerService(clock, _plan_policy(settings))
+        planner = PlannerService(clock, plan_policy(settings))
         risk = RiskService(self.feed, clock, risk_profile(settings), settings.risk.sectors, kill_switch)
         gateway = ExecutionGateway(
             self.parts.broker,
             clock,
-            _execution_policy(settings),
+            execution_policy(settings),
             kill_switch,
             self.parts.failpoints,
             lambda: self.feed.session.closes_at,
         )
-        exits = ExitService(self.parts.broker, clock, _execution_policy(settings))
+        exits = ExitService(self.parts.broker, clock, execution_policy(settings))
         sessions = {session.date: session for session in self.market_data.sessions()}
         order = list(sessions)
         day = TradingDay(
             clock,
             self.feed,
-            DayPolicy(_entries(settings), settings.plan.flat_minutes, settings.reconciliation.interval_seconds),
+            DayPolicy(cron_entries(settings), settings.plan.flat_minutes, settings.reconciliation.interval_seconds),
             sessions.__getitem__,
             lambda after: next((sessions[day] for day in order if day > after), None),
         )
@@ -346,7 +349,7 @@ class Application:
 def build_market(settings: Settings) -> MarketDataPort:
     """The source that the settings name."""
     data, seed = settings.market_data, settings.replay.seed
-    policy = BridgedMarketPolicy(HistoryPolicy(data.mean_sessions, data.hole_sessions_max), data.cached_sessions_max)
+    policy = bridged_market_policy(settings)
     if data.source == "sample":
         return sample_market(NewYorkCalendar(), seed=seed, first=data.first_session, last=data.last_session, policy=policy)
     if data.source == "simulated":
@@ -356,7 +359,7 @@ def build_market(settings: Settings) -> MarketDataPort:
             seed=seed,
             first=data.first_session,
             last=data.last_session,
-            policy=_simulated_policy(settings, policy),
+            policy=simulated_policy(settings),
         )
     return files_market(
         Path(data.source.removeprefix("files:")),
@@ -365,38 +368,6 @@ def build_market(settings: Settings) -> MarketDataPort:
         first=data.first_session,
         last=data.last_session,
         policy=files_policy(settings),
-    )
-
-
-def _simulated_policy(settings: Settings, market: BridgedMarketPolicy) -> SimulatedPolicy:
-    simulated = settings.market_data.simulated
-    daily = DailyProcessPolicy(
-        splits_per_symbol_year=simulated.splits_per_symbol_year,
-        bad_ticks_per_bar=simulated.bad_ticks_per_bar,
-        null_bars_per_bar=simulated.null_bars_per_bar,
-        clustered_gap_date=simulated.clustered_gap_date,
-        clustered_gap_fraction=simulated.clustered_gap_fraction,
-    )
-    defects = DefectPolicy(
-        missing_per_minute=simulated.missing_per_minute,
-        null_bars_per_minute=simulated.null_bars_per_minute,
-        bad_ticks_per_minute=simulated.bad_ticks_per_minute,
-        halts_per_symbol_session=simulated.halts_per_symbol_session,
-        halt_move_fraction=simulated.halt_move_fraction,
-        halt_minutes=simulated.halt_minutes,
-    )
-    gaps = GapPolicy(settings.market_data.files.hole_minutes_max)
-    return SimulatedPolicy(simulated.origin, simulated.history_sessions, market, gaps, daily, defects)
-
-
-def files_policy(settings: Settings) -> FilesPolicy:
-    """How bar files are read."""
-    data = settings.market_data
-    history = HistoryPolicy(data.mean_sessions, data.hole_sessions_max)
-    return FilesPolicy(
-        BridgedMarketPolicy(history, data.cached_sessions_max),
-        GapPolicy(data.files.hole_minutes_max),
-        float(data.files.unenclosed_fraction_max),
     )
 
 
@@ -412,24 +383,8 @@ def scan_past(
 
 def build_simulated_broker(settings: Settings, market: MarketDataPort, failpoints: Failpoints = unarmed) -> SimulatedBroker:
     """The simulated broker on its own ledger; for this process or for one of its own (see adapters.broker.simulated.server)."""
-    broker, faults = settings.broker, settings.broker.faults
-    policy = BrokerPolicy(
-        account_id=broker.account_id,
-        start_cash_usd=settings.replay.start_cash_usd,
-        leverage=broker.leverage,
-        market_order_buffer_bps=broker.market_order_buffer_bps,
-        spread_bps=broker.spread_bps,
-        slippage_bps=broker.slippage_bps,
-        commission_usd_per_share=broker.commission_usd_per_share,
-        volume_fraction=broker.volume_fraction,
-        partial_fill_rate=broker.partial_fill_rate,
-        deduplicates_forever=broker.deduplicates_forever,
-        short_selling=settings.plan.short_selling,
-        stop_entry_brackets=True,
-        faults=FaultRates(**faults.model_dump()),
-    )
     path = settings.storage.directory / "broker-simulator.db"
-    return SimulatedBroker(path, market, policy, settings.replay.seed, failpoints)
+    return SimulatedBroker(path, market, broker_policy(settings), settings.replay.seed, failpoints)
 
 
 def build_broker_client(settings: Settings, market: MarketDataPort, clock: Clock) -> SimulatedBrokerClient:
@@ -438,39 +393,7 @@ def build_broker_client(settings: Settings, market: MarketDataPort, clock: Clock
     transport: Transport = (
         InProcessBroker(build_simulated_broker(settings, market)) if broker.address is None else BrokerSocket(broker.address)
     )
-    policy = BrokerClientPolicy(broker.call_seconds, broker.advance_seconds, broker.deduplicates_forever)
-    return SimulatedBrokerClient(clock, transport, policy)
-
-
-def scan_rules(settings: Settings) -> ScanRules:
-    """The thresholds in force: those of the source, where `scan` does not name its own."""
-    scan, source = settings.scan, settings.market_data.rules
-    return ScanRules(
-        gap_fraction_min=source.gap_fraction_min if scan.gap_fraction_min is None else scan.gap_fraction_min,
-        price_usd_min=scan.price_usd_min,
-        dollar_volume_usd_min=scan.dollar_volume_usd_min,
-        relative_volume_min=source.relative_volume_min if scan.relative_volume_min is None else scan.relative_volume_min,
-        price_age_minutes_max=scan.price_age_minutes_max,
-        bad_bars_max=scan.bad_bars_max,
-        candidates_max=scan.candidates_max,
-    )
-
-
-def risk_profile(settings: Settings) -> RiskProfile:
-    """The limits in force."""
-    risk = settings.risk
-    return RiskProfile(
-        position_fraction_max=risk.position_fraction_max,
-        sector_fraction_max=risk.sector_fraction_max,
-        gross_leverage_max=risk.gross_leverage_max,
-        daily_loss_fraction_max=risk.daily_loss_fraction_max,
-        positions_max=risk.positions_max,
-        orders_per_day_max=risk.orders_per_day_max,
-        messages_per_minute_max=risk.messages_per_minute_max,
-        price_collar_fraction=risk.price_collar_fraction,
-        price_age_seconds_max=risk.price_age_seconds_max,
-        short_selling=settings.plan.short_selling,
-    )
+    return SimulatedBrokerClient(clock, transport, broker_client_policy(settings))
 
 
 def build_hash() -> str:
@@ -486,60 +409,14 @@ def _infer(predictor: Predictor) -> Callable[[Floats], Awaitable[Floats]]:
     return infer
 
 
-def _entries(settings: Settings) -> tuple[CronEntry, ...]:
-    return tuple(CronEntry(entry.name, entry.expression) for entry in settings.schedule)
-
-
-def _plan_policy(settings: Settings) -> PlanPolicy:
-    plan = settings.plan
-    return PlanPolicy(plan.risk_fraction, plan.entry_limit_fraction, plan.target_multiple, plan.valid_minutes, plan.short_selling)
-
-
-def _execution_policy(settings: Settings) -> ExecutionPolicy:
-    execution = settings.execution
-    return ExecutionPolicy(
-        execution.send_timeout_seconds,
-        execution.lookup_window_seconds,
-        execution.sends_max,
-        execution.protect_seconds,
-        execution.step_seconds,
-    )
-
-
-def _queue_policy(settings: Settings) -> QueuePolicy:
-    queue = settings.queue
-    retry = RetryPolicy(queue.attempts_max, queue.backoff_base_seconds, queue.backoff_cap_seconds)
-    return QueuePolicy(queue.capacity, queue.claim_limit, queue.batch_max, queue.conflict_retries_max, queue.poll_seconds, retry)
-
-
-def _writer_policy(settings: Settings) -> WriterPolicy:
-    database = settings.database
-    return WriterPolicy(
-        database.busy_timeout_seconds,
-        database.wal_autocheckpoint_pages,
-        database.group_operations_max,
-        database.database_bytes_max,
-        database.probe_bytes,
-    )
-
-
-def _job_queue(settings: Settings, store: SqliteReads, clock: VirtualClock, failpoints: Failpoints) -> SqliteJobQueue:
-    queue = settings.queue
-    policy = DurableQueuePolicy(
-        memory_limit=queue.memory_limit,
-        max_solo_crashes=queue.max_solo_crashes,
-        attempts_max=queue.attempts_max,
-        id_block_size=queue.id_block_size,
-        done_retention_days=queue.done_days,
-        prune_batch_rows=queue.prune_batch,
-        error_length_max=queue.error_length_max,
-    )
+def build_job_queue(settings: Settings, store: SqliteReads, clock: VirtualClock, failpoints: Failpoints) -> SqliteJobQueue:
+    """The durable queue on the store of the folder; `recover` starts it."""
     return SqliteJobQueue(
         settings.database_path,
         reads=store,
         clock=clock,
-        policy=policy,
-        writer_policy=_writer_policy(settings),
+        policy=durable_queue_policy(settings),
+        writer_policy=writer_policy(settings),
         failpoints=failpoints,
         build_hash=build_hash(),
         settings_hash=settings.settings_hash,

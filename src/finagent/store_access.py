@@ -41,8 +41,8 @@ async def kill_switch_without_agent(settings: Settings) -> AsyncIterator[KillSwi
     from finagent.adapters.clock import VirtualClock, wall_now
     from finagent.adapters.database.lock import DatabaseLock
     from finagent.adapters.database.migrate import upgrade
-    from finagent.bootstrap import _job_queue as build_job_queue
-    from finagent.bootstrap import _writer_policy as writer_policy
+    from finagent.bootstrap import build_job_queue
+    from finagent.policies import writer_policy
     from finagent.services.failpoints import unarmed
 
     with reading(settings) as store, DatabaseLock(settings.database_path):

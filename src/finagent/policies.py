@@ -1,0 +1,172 @@
+"""What the settings mean to each part: the frozen policies that services and adapters declare, built from the settings."""
+
+from finagent.adapters.broker.simulated.client import BrokerClientPolicy
+from finagent.adapters.broker.simulated.policy import BrokerPolicy, FaultRates
+from finagent.adapters.database.engine import WriterPolicy
+from finagent.adapters.job_queue.operations import DurableQueuePolicy
+from finagent.adapters.market_data.bar_repair import GapPolicy
+from finagent.adapters.market_data.bridged_market import BridgedMarketPolicy
+from finagent.adapters.market_data.daily_panel import HistoryPolicy
+from finagent.adapters.market_data.files import FilesPolicy
+from finagent.adapters.market_data.simulated import SimulatedPolicy
+from finagent.adapters.market_data.simulated_daily import DailyProcessPolicy
+from finagent.adapters.market_data.simulated_defects import DefectPolicy
+from finagent.domain.jobs import RetryPolicy
+from finagent.domain.risk import RiskProfile
+from finagent.quant.features.gap_scan import ScanRules
+from finagent.services.execution.policy import ExecutionPolicy
+from finagent.services.pipeline.planner import PlanPolicy
+from finagent.services.queue.processor import QueuePolicy
+from finagent.services.scheduling.cron import CronEntry
+from finagent.settings import Settings
+
+
+def durable_queue_policy(settings: Settings) -> DurableQueuePolicy:
+    """Bounds of the durable queue."""
+    queue = settings.queue
+    return DurableQueuePolicy(
+        memory_limit=queue.memory_limit,
+        max_solo_crashes=queue.max_solo_crashes,
+        attempts_max=queue.attempts_max,
+        id_block_size=queue.id_block_size,
+        done_retention_days=queue.done_days,
+        prune_batch_rows=queue.prune_batch,
+        error_length_max=queue.error_length_max,
+    )
+
+
+def broker_policy(settings: Settings) -> BrokerPolicy:
+    """The terms of the simulated broker."""
+    broker = settings.broker
+    return BrokerPolicy(
+        account_id=broker.account_id,
+        start_cash_usd=settings.replay.start_cash_usd,
+        leverage=broker.leverage,
+        market_order_buffer_bps=broker.market_order_buffer_bps,
+        spread_bps=broker.spread_bps,
+        slippage_bps=broker.slippage_bps,
+        commission_usd_per_share=broker.commission_usd_per_share,
+        volume_fraction=broker.volume_fraction,
+        partial_fill_rate=broker.partial_fill_rate,
+        deduplicates_forever=broker.deduplicates_forever,
+        short_selling=settings.plan.short_selling,
+        stop_entry_brackets=True,
+        faults=FaultRates(**broker.faults.model_dump()),
+    )
+
+
+def broker_client_policy(settings: Settings) -> BrokerClientPolicy:
+    """Deadlines of calls to the simulated broker."""
+    broker = settings.broker
+    return BrokerClientPolicy(broker.call_seconds, broker.advance_seconds, broker.deduplicates_forever)
+
+
+def bridged_market_policy(settings: Settings) -> BridgedMarketPolicy:
+    """How much history and memory a bridged market has."""
+    data = settings.market_data
+    return BridgedMarketPolicy(HistoryPolicy(data.mean_sessions, data.hole_sessions_max), data.cached_sessions_max)
+
+
+def writer_policy(settings: Settings) -> WriterPolicy:
+    """Bounds of the one writer."""
+    database = settings.database
+    return WriterPolicy(
+        database.busy_timeout_seconds,
+        database.wal_autocheckpoint_pages,
+        database.group_operations_max,
+        database.database_bytes_max,
+        database.probe_bytes,
+    )
+
+
+def queue_policy(settings: Settings) -> QueuePolicy:
+    """Bounds of the hand-off and of retries."""
+    queue = settings.queue
+    retry = RetryPolicy(queue.attempts_max, queue.backoff_base_seconds, queue.backoff_cap_seconds)
+    return QueuePolicy(queue.capacity, queue.claim_limit, queue.batch_max, queue.conflict_retries_max, queue.poll_seconds, retry)
+
+
+def scan_rules(settings: Settings) -> ScanRules:
+    """The thresholds in force: those of the source, where `scan` does not name its own."""
+    scan, source = settings.scan, settings.market_data.rules
+    return ScanRules(
+        gap_fraction_min=source.gap_fraction_min if scan.gap_fraction_min is None else scan.gap_fraction_min,
+        price_usd_min=scan.price_usd_min,
+        dollar_volume_usd_min=scan.dollar_volume_usd_min,
+        relative_volume_min=source.relative_volume_min if scan.relative_volume_min is None else scan.relative_volume_min,
+        price_age_minutes_max=scan.price_age_minutes_max,
+        bad_bars_max=scan.bad_bars_max,
+        candidates_max=scan.candidates_max,
+    )
+
+
+def cron_entries(settings: Settings) -> tuple[CronEntry, ...]:
+    """The schedule."""
+    return tuple(CronEntry(entry.name, entry.expression) for entry in settings.schedule)
+
+
+def plan_policy(settings: Settings) -> PlanPolicy:
+    """How a plan is drawn up."""
+    plan = settings.plan
+    return PlanPolicy(plan.risk_fraction, plan.entry_limit_fraction, plan.target_multiple, plan.valid_minutes, plan.short_selling)
+
+
+def risk_profile(settings: Settings) -> RiskProfile:
+    """The limits in force."""
+    risk = settings.risk
+    return RiskProfile(
+        position_fraction_max=risk.position_fraction_max,
+        sector_fraction_max=risk.sector_fraction_max,
+        gross_leverage_max=risk.gross_leverage_max,
+        daily_loss_fraction_max=risk.daily_loss_fraction_max,
+        positions_max=risk.positions_max,
+        orders_per_day_max=risk.orders_per_day_max,
+        messages_per_minute_max=risk.messages_per_minute_max,
+        price_collar_fraction=risk.price_collar_fraction,
+        price_age_seconds_max=risk.price_age_seconds_max,
+        short_selling=settings.plan.short_selling,
+    )
+
+
+def execution_policy(settings: Settings) -> ExecutionPolicy:
+    """Limits of the order protocol."""
+    execution = settings.execution
+    return ExecutionPolicy(
+        execution.send_timeout_seconds,
+        execution.lookup_window_seconds,
+        execution.sends_max,
+        execution.protect_seconds,
+        execution.step_seconds,
+    )
+
+
+def files_policy(settings: Settings) -> FilesPolicy:
+    """How bar files are read."""
+    data = settings.market_data
+    return FilesPolicy(
+        bridged_market_policy(settings),
+        GapPolicy(data.files.hole_minutes_max),
+        float(data.files.unenclosed_fraction_max),
+    )
+
+
+def simulated_policy(settings: Settings) -> SimulatedPolicy:
+    """The process of the simulated market and what goes wrong with its bars."""
+    simulated = settings.market_data.simulated
+    daily = DailyProcessPolicy(
+        splits_per_symbol_year=simulated.splits_per_symbol_year,
+        bad_ticks_per_bar=simulated.bad_ticks_per_bar,
+        null_bars_per_bar=simulated.null_bars_per_bar,
+        clustered_gap_date=simulated.clustered_gap_date,
+        clustered_gap_fraction=simulated.clustered_gap_fraction,
+    )
+    defects = DefectPolicy(
+        missing_per_minute=simulated.missing_per_minute,
+        null_bars_per_minute=simulated.null_bars_per_minute,
+        bad_ticks_per_minute=simulated.bad_ticks_per_minute,
+        halts_per_symbol_session=simulated.halts_per_symbol_session,
+        halt_move_fraction=simulated.halt_move_fraction,
+        halt_minutes=simulated.halt_minutes,
+    )
+    gaps = GapPolicy(settings.market_data.files.hole_minutes_max)
+    return SimulatedPolicy(simulated.origin, simulated.history_sessions, bridged_market_policy(settings), gaps, daily, defects)
