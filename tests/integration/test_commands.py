@@ -310,12 +310,14 @@ def test_health_and_metrics_of_a_running_agent(serving: tuple[Path, Agent, str])
 
 
 def test_a_second_instance_on_the_folder_is_refused(serving: tuple[Path, Agent, str]) -> None:
-    """Exit 2, naming the process that holds it."""
-    folder, agent, _ = serving
-    second = finagent("orchestrate", *of(folder), "--set", "market_data.last_session=2008-10-13")
+    """Exit 2, naming the process that holds it, also where it would want the first one's port."""
+    folder, agent, address = serving
+    port = address.rsplit(":", 1)[1]
+    for http in ("http.port=0", f"http.port={port}"):
+        second = finagent("orchestrate", *of(folder), "--set", "market_data.last_session=2008-10-13", "--set", http)
 
-    assert second.returncode == 2
-    assert str(agent.process.pid) in second.stderr
+        assert second.returncode == 2
+        assert str(agent.process.pid) in second.stderr
 
 
 def test_a_taken_port_exits_4(serving: tuple[Path, Agent, str], tmp_path: Path) -> None:

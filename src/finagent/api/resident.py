@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -11,11 +12,13 @@ from dataclasses import dataclass
 
 import structlog
 
+from finagent.adapters.database.lock import DatabaseLock
 from finagent.adapters.report_files import ReportFiles
 from finagent.api.app import control_app, public_app
 from finagent.api.policies import readiness_policy, report_policy, watchdog_policy
 from finagent.api.server import bind_control, bind_port, serving
 from finagent.bootstrap import Application, build_application
+from finagent.domain.errors import Unavailable
 from finagent.domain.orders import BrokerOrder, OrderState, SendOutcome
 from finagent.services.health import HealthFacts, WorkProgress
 from finagent.services.journal import Journal
@@ -117,7 +120,7 @@ async def resident(
     metrics, work, journal = Metrics(), WorkProgress(time.monotonic), Journal()
     started_at = time.monotonic()
     async with AsyncExitStack() as stack:
-        listening = bind_port(settings.http.host, settings.http.port) if serve_http and settings.http.enabled else None
+        listening = _bind(settings) if serve_http and settings.http.enabled else None
         if listening is not None:
             stack.callback(listening.close)
         onlookers = Onlookers([observer, MetricsObserver(metrics), work, journal])
@@ -137,6 +140,18 @@ async def resident(
             control = bind_control(settings.storage.directory / CONTROL_SOCKET)
             await stack.enter_async_context(serving(control_app(application.kill_switch), control))
         yield agent
+
+
+def _bind(settings: Settings) -> socket.socket:
+    """The public port, before anything is started. Where a second instance on the folder finds it taken by the first, the folder
+    is what it is told of (BadInput)."""
+    try:
+        return bind_port(settings.http.host, settings.http.port)
+    except Unavailable:
+        if settings.database_path.is_file():
+            with DatabaseLock(settings.database_path):
+                pass
+        raise
 
 
 @contextmanager
