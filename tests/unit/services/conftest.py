@@ -1,13 +1,14 @@
 """A store on disk with one account and one open session, and the real parts that services stand on."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from finagent.adapters.clock import VirtualClock
@@ -17,6 +18,7 @@ from finagent.adapters.database.reader import SqliteReads
 from finagent.adapters.job_queue.operations import DurableQueuePolicy
 from finagent.adapters.job_queue.sqlite import SqliteJobQueue
 from finagent.domain import identity
+from finagent.domain.bars import PriorFacts, SessionBars
 from finagent.domain.effect import Effect
 from finagent.domain.gap import Direction, FeatureVector, GapCandidate, GapFacts
 from finagent.domain.jobs import Job
@@ -28,8 +30,10 @@ from finagent.domain.runs import PipelineRun, RunState, Stage, SymbolRun, Symbol
 from finagent.domain.sessions import Session
 from finagent.domain.trade_plan import TradePlan
 from finagent.domain.trading_state import LedgerIdentity, MarketClock, StartGate, TradingState, TradingStateRecord
+from finagent.quant.features.gap_scan import ScanRules
 from finagent.services.failpoints import unarmed
 from finagent.services.kill_switch import KillSwitch
+from finagent.services.market_data.feed import Feed
 
 DAY = date(2008, 10, 1)
 OPEN = datetime(2008, 10, 1, 13, 30, tzinfo=UTC)
@@ -210,3 +214,68 @@ def open_desk() -> Callable[[Path], AbstractAsyncContextManager[Desk]]:
         return opened(folder / "finagent.db")
 
     return open_
+
+
+class ArrayMarket:
+    """A market of one-minute bars held in arrays: every symbol stands at 100 USD with 10,000 shares a minute, until a test
+    writes something else into the columns of `bars` or `prior`."""
+
+    source_id = "arrays"
+    notice = "written by a test"
+
+    def __init__(self, symbols: tuple[str, ...], session: Session) -> None:
+        self.symbols = symbols
+        shape = (session.minutes, len(symbols))
+        price, volume = np.full(shape, 100.0), np.full(shape, 1e4)
+        self.bars = SessionBars(
+            session, symbols, price.copy(), price.copy(), price.copy(), price.copy(), volume, np.zeros(shape, dtype=np.uint8)
+        )
+        self.previous_close = np.full(len(symbols), 100.0)
+        self.dollar_volume_mean = np.full(len(symbols), 1e9)
+        self.cumulative_volume_mean = np.full(len(symbols), 2.5e4)
+        self.excluded: dict[str, str] = {}
+        self.failures: list[Exception] = []
+
+    def sessions(self) -> tuple[Session, ...]:
+        return (self.bars.session,)
+
+    async def prior_facts(self, session: Session, minutes: tuple[int, ...]) -> PriorFacts:
+        volumes = np.tile(self.cumulative_volume_mean, (len(minutes), 1))
+        return PriorFacts(session, self.symbols, self.previous_close, self.dollar_volume_mean, minutes, volumes, self.excluded)
+
+    async def session_bars(self, session: Session) -> SessionBars:
+        if self.failures:
+            raise self.failures.pop(0)
+        return replace(self.bars, session=session)
+
+    def gap(self, symbol: str, fraction: float) -> None:
+        """The symbol opens away from its previous close and stays there, in a range of 1 USD."""
+        column = self.symbols.index(symbol)
+        price = 100.0 * (1 + fraction)
+        for array, value in ((self.bars.open, price), (self.bars.close, price)):
+            array[:, column] = value
+        self.bars.high[:, column], self.bars.low[:, column] = price + 0.5, price - 0.5
+
+
+@pytest.fixture
+def market(desk: Desk) -> ArrayMarket:
+    return ArrayMarket(("AAPL", "GOOG", "IBM", "MSFT"), desk.session)
+
+
+@pytest.fixture
+def open_feed(desk: Desk, market: ArrayMarket) -> Callable[[], Awaitable[Feed]]:
+    """Opens the session in a feed and takes in the bars complete by now."""
+
+    async def open_() -> Feed:
+        feed = Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50))
+        await feed.open_session(desk.session, (5, 15, 30))
+        feed.advance()
+        return feed
+
+    return open_
+
+
+@pytest.fixture
+def array_market() -> type[ArrayMarket]:
+    """For tests that need a market of their own size."""
+    return ArrayMarket

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from math import isfinite
 
 from finagent.domain.bars import BarBlock, PriorFacts, SessionBars
 from finagent.domain.errors import InvariantViolated
@@ -37,8 +38,8 @@ class Feed:
         """Load what was known before the open and the session's bars; nothing of the session is known yet."""
         if self._bars is not None and self._bars.session == session:
             return
-        self._prior = await self._market.prior_facts(session, scan_minutes)
-        self._bars = await self._market.session_bars(session)
+        prior, bars = await self._market.prior_facts(session, scan_minutes), await self._market.session_bars(session)
+        self._prior, self._bars = prior, bars
         self._state.reset(session)
 
     def advance(self) -> BarBlock | None:
@@ -60,6 +61,15 @@ class Feed:
     def exclusions(self) -> dict[str, str]:
         """Symbols out for the session, and why."""
         return self._prior.excluded if self._prior is not None else {}
+
+    def mark(self, symbol: str) -> Decimal | None:
+        """What a share is counted for: its last price, before the first bar its previous close; None when neither is known."""
+        last = self.last_price(symbol)[0]
+        column = self._state.index.get(symbol)
+        if last is not None or column is None or self._prior is None:
+            return last
+        previous = float(self._prior.previous_close[column])
+        return exact(previous) if isfinite(previous) else None
 
     def last_price(self, symbol: str) -> tuple[Decimal | None, float]:
         """The last price of the session in USD and its age in seconds; (None, infinity) before the first bar."""

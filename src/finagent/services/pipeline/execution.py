@@ -13,7 +13,7 @@ from finagent.domain.risk import RiskDecision
 from finagent.domain.runs import Stage, SymbolState
 from finagent.domain.trade_plan import TradePlan
 from finagent.services.execution.intents import IntentWriter
-from finagent.services.pipeline.outcome import stage, story
+from finagent.services.pipeline.outcome import has_ended, stage, story
 from finagent.services.pipeline.risk import approve
 from finagent.services.portfolio import ledger
 
@@ -32,7 +32,7 @@ class ExecutionService:
         )
         if plan is None or verdict is None or candidate is None:
             raise Permanent(f"execute {decision}: its candidate, plan or verdict is not stored")
-        if reads.find(BrokerOrder, decision_id=decision, leg=Leg.ENTRY):
+        if has_ended(candidate, reads) or reads.find(BrokerOrder, decision_id=decision, leg=Leg.ENTRY):
             return Effect()
         now = self.clock.now()
         told = story(

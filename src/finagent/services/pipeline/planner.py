@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import ROUND_FLOOR, Decimal
+from decimal import Decimal
 
 from finagent.domain.decision import SignalOutcome
 from finagent.domain.effect import Effect
@@ -16,7 +16,7 @@ from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.store import Reads
 from finagent.domain.runs import Stage, SymbolState
 from finagent.domain.trade_plan import TradePlan
-from finagent.services.pipeline.outcome import ended, settled, stage, story
+from finagent.services.pipeline.outcome import ended, has_ended, settled, stage, story
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ class PlannerService:
         candidate = reads.get(GapCandidate, decision)
         if candidate is None:
             raise Permanent(f"plan {decision}: its candidate is not stored")
+        if has_ended(candidate, reads):
+            return Effect()
         opened = reads.get(AccountSnapshot, candidate.session_date, "OPEN")
         if opened is None:
             raise Permanent(f"plan {decision}: no account snapshot of the open of {candidate.session_date}")
@@ -81,7 +83,7 @@ class PlannerService:
         risk = sign * (entry - stop)
         target = to_tick(entry + sign * policy.target_multiple * risk)
         budget = policy.risk_fraction * equity
-        quantity = int((budget / risk).to_integral_value(ROUND_FLOOR))
+        quantity = int(budget // risk)
         if quantity <= 0:
             return f"SIZE_ZERO: {budget:.2f} USD at risk, {risk} a share"
         if not sign * (target - limit) > 0 or target <= 0:

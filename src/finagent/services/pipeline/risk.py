@@ -48,10 +48,17 @@ class RiskService:
     # -- gather: one snapshot and the ranked list ----------------------------------------------------------------------------
 
     async def gather(self, job: Job, reads: Reads) -> Effect:
-        """Commit the snapshot that all verdicts of the run read; a second gathering changes nothing."""
+        """Commit the snapshot that all verdicts of the run read; a second gathering changes nothing.
+
+        Runs take turns: while another one is being judged this one asks again after each of its verdicts, at the latest when
+        its own time is over.
+        """
         run_id = job.payload["run_id"]
         if reads.get(RiskSnapshot, run_id) is not None:
             return Effect()
+        ahead = "" if "last_call" in job.payload else self._being_judged(reads)
+        if ahead:
+            return Effect(next=(Next("gather", f"gather:{run_id}:after:{ahead}", job.payload, trace_id=trace_id(run_id)),))
         now = self.clock.now()
         ranked = self._ranked(run_id, reads)
         late = self._too_late(run_id, {line.decision_id for line in ranked}, reads)
@@ -61,6 +68,15 @@ class RiskService:
         body = {"equity": str(snapshot.equity), "plans": len(ranked), "trading_state": snapshot.trading_state.value}
         told = DecisionEvent(SubjectType.RUN, run_id, "risk_gathered", now, trace_id(run_id), body=body)
         return late + Effect((snapshot,), (self._judge(run_id, 0),), (told,))
+
+    def _being_judged(self, reads: Reads) -> str:
+        """A gathered run that has verdicts to come, and how many it has; empty when there is none."""
+        for run in reads.find(PipelineRun, state=RunState.RUNNING, session_date=self.feed.session.date):
+            snapshot = reads.get(RiskSnapshot, run.run_id)
+            verdicts = reads.count(RiskDecision, run_id=run.run_id)
+            if snapshot is not None and verdicts < len(snapshot.ranked):
+                return f"{run.run_id}:{verdicts}"
+        return ""
 
     def _ranked(self, run_id: str, reads: Reads) -> tuple[RankedPlan, ...]:
         lines = []
@@ -85,12 +101,9 @@ class RiskService:
 
     def _snapshot(self, run_id: str, ranked: tuple[RankedPlan, ...], reads: Reads) -> RiskSnapshot:
         now, holdings = self.clock.now(), portfolio(reads)
-        marks: dict[str, Decimal] = {}
-        exposures = []
-        for position in holdings.open:
-            price = self.feed.last_price(position.symbol)[0]
-            marks[position.symbol] = price if price is not None else ZERO
-            exposures.append(self._exposure(position.symbol, position.quantity, position.quantity * marks[position.symbol]))
+        marks = {position.symbol: self.feed.last_price(position.symbol)[0] for position in holdings.open}
+        known = {symbol: price for symbol, price in marks.items() if price is not None}
+        exposures = [self._exposure(p.symbol, p.quantity, p.quantity * known.get(p.symbol, ZERO)) for p in holdings.open]
         locked = []
         for order in reads.find(BrokerOrder, leg=Leg.ENTRY, state=LIVE):
             intent = reads.get(OrderIntent, order.client_order_id)
@@ -99,23 +112,39 @@ class RiskService:
             price = self.feed.last_price(order.symbol)[0] or ZERO
             left = intent.quantity - order.filled_quantity
             exposures.append(self._exposure(order.symbol, left, left * max(intent.limit_price or ZERO, price)))
-            if order.state is OrderState.PARKED or order.outcome is SendOutcome.UNRESOLVED:
+            if order.state is OrderState.PARKED:
                 locked.append(order.symbol)
+        unsent = self._unsent(run_id, reads)
+        exposures += [self._exposure(plan.symbol, verdict.quantity, verdict.notional) for plan, verdict in unsent]
         opened = reads.get(AccountSnapshot, self.feed.session.date, "OPEN")
         sent = [i for i in reads.find(OrderIntent, leg=[Leg.ENTRY, Leg.EXIT]) if i.committed_at >= self.feed.session.opens_at]
         return RiskSnapshot(
             run_id=run_id,
             at=now,
             trading_state=self.kill_switch.effective_state(),
-            equity=holdings.equity(marks),
+            equity=holdings.equity(known) if len(known) == len(marks) else ZERO,  # unknown: nothing may be risked on it
             session_open_equity=opened.equity if opened is not None else ZERO,
             cash=holdings.cash,
             exposures=tuple(sorted(exposures, key=lambda e: (e.symbol, e.quantity))),
             locked_symbols=tuple(sorted(locked)),
-            orders_today=sum(1 for intent in sent if intent.leg is Leg.ENTRY),
-            messages_last_minute=sum(1 for intent in sent if intent.committed_at > now - timedelta(minutes=1)),
+            orders_today=sum(1 for intent in sent if intent.leg is Leg.ENTRY) + len(unsent),
+            messages_last_minute=sum(1 for intent in sent if intent.committed_at > now - timedelta(minutes=1)) + len(unsent),
             ranked=ranked,
         )
+
+    def _unsent(self, run_id: str, reads: Reads) -> list[tuple[TradePlan, RiskDecision]]:
+        """What other runs of the session were allowed and have not committed as an order yet."""
+        found = []
+        for run in reads.find(PipelineRun, session_date=self.feed.session.date):
+            for verdict in reads.find(RiskDecision, run_id=run.run_id) if run.run_id != run_id else ():
+                plan = reads.get(TradePlan, verdict.decision_id)
+                known = reads.count(BrokerOrder, decision_id=verdict.decision_id)
+                if verdict.quantity and plan is not None and not known and not self._over(verdict.decision_id, reads):
+                    found.append((plan, verdict))
+        return found
+
+    def _over(self, decision_id: str, reads: Reads) -> bool:
+        return reads.get(DecisionOutcome, decision_id) is not None
 
     def _exposure(self, symbol: str, quantity: int, notional: Decimal) -> Exposure:
         return Exposure(symbol, self.sectors.get(symbol, UNKNOWN_SECTOR), quantity, notional)

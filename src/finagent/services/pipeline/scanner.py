@@ -80,7 +80,7 @@ class ScannerService:
         deadline = Next(
             "gather",
             f"gather:{run_id}:deadline",
-            {"run_id": run_id},
+            {"run_id": run_id, "last_call": True},
             now + timedelta(seconds=self.policy.gather_seconds),
             trace_id=identity.trace_id(run_id),
         )
@@ -126,6 +126,6 @@ class ScannerService:
     def _expired(self, run_id: str, entry: str, fired_at: datetime, now: datetime) -> Effect:
         late = (now - fired_at).total_seconds()
         reason = f"found {late:.0f} s after its fire time"
-        run = PipelineRun(run_id, entry, self.feed.session.date, fired_at, RunState.EXPIRED, 0, 0, 0, {}, reason, now)
+        run = PipelineRun(run_id, entry, fired_at.date(), fired_at, RunState.EXPIRED, 0, 0, 0, {}, reason, now)
         event = DecisionEvent(SubjectType.RUN, run_id, "run_expired", now, identity.trace_id(run_id), body={"late_seconds": late})
         return Effect((run,), events=(event,))

@@ -1,6 +1,5 @@
 """Candidates that wait together are one inference, off the event loop; no score means no trade, stated."""
 
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ from finagent.domain.ports.predictor import Predictor
 from finagent.domain.ports.store import Reads
 from finagent.domain.prediction import Prediction
 from finagent.domain.runs import Stage, SymbolState
-from finagent.services.pipeline.outcome import ended, stage, story
+from finagent.services.pipeline.outcome import ended, has_ended, stage, story
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,11 @@ class ScoringService:
         stories = [self._inputs(job, reads) for job in jobs]
         rows = np.asarray([vector.values for _, vector in stories], dtype=np.float64)
         scores = await self.infer(rows)
-        return [self._effect(candidate, vector, float(score)) for (candidate, vector), score in zip(stories, scores, strict=True)]
+        scored = zip(stories, scores, strict=True)
+        return [
+            Effect() if has_ended(candidate, reads) else self._effect(candidate, vector, float(score))
+            for (candidate, vector), score in scored
+        ]
 
     def _inputs(self, job: Job, reads: Reads) -> tuple[GapCandidate, FeatureVector]:
         decision = job.payload["decision_id"]
@@ -56,8 +59,8 @@ class ScoringService:
 
     def _effect(self, candidate: GapCandidate, vector: FeatureVector, score: float) -> Effect:
         now = self.clock.now()
-        if not math.isfinite(score):
-            return ended(candidate, Stage.SCORE, SignalOutcome.NO_TRADE, "no finite score", now)
+        if not 0.0 <= score <= 1.0:  # NaN, too
+            return ended(candidate, Stage.SCORE, SignalOutcome.NO_TRADE, f"no score in [0, 1]: {score}", now)
         score = round(score, self.policy.score_decimals)
         prediction = Prediction(candidate.decision_id, self.predictor.model_version, vector.data_spec_hash, score, now)
         told = Effect(

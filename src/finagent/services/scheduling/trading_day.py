@@ -4,17 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from finagent.domain.decision import DecisionEvent, SubjectType
+from finagent.domain.decision import DecisionEvent, SignalOutcome, SubjectType
 from finagent.domain.effect import Effect
 from finagent.domain.errors import Permanent
+from finagent.domain.gap import GapCandidate
 from finagent.domain.jobs import Job, Next
-from finagent.domain.orders import Fill, Leg, OrderIntent
+from finagent.domain.orders import BrokerOrder, Fill, Leg, OrderIntent
 from finagent.domain.portfolio import AccountSnapshot
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.store import Reads
+from finagent.domain.runs import Stage, SymbolRun
 from finagent.domain.sessions import Session
 from finagent.domain.time import to_text
 from finagent.services.market_data.feed import Feed
+from finagent.services.pipeline.outcome import ended, has_ended
 from finagent.services.portfolio import portfolio
 from finagent.services.scheduling.cron import CronEntry, fire_times
 
@@ -80,7 +83,8 @@ class TradingDay:
         )
 
     async def close(self, job: Job, reads: Reads) -> Effect:
-        """The account at the close: the day's result."""
+        """The account at the close: the day's result. A candidate that nothing speaks for any more ends here: its run's jobs
+        died, and it must not be lost."""
         session = self.session_of(date.fromisoformat(job.payload["date"]))
         snapshot = self._snapshot(session, "CLOSE", reads)
         opened = reads.get(AccountSnapshot, session.date, "OPEN")
@@ -93,11 +97,22 @@ class TradingDay:
             "fills": snapshot.fills,
         }
         event = DecisionEvent(SubjectType.ACCOUNT, ACCOUNT, "session_closed", self.clock.now(), body=body)
-        return Effect((snapshot,), (), (event,))
+        return Effect((snapshot,), (), (event,)) + self._forgotten(session, reads)
+
+    def _forgotten(self, session: Session, reads: Reads) -> Effect:
+        effect = Effect()
+        for candidate in reads.find(GapCandidate, session_date=session.date):
+            if has_ended(candidate, reads) or reads.count(BrokerOrder, decision_id=candidate.decision_id):
+                continue
+            at = reads.get(SymbolRun, candidate.run_id, candidate.symbol)
+            reached = at.stage if at is not None else Stage.SCAN
+            reason = "no decision by the close of its session"
+            effect += ended(candidate, reached, SignalOutcome.EXPIRED, reason, self.clock.now())
+        return effect
 
     def _snapshot(self, session: Session, kind: str, reads: Reads) -> AccountSnapshot:
         holdings = portfolio(reads)
-        marks = {position.symbol: self.feed.last_price(position.symbol)[0] for position in holdings.open}
+        marks = {position.symbol: self.feed.mark(position.symbol) for position in holdings.open}
         known = {symbol: price for symbol, price in marks.items() if price is not None}
         equity = holdings.equity(known) if len(known) == len(marks) else holdings.cash
         orders = [i for i in reads.find(OrderIntent, leg=[Leg.ENTRY, Leg.EXIT]) if i.committed_at >= session.opens_at]
