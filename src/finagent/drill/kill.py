@@ -140,4 +140,4 @@ class _Campaign:
 
 def _pace(record: ReplayRecord) -> Pace:
     seconds = record.recovery_seconds[0]
-    return Pace(record.passages, seconds, seconds * COLD_RECOVERY_FACTOR)
+    return Pace(record.passages, record.replay_seconds, seconds, seconds * COLD_RECOVERY_FACTOR)

@@ -19,7 +19,9 @@ from finagent.drill.plan import Aim, PlannedKill, ReplayPlan
 from finagent.drill.report import JITTER_MILLISECONDS, Kill
 from finagent.drill.scenario import Scenario
 
-AGENT_SECONDS_MAX = 120.0
+CALM_SECONDS_MAX = 300.0
+HANGS_AFTER_REPLAYS = 5.0  # times the length of an undisturbed replay: then an agent is taken for hanging
+HANGS_AFTER_SECONDS_MIN = 30.0
 BROKER_SECONDS_MAX = 20.0
 _LOOK_SECONDS = 0.005
 _RECOVERY_STRETCH = 1.2  # kills in a recovery fall up to a little past its usual end
@@ -29,9 +31,10 @@ _KILLED = -signal.SIGKILL
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What an undisturbed replay was like: passages by label, seconds from start to recovered (forked, and cold)."""
+    """What an undisturbed replay was like: passages by label, its length, seconds from start to recovered (forked, and cold)."""
 
     passages: dict[str, int]
+    replay_seconds: float
     recovery_seconds: float
     cold_recovery_seconds: float
 
@@ -45,6 +48,7 @@ class ReplayRecord:
     missed: list[PlannedKill] = field(default_factory=list)
     recovery_seconds: list[float] = field(default_factory=list)
     passages: dict[str, int] = field(default_factory=dict)
+    replay_seconds: float = 0.0  # of the start that reached the end
     cold_starts: int = 0
     conflicts: int = 0
     violations: list[dict[str, str]] = field(default_factory=list)  # of what the killed agents left behind
@@ -104,11 +108,11 @@ class Replay:
         agent = await (self._cold_start() if kill and kill.cold else self._forked_start(self._own_arm(kill, control)))
         killer = asyncio.create_task(self._kill_from_outside(kill, agent, control)) if kill else None
         try:
-            status = await asyncio.wait_for(agent.ended(), AGENT_SECONDS_MAX)
+            status = await asyncio.wait_for(agent.ended(), self._patience_seconds)
         except TimeoutError:
             os.kill(agent.pid, signal.SIGKILL)
             await agent.ended()
-            raise ReplayFailed(f"an agent was still at work after {AGENT_SECONDS_MAX:.0f} s") from None
+            raise ReplayFailed(f"an agent was still at work after {self._patience_seconds:.0f} s") from None
         finally:
             control.order_broker(None)
             if killer:
@@ -116,6 +120,7 @@ class Replay:
         if (self._record.kills or kill is None) and control.recovered_at > agent.started_at:
             self._record.recovery_seconds.append(control.recovered_at - agent.started_at)
         if status == 0:
+            self._record.replay_seconds = time.monotonic() - agent.started_at
             return True
         if status != _KILLED or kill is None:
             raise ReplayFailed(f"an agent ended with {status}; its log is {self._workspace / 'agent.log'}")
@@ -174,6 +179,13 @@ class Replay:
         if self._pace is None:
             raise ReplayFailed("a kill was planned before the reference was known")
         return self._pace
+
+    @property
+    def _patience_seconds(self) -> float:
+        """Wall time may end a replay as failed; it decides nothing in it."""
+        if self._pace is None:
+            return CALM_SECONDS_MAX
+        return max(HANGS_AFTER_SECONDS_MIN, HANGS_AFTER_REPLAYS * self._pace.replay_seconds)
 
     # -- processes -----------------------------------------------------------------------------------------------------------
 
