@@ -145,7 +145,7 @@ async def build_application(
             await durable.release(await durable.submit(_first_effect(settings, market)))
         else:
             _require_same_replay(settings, market, store)
-        venue = build_broker_client(settings, market, clock)
+        venue = build_broker_client(settings, market, clock, metrics)
         stack.push_async_callback(venue.close)
         parts = Parts(
             settings,
@@ -387,13 +387,13 @@ def build_simulated_broker(settings: Settings, market: MarketDataPort, failpoint
     return SimulatedBroker(path, market, broker_policy(settings), settings.replay.seed, failpoints)
 
 
-def build_broker_client(settings: Settings, market: MarketDataPort, clock: Clock) -> SimulatedBrokerClient:
+def build_broker_client(settings: Settings, market: MarketDataPort, clock: Clock, metrics: Metrics) -> SimulatedBrokerClient:
     """The broker as the agent sees it: at its address, or in this process when it has none."""
     broker = settings.broker
     transport: Transport = (
         InProcessBroker(build_simulated_broker(settings, market)) if broker.address is None else BrokerSocket(broker.address)
     )
-    return SimulatedBrokerClient(clock, transport, broker_client_policy(settings))
+    return SimulatedBrokerClient(clock, transport, broker_client_policy(settings), metrics.api_request)
 
 
 def build_hash() -> str:
@@ -436,7 +436,7 @@ def _make_folder(directory: Path) -> None:
 
 
 def _replay_key(settings: Settings, market: MarketDataPort) -> dict[str, Any]:
-    return {"source_id": market.source_id, "settings": settings.decisive()}
+    return {"source_id": market.source_id, "notice": market.notice, "settings": settings.decisive()}
 
 
 def _first_effect(settings: Settings, market: MarketDataPort) -> Effect:

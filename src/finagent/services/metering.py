@@ -30,6 +30,9 @@ class MetricsObserver:
         self._metrics.replay_progress.set(done / total if total else 0.0)
 
     def committed(self, effect: Effect) -> None:
+        for event in effect.events:
+            if event.kind == "order_sent_again":
+                self._metrics.api_retry("broker")
         for record in effect.records:
             if isinstance(record, Set):
                 self._changed(record)

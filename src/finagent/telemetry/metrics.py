@@ -32,7 +32,6 @@ class Metrics:
         self.commit_group_size = self._histogram("commit_group_size", "Effects in one commit.", buckets=_SIZES)
         self.scan_duration = self._histogram("scan_duration_seconds", "One pass over the universe.")
         self.inference_duration = self._histogram("inference_duration_seconds", "One batch of scores.")
-        self.feature_cache_hits = self._counter("feature_cache_hits", "Feature rows taken from the resident state.")
         self.api_requests = self._counter("api_requests", "Requests to the outside.", ("target", "outcome"))
         self.api_retries = self._counter("api_retries", "Requests tried again.", ("target",))
         self.orders = self._counter("orders", "Ended sends.", ("outcome",))
@@ -64,6 +63,9 @@ class Metrics:
         kind = bounded(job_type, JOB_TYPES)
         self.job_wait.labels(kind).observe(max(0.0, wait_seconds))
         self.job_duration.labels(kind).observe(max(0.0, duration_seconds))
+        whole = {"scan": self.scan_duration, "score": self.inference_duration}.get(job_type)
+        if whole is not None:
+            whole.observe(max(0.0, duration_seconds))
 
     def job_failed(self, job_type: str, status: JobStatus) -> None:
         """A job's handler failed and the job has this status now; PARKED shows in `jobs`."""

@@ -36,7 +36,7 @@ def test_the_names_of_the_interface_exist() -> None:
     promised = """job_duration_seconds_bucket job_wait_seconds_bucket jobs job_retries_total jobs_dead_total
         commit_duration_seconds_bucket commit_group_size_bucket scan_duration_seconds_bucket api_requests_total api_retries_total
         orders_total orders_unresolved event_loop_lag_seconds bar_age_seconds last_pass_age_seconds trading_state wal_bytes
-        inference_duration_seconds_bucket feature_cache_hits_total"""
+        inference_duration_seconds_bucket"""
 
     assert {f"finagent_{name}" for name in promised.split()} <= names
 

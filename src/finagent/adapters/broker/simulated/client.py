@@ -1,5 +1,6 @@
 """The agent's side: OrderExecutionPort over a transport, with the market time of each request."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -25,6 +26,8 @@ from finagent.domain.ports.order_execution import (
 from finagent.domain.time import to_text
 
 VIOLATION, UNKNOWN = 409, 404
+TARGET = "broker"
+OnRequest = Callable[[str, str], None]  # the target and the outcome of a request that ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,15 @@ class SimulatedBrokerClient:
     """OrderExecutionPort and SimulatedVenue. Every request repeats the last instant that this client advanced to, so a broker
     that was started again catches up before it answers."""
 
-    def __init__(self, clock: Clock, transport: Transport, policy: BrokerClientPolicy) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        transport: Transport,
+        policy: BrokerClientPolicy,
+        on_request: OnRequest = lambda _target, _outcome: None,
+    ) -> None:
         self._clock = clock
+        self._on_request = on_request
         self._transport = transport
         self._policy = policy
         self._advanced: datetime | None = None
@@ -117,7 +127,13 @@ class SimulatedBrokerClient:
             "advanced": to_text(self._advanced) if self._advanced else None,
             **(body or {}),
         }
-        answer = await self._transport.call(frame, deadline_seconds or self._policy.call_seconds, repeatable=method != "submit")
+        deadline_seconds = deadline_seconds or self._policy.call_seconds
+        try:
+            answer = await self._transport.call(frame, deadline_seconds, repeatable=method != "submit")
+        except Transient:
+            self._on_request(TARGET, "timeout")
+            raise
+        self._on_request(TARGET, _outcome(answer.get("status", 0)))
         if answer.get("status") == VIOLATION:
             raise InvariantViolated(f"broker: {answer['body']['message']}")
         return answer
@@ -131,3 +147,9 @@ class SimulatedBrokerClient:
         if 400 <= status < 500:
             raise Permanent(f"broker: {status} {message}")
         raise Transient(f"broker: {status or 'withheld'} {message}")
+
+
+def _outcome(status: int) -> str:
+    if status in (200, 204):
+        return "ok"
+    return SendOutcome.REFUSED.value if 400 <= status < 500 else "unknown"
