@@ -39,6 +39,7 @@ def kill(
         Path | None, typer.Option(file_okay=False, help="Where the folders of the replays go; default: a temporary one.")
     ] = None,
     replays: Annotated[int, typer.Option(min=1, help="Replays under way at the same time; they mostly sleep.")] = 8,
+    jitter: Annotated[int, typer.Option("--jitter-ms", min=0, help="Handlers wait up to this long; less proves less.")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Kill a real agent again and again on a simulated day with a faulty broker, and count what was lost or sent twice.
@@ -53,14 +54,14 @@ def kill(
         raise BadInput(f"--label {unknown[0]}: the labels are {', '.join(LABELS)}")
     if place.exists() and any(place.iterdir()):
         raise BadInput(f"--directory {place} is not empty: choose another one")
-    document, failed = _run(kills, seed, place, application, tuple(label or ()), replays)
+    document, failed = _run(kills, seed, place, application, tuple(label or ()), replays, jitter)
     sys.stdout.write((json.dumps(document, indent=2) if as_json else _as_text(document, place)) + "\n")
     if failed:
         raise typer.Exit(FOUND_SOMETHING_WRONG)
 
 
 def _run(
-    kills: int, seed: int, directory: Path, application: str | None, labels: tuple[str, ...], replays: int
+    kills: int, seed: int, directory: Path, application: str | None, labels: tuple[str, ...], replays: int, jitter: int
 ) -> tuple[dict[str, Any], bool]:
     from finagent.drill.kill import KillDrill  # the agent's code is imported only when it is drilled
 
@@ -68,7 +69,7 @@ def _run(
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
 
-    report = asyncio.run(KillDrill(kills, seed, directory, application, labels, replays, say).run())
+    report = asyncio.run(KillDrill(kills, seed, directory, application, labels, replays, jitter, say).run())
     return report.as_json(), report.failed
 
 

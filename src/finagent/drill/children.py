@@ -26,7 +26,6 @@ from finagent.drill import fork_server
 from finagent.drill.arming import AgentFailpoints, Arm, BrokerFailpoints
 from finagent.drill.control import Control
 from finagent.drill.market import MarketInMemory
-from finagent.drill.report import JITTER_MILLISECONDS
 from finagent.drill.scenario import Scenario
 from finagent.services.scheduling.cron import CronEntry
 from finagent.services.scheduling.trading_day import scan_minutes
@@ -78,7 +77,7 @@ class Children:
             arm = Arm(**request["arm"]) if request["arm"] else None
             overrides = {
                 "failpoints": AgentFailpoints(control, arm),
-                "jitter": jitter if request["jitter"] else None,
+                "jitter": jitter_of(request["jitter_milliseconds"]),
                 "market": self.market,
                 "wraps": Wraps(queue=lambda queue: cast(JobQueue, ConflictCounter(queue, control))),
             }
@@ -91,9 +90,13 @@ async def run_agent(factory: ApplicationFactory, settings: Settings, overrides: 
         return FINISHED if await application.run() else UNFINISHED
 
 
-async def jitter() -> None:
-    """A wait that nothing can foretell: what depends on the order of handlers comes to light."""
-    await asyncio.sleep(random.SystemRandom().uniform(0.0, JITTER_MILLISECONDS / 1000.0))
+def jitter_of(milliseconds: int) -> Callable[[], Awaitable[None]] | None:
+    """A wait that nothing can foretell: what depends on the order of handlers comes to light. None for none."""
+
+    async def jitter() -> None:
+        await asyncio.sleep(random.SystemRandom().uniform(0.0, milliseconds / 1000.0))
+
+    return jitter if milliseconds else None
 
 
 def find_factory(name: str | None) -> ApplicationFactory:

@@ -25,7 +25,7 @@ _UNDISTURBED = ("reference", "jittered-1", "jittered-2")
 @dataclass(frozen=True, slots=True)
 class KillDrill:
     """One drill: `kills` kills dealt from `seed`, `replays_at_once` folders under way, everything below `directory`.
-    `labels`: kill there and nowhere else (none: everywhere).
+    Handlers wait up to `jitter_milliseconds`. `labels`: kill there and nowhere else (none: everywhere).
 
     Folders without a finding are removed; the reference and the others stay for a look. `say` gets a line of progress at a time.
     """
@@ -36,11 +36,12 @@ class KillDrill:
     application: str | None
     labels: tuple[str, ...]
     replays_at_once: int
+    jitter_milliseconds: int
     say: Callable[[str], None]
 
     async def run(self) -> DrillReport:
         """The whole drill. What goes wrong in its replays is in the report; raises Unavailable when it cannot be held at all."""
-        report = DrillReport(self.seed)
+        report = DrillReport(self.seed, self.jitter_milliseconds)
         self.directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="drill-") as sockets:
             scenario = Scenario(self.seed, Path(sockets), self.application)
@@ -52,7 +53,9 @@ class KillDrill:
         return report
 
     async def _undisturbed(self, server: ForkServer, scenario: Scenario, name: str) -> ReplayRecord:
-        replay = Replay(server, scenario, self.directory / name, jitter=name != "reference")
+        replay = Replay(
+            server, scenario, self.directory / name, jitter_milliseconds=0 if name == "reference" else self.jitter_milliseconds
+        )
         return await replay.run(ReplayPlan(-1, ()))
 
     async def _agree(self, calm: list[ReplayRecord], report: DrillReport) -> bool:
@@ -110,7 +113,9 @@ class _Campaign:
 
     async def _replay(self, plan: ReplayPlan, planner: KillPlanner) -> None:
         workspace = self.drill.directory / f"replay-{plan.index:04d}"
-        record = await Replay(self.server, self.scenario, workspace, jitter=True, pace=self.pace).run(plan)
+        record = await Replay(
+            self.server, self.scenario, workspace, jitter_milliseconds=self.drill.jitter_milliseconds, pace=self.pace
+        ).run(plan)
         for missed in record.missed:
             planner.missed(missed)
         self.unplanned += len(record.missed)

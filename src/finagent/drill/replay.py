@@ -72,11 +72,11 @@ class Replay:
     """Runs one plan in one folder."""
 
     def __init__(
-        self, server: ForkServer, scenario: Scenario, workspace: Path, *, jitter: bool, pace: Pace | None = None
+        self, server: ForkServer, scenario: Scenario, workspace: Path, *, jitter_milliseconds: int, pace: Pace | None = None
     ) -> None:
         self._server, self._scenario, self._workspace = server, scenario, workspace
         self._storage = workspace / "storage"
-        self._jitter, self._pace = jitter, pace
+        self._jitter_milliseconds, self._pace = jitter_milliseconds, pace
         self._record = ReplayRecord(self._storage)
 
     async def run(self, plan: ReplayPlan) -> ReplayRecord:
@@ -195,7 +195,7 @@ class Replay:
             "storage": str(self._storage),
             "control": str(self._workspace / "control.page"),
             "log": str(self._workspace / f"{role}.log"),
-            "jitter": self._jitter,
+            "jitter_milliseconds": self._jitter_milliseconds,
             "arm": arm.as_json() if arm else None,
         }
 

@@ -31,6 +31,7 @@ class DrillReport:
     """The sums over all replays of a drill."""
 
     seed: int
+    jitter_milliseconds: int = JITTER_MILLISECONDS
     kills: list[Kill] = field(default_factory=list)
     recovery_seconds: list[float] = field(default_factory=list)
     violations: list[dict[str, str]] = field(default_factory=list)
@@ -93,7 +94,7 @@ class DrillReport:
             "violations_total": len(self.violations),
             "unequal": self.unequal,
             "conflicts": self.conflicts,
-            "jitter_ms": JITTER_MILLISECONDS,
+            "jitter_ms": self.jitter_milliseconds,
             "signals_at_risk": self.signals_at_risk,
             "kills_with_order_in_flight": self.kills_with_order_in_flight,
             "parked": self.parked,
