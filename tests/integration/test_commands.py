@@ -364,6 +364,8 @@ def test_a_hung_agent_is_halted_by_the_file_within_five_seconds(
     finally:
         os.kill(agent.process.pid, signal.SIGCONT)
     capsys.readouterr()
+    woken = document(capsys, "status", *of(folder))
+    assert woken["trading_state"]["state"] != "ACTIVE" or woken["halt_file"], "the lapsed arm must not have armed anything"
     document(capsys, "arm", "--reason", "it answers again", *of(folder))
 
 

@@ -24,8 +24,8 @@ def add_public_routes(app: FastAPI, facts: Callable[[], HealthFacts], policy: Re
     app.include_router(metrics_routes(metrics))
 
 
-def control_app(switch: Switch) -> FastAPI:
+def control_app(switch: Switch, wall_seconds: Callable[[], float]) -> FastAPI:
     """The control routes, for the Unix socket."""
     app = FastAPI(title="finagent control", docs_url=None, redoc_url=None, openapi_url=None)
-    app.include_router(control_routes(switch))
+    app.include_router(control_routes(switch, wall_seconds))
     return app

@@ -1,8 +1,9 @@
 """Commands that write, while an agent holds the folder: it records them and who asked. Served over a Unix socket only."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Protocol
 
-from fastapi import APIRouter
+from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
 from finagent.domain.trading_state import StartGate, TradingStateRecord
@@ -31,7 +32,13 @@ class Order(BaseModel):
     by: Annotated[str, Field(min_length=1, max_length=100)]
 
 
-def control_routes(switch: Switch) -> APIRouter:
+class Permission(Order):
+    """An order that lapses: whoever gave it stopped waiting at `good_until` (seconds since 1970) and was told that it failed."""
+
+    good_until: float
+
+
+def control_routes(switch: Switch, wall_seconds: Callable[[], float]) -> APIRouter:
     """`POST /control/halt`, `POST /control/arm`, `GET /control/status`; each answers with the state in force after it."""
     routes = APIRouter(prefix="/control", tags=["control"])
 
@@ -45,7 +52,9 @@ def control_routes(switch: Switch) -> APIRouter:
         return state()
 
     @routes.post("/arm")
-    async def arm(order: Order) -> dict[str, Any]:
+    async def arm(order: Permission) -> dict[str, Any]:
+        if wall_seconds() > order.good_until:
+            raise HTTPException(409, "too late: whoever asked has stopped waiting, nothing is armed")
         await switch.arm(order.reason, order.by)
         return state()
 

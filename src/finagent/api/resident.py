@@ -87,7 +87,7 @@ class Resident:
         """What readiness is judged on, as of now."""
         agent = self.application
         due = agent.queue.next_due()
-        queue_age = None if due is None or self.work.finished_replay else (agent.clock.now() - due).total_seconds()
+        queue_age = None if due is None or self.work.finished_replay else max(0.0, (agent.clock.now() - due).total_seconds())
         return HealthFacts(
             start_gate=agent.kill_switch.gate,
             trading_state=agent.kill_switch.state().state,
@@ -138,7 +138,7 @@ async def resident(
             await stack.enter_async_context(serving(public_app(agent.health, readiness_policy(settings), metrics), listening))
         if settings.http.enabled:
             control = bind_control(settings.storage.directory / CONTROL_SOCKET)
-            await stack.enter_async_context(serving(control_app(application.kill_switch), control))
+            await stack.enter_async_context(serving(control_app(application.kill_switch, time.time), control))
         yield agent
 
 

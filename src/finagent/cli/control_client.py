@@ -38,7 +38,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(address if len(address.encode()) < 108 else os.path.relpath(address))
 
 
-def ask(path: Path, method: str, route: str, body: dict[str, str] | None, timeout_seconds: float) -> dict[str, Any]:
+def ask(path: Path, method: str, route: str, body: dict[str, Any] | None, timeout_seconds: float) -> dict[str, Any]:
     """The agent's answer; raises NoAgent where nobody listens, NoAnswer where it does not answer in time or not with success."""
     connection = _UnixConnection(path, timeout_seconds)
     try:

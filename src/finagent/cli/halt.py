@@ -4,6 +4,7 @@ import asyncio
 import getpass
 import json
 import os
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -57,11 +58,14 @@ def arm(reason: Reason, settings_file: SettingsFile = None, overrides: Overrides
     """Allow new risk again: a person's act, recorded with name and reason. Removes the HALT file last."""
     settings, order = _prepared(settings_file, overrides, reason)
     try:
-        answer, told = _through_agent(settings, "/control/arm", order), "the agent has recorded it"
+        permission = {**order, "good_until": time.time() + ANSWER_SECONDS}
+        answer, told = _through_agent(settings, "/control/arm", permission), "the agent has recorded it"
     except NoAgent:
         answer, told = _without_agent(settings, "arm", order), "no agent is running; recorded for the next start"
     except NoAnswer as silence:
-        raise Unavailable(f"not armed: the agent does not answer ({silence}); nothing was changed") from silence
+        raise Unavailable(
+            f"not armed: the agent does not answer ({silence}); the order has lapsed, and a HALT file stays where it is"
+        ) from silence
     _halt_file(settings).unlink(missing_ok=True)
     _print({"armed": True, **answer}, f"ACTIVE: {told}", as_json=as_json)
 
@@ -81,7 +85,7 @@ def _halt_file(settings: "Settings") -> Path:
     return settings.storage.directory / HALT_FILE
 
 
-def _through_agent(settings: "Settings", route: str, order: dict[str, str]) -> dict[str, Any]:
+def _through_agent(settings: "Settings", route: str, order: dict[str, Any]) -> dict[str, Any]:
     from finagent.store_access import CONTROL_SOCKET
 
     return ask(settings.storage.directory / CONTROL_SOCKET, "POST", route, order, ANSWER_SECONDS)

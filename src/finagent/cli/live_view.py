@@ -1,5 +1,6 @@
 """The agent at work: a live picture on a terminal, plain lines in a pipe."""
 
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -60,7 +61,7 @@ class LiveView:
 
     def __init__(self, console: Console, narrator: Narrator, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._console, self._narrator, self._monotonic = console, narrator, monotonic
-        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stderr=sys.stderr.isatty())
         self._drawn_at = 0.0
         self._info: StartInfo | None = None
         self._now: datetime | None = None

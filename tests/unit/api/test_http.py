@@ -123,14 +123,25 @@ async def control(path: Path, method: str, route: str, body: Any = None) -> http
 async def test_halt_and_arm_record_who_asked(socket_path: Path) -> None:
     """The answer is the state in force afterwards."""
     switch = RecordedSwitch()
-    async with serving(control_app(switch), bind_control(socket_path)):
+    async with serving(control_app(switch, lambda: 100.0), bind_control(socket_path)):
         halted = await control(socket_path, "POST", "/control/halt", {"reason": "news", "by": "ann"})
         status = await control(socket_path, "GET", "/control/status")
-        armed = await control(socket_path, "POST", "/control/arm", {"reason": "checked", "by": "bob"})
+        armed = await control(socket_path, "POST", "/control/arm", {"reason": "checked", "by": "bob", "good_until": 101.0})
 
     assert halted.json() == status.json()
     assert (halted.json()["state"], halted.json()["reason"], halted.json()["by"]) == ("HALTED", "news", "ann")
     assert (armed.json()["state"], armed.json()["by"]) == ("ACTIVE", "bob")
+
+
+async def test_an_arm_that_comes_too_late_does_nothing(socket_path: Path) -> None:
+    """A process that hung must not arm when it wakes: whoever asked was told that nothing is armed."""
+    switch = RecordedSwitch()
+    async with serving(control_app(switch, lambda: 100.0), bind_control(socket_path)):
+        await control(socket_path, "POST", "/control/halt", {"reason": "news", "by": "ann"})
+        late = await control(socket_path, "POST", "/control/arm", {"reason": "checked", "by": "bob", "good_until": 99.9})
+
+    assert late.status_code == 409
+    assert switch.state().state is TradingState.HALTED
 
 
 @pytest.mark.parametrize(
@@ -139,7 +150,7 @@ async def test_halt_and_arm_record_who_asked(socket_path: Path) -> None:
 async def test_an_order_without_reason_or_name_is_refused(socket_path: Path, body: Any) -> None:
     """Nothing changes without who and why."""
     switch = RecordedSwitch()
-    async with serving(control_app(switch), bind_control(socket_path)):
+    async with serving(control_app(switch, lambda: 100.0), bind_control(socket_path)):
         response = await control(socket_path, "POST", "/control/halt", body)
 
     assert response.status_code == 422
