@@ -56,9 +56,10 @@ class PacedDriver:
     async def run(self) -> bool:
         """To the end of the window; False when stopped before it."""
         async with asyncio.TaskGroup() as tasks:
-            poller = tasks.create_task(self._poll(), name="queue poller")
-            ended = await self._follow_market()
-            poller.cancel()
+            pollers: list[asyncio.Task[None]] = []
+            ended = await self._follow_market(lambda: pollers.append(tasks.create_task(self._poll(), name="queue poller")))
+            for poller in pollers:
+                poller.cancel()
         return ended
 
     async def _poll(self) -> None:
@@ -66,23 +67,31 @@ class PacedDriver:
             await self.processor.poll()
             await self.time.pause(self.poll_seconds)
 
-    async def _follow_market(self) -> bool:
+    async def _follow_market(self, reconciled: Callable[[], None]) -> bool:
+        """`reconciled` is called once: nothing that an earlier process left runs before the broker and we agree."""
         total = sum(session.minutes for session in self.sessions)
-        at: datetime | None = self._market_clock()
+        start: datetime = self._market_clock()
+        at: datetime | None = start
+        # Not the market clock: any commit of an instant carries it, also one before that instant's activity was fetched.
+        fetched = [session.opens_at for session in self.sessions if session.opens_at <= start][-1]
         while at is not None and not self.stopping():
             session = [s for s in self.sessions if s.opens_at <= at][-1]
             if at == session.opens_at:
                 await self.tidy_up()
-            since = self._market_clock()
-            self.clock.set(at)
             await self.feed.open_session(session, self.minutes(session))
-            await self.venue.advance(at)
+            self.clock.set(at)  # from here to the broker's frame nothing may wait: a request of this time must not overtake it
             self.feed.advance()
-            await self.activity.apply(since, at)
+            await self.venue.advance(at)
+            await self.activity.apply(fetched, at)
+            fetched = at
             await self.reconcile_start()
+            if at == start:
+                reconciled()
             await self.processor.poll()
             self.observer.instant(at, session, sum(s.minute_of(at) for s in self.sessions if s.opens_at <= at), total)
             at = await self.time.next_instant(at)
+        if at is None:
+            await self.processor.quiet.wait()
         while at is None and not self.stopping() and self._work_is_left():
             await self.processor.poll()
             await self.processor.quiet.wait()

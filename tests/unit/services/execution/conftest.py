@@ -253,22 +253,36 @@ class Floor:
             "flatten": exits.flatten,
             "close_out": exits.close_out,
         }
-        self.processor = JobProcessor(
+        self.handlers = {name: one_by_one(handle) for name, handle in handlers.items()}
+        self.processor = self._processor(lock_step=True)
+        self.activity = BrokerActivity(broker, desk.reads, desk.queue, self.processor, desk.clock, POLICY, 5)
+
+    def _processor(self, lock_step: bool) -> JobProcessor:
+        desk = self.desk
+        processor = JobProcessor(
             queue=desk.queue,
             reads=desk.reads,
             clock=desk.clock,
-            handlers={name: one_by_one(handle) for name, handle in handlers.items()},
+            handlers=self.handlers,
             policy=QueuePolicy(1000, 1000, 256, 5, 0.01, RetryPolicy(5, 5.0, 300.0)),
             seed=7,
             failpoints=unarmed,
             jitter=None,
             on_invariant=lambda message: desk.kill_switch.halt(message, "invariant"),
-            lock_step=True,
+            lock_step=lock_step,
             observer=self.metering,
             monotonic=lambda: 0.0,
         )
-        self.processor.queues(("execution", "sender"))
-        self.activity = BrokerActivity(broker, desk.reads, desk.queue, self.processor, desk.clock, POLICY, 5)
+        processor.queues(("execution", "sender", "reconciler"))
+        return processor
+
+    @classmethod
+    def on_wall_time(cls, desk: Any, broker: ScriptedBroker) -> "Floor":
+        """A floor whose jobs run as they come."""
+        floor = cls(desk, broker)
+        floor.processor = floor._processor(lock_step=False)
+        floor.activity = BrokerActivity(broker, desk.reads, desk.queue, floor.processor, desk.clock, POLICY, 5)
+        return floor
 
     async def bracket(self, plan: TradePlan) -> str:
         """Execute an approved plan now; the id of its entry."""
@@ -349,3 +363,10 @@ async def floor(desk: Any, broker: ScriptedBroker) -> AsyncIterator[Floor]:
 def open_floor() -> Callable[[Any], AbstractAsyncContextManager[Floor]]:
     """The same over a desk that the test opened itself."""
     return lambda desk: working(Floor(desk, ScriptedBroker(desk.clock)))
+
+
+@pytest.fixture
+async def paced_floor(desk: Any, broker: ScriptedBroker) -> AsyncIterator[Floor]:
+    """The protocol at work on wall time."""
+    async with working(Floor.on_wall_time(desk, broker)) as floor:
+        yield floor
