@@ -1,5 +1,6 @@
 """Imports point one way: the contracts in pyproject.toml hold, and a breach of them would be seen."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -31,8 +32,8 @@ def test_no_import_points_outward() -> None:
 def planted_house(folder: Path, package: str, module: str, line: str) -> None:
     """A small house under the project's own contracts with one module that holds `line`."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    rooms = {"domain", "quant", "telemetry", "services", "adapters", "settings", "bootstrap"}
-    rooms |= {part for contract in contracts for name in contract.get("source_modules", ()) for part in name.split(".")[1:2]}
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    rooms = {room for layer in layers for room in re.findall(r"\w+", layer)}
     for room in sorted(rooms):
         (folder / "src" / package / room).mkdir(parents=True, exist_ok=True)
         (folder / "src" / package / room / "__init__.py").touch()
