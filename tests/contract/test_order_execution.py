@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -54,7 +54,7 @@ class Venue:
         return await self.client.activity(self.session.instant_of(since_minute), self.clock.time)
 
     def rows(self, query: str) -> list[Any]:
-        with sqlite3.connect(f"file:{self.folder / 'broker-simulator.db'}?mode=ro", uri=True) as connection:
+        with closing(sqlite3.connect(f"file:{self.folder / 'broker-simulator.db'}?mode=ro", uri=True)) as connection, connection:
             found = connection.execute(query).fetchall()
         connection.close()
         return found

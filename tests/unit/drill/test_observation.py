@@ -1,6 +1,7 @@
 """What a kill left behind is read from the dead agent's tables."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ def database(tmp_path: Path) -> Path:
     engine = create_engine(f"sqlite:///{path}")
     metadata.create_all(engine)
     engine.dispose()
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         for view in VIEWS.values():
             connection.execute(view)
         for name in ("a", "b", "c"):
@@ -25,7 +26,7 @@ def database(tmp_path: Path) -> Path:
 
 
 def execute(path: Path, *statements: str) -> None:
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         for statement in statements:
             connection.execute(statement)
 

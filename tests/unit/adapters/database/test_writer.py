@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -54,7 +55,7 @@ def a_state(reason: str) -> Effect:
 
 def rows_of(database: Path, table: str) -> int:
     """Counted by a connection of its own, as another program would."""
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection, connection:
         count = int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
     connection.close()
     return count
@@ -312,7 +313,7 @@ async def test_a_damaged_file_ends_everything(open_queue: OpenQueue, database: P
     reasons: list[str] = []
     first = await open_queue()
     await first.close()
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection, connection:
         (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'meta'").fetchone()
     connection.close()
     with database.open("r+b") as file:
