@@ -75,3 +75,9 @@ def test_draws_are_spread_evenly() -> None:
     tenths = [sum(1 for draw in draws if int(draw * 10) == tenth) for tenth in range(10)]
 
     assert all(abs(count - 2_000) < 200 for count in tenths)  # 4.7 standard deviations
+
+
+@pytest.mark.parametrize(("text", "why"), [("yesterday", "is not an instant"), ("2008-10-01T13:35:00", "names no zone")])
+def test_a_text_that_names_no_instant_is_refused(text: str, why: str) -> None:
+    with pytest.raises(BadInput, match=why):
+        from_text(text)

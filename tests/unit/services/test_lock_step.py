@@ -99,9 +99,7 @@ def drive(desk: Any, market: Any) -> Callable[..., Awaitable[Track]]:
             clock=desk.clock,
             venue=broker,
             feed=Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50)),
-            activity=BrokerActivity(
-                broker, desk.reads, desk.queue, processor, desk.clock, ExecutionPolicy(60, 900, 4, 60, 60), 5
-            ),
+            activity=BrokerActivity(broker, desk.reads, desk.queue, processor, desk.clock, policy, 5),
             processor=processor,
             queue=desk.queue,
             reads=desk.reads,

@@ -166,7 +166,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return lambda: tmp_path_factory.mktemp("store")
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(history, st.sampled_from(["full", "cancelled"]), st.data())
 def test_any_order_and_any_split_of_the_same_news_end_in_the_same_state(
     fresh: Any, open_desk: Any, open_floor: Any, sizes: list[int], ending: str, data: st.DataObject

@@ -271,3 +271,12 @@ async def test_a_short_position_is_bought_back(desk: Any, floor: Any, broker: An
     broker.trade(broker.named(floor.order(plan, Leg.EXIT).client_order_id), 100, "105.00")
     await floor.until(FLAT_AT + 2)
     assert (floor.held(), floor.exit(plan)) == (0, "TIME")
+
+
+async def test_closing_out_what_holds_nothing_does_nothing(desk: Any, floor: Any, broker: Any) -> None:
+    broker.submits = ["refuse"]
+    plan = await desk.approved()
+    await floor.bracket(plan)
+    job = desk.job("close_out", decision_id=plan.decision_id, reason="TIME")
+
+    assert await floor.exits.close_out(job, desk.reads) == Effect()

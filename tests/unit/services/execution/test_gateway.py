@@ -363,3 +363,37 @@ async def test_a_confirmed_fill_whose_executions_are_on_their_way_keeps_the_orde
 
     assert (before.state, before.filled_quantity) == (OrderState.ACCEPTED, 0)
     assert (floor.order(plan, Leg.ENTRY).state, floor.held(), floor.outcome(plan)) == (OrderState.FILLED, 100, "FILLED")
+
+
+async def test_a_parked_entry_found_in_time_keeps_its_validity(desk: Any, floor: Any, broker: Any) -> None:
+    """Parked after fifteen minutes of silence, found before it ends: its own expiry is still to come."""
+    broker.submits = ["lose"]
+    broker.look_ups = [Found.UNKNOWN] * 17
+    plan = await desk.approved()
+    await floor.bracket(plan)
+    for name in broker.orders:
+        broker.orders[name] = replace(broker.orders[name], updated_at=desk.minute(-1))
+    await floor.until(24)
+    parked = floor.order(plan, Leg.ENTRY).state
+    for name in broker.orders:
+        broker.orders[name] = replace(broker.orders[name], updated_at=desk.minute(25))
+    await floor.until(26)
+    found = floor.order(plan, Leg.ENTRY).state
+    await floor.until(38)
+
+    assert (parked, found) == (OrderState.PARKED, OrderState.ACCEPTED)
+    assert floor.order(plan, Leg.ENTRY).state is OrderState.CANCELLED
+    assert not any(":found:" in key for key in desk.keys("expire"))
+
+
+async def test_what_is_set_aside_already_stays_so(desk: Any, floor: Any, broker: Any) -> None:
+    broker.submits = ["lose"]
+    plan = await desk.approved()
+    entry = await floor.bracket(plan)
+    broker.orders["b-0"] = replace(broker.orders["b-0"], quantity=99, updated_at=desk.minute(-1))
+    job = desk.job("resolve", client_order_id=entry, decision_id=plan.decision_id)
+    await desk.commit(await floor.gateway.resolve(job, desk.reads))
+    again = await floor.gateway.resolve(job, desk.reads)
+
+    assert (again.records, again.next) == ((), ())
+    assert desk.told("order_parked") == 1

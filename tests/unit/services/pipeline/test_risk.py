@@ -9,6 +9,7 @@ import pytest
 from finagent.domain.decision import DecisionOutcome, SignalOutcome
 from finagent.domain.effect import Effect, Set
 from finagent.domain.errors import Conflict, Permanent
+from finagent.domain.gap import GapCandidate
 from finagent.domain.orders import BrokerOrder, Leg, OrderState, SendOutcome, Side
 from finagent.domain.portfolio import Position
 from finagent.domain.risk import RiskCode, RiskDecision, RiskProfile, RiskSnapshot, Verdict
@@ -314,3 +315,25 @@ async def test_executing_needs_verdict_plan_and_a_candidate_that_has_not_ended(d
         await service.execute(desk.job("execute", decision_id=plan.decision_id), desk.reads),
     )
     assert desk.reads.get(SymbolRun, candidate.run_id, "IBM").state is SymbolState.SUCCESS
+
+
+async def test_an_entry_that_was_denied_binds_nothing(desk: Any, market: Any, open_feed: Any) -> None:
+    service = await gate(desk, market, open_feed)
+    await with_entry(desk, outcome=SendOutcome.DENIED)
+    run = await desk.run()
+    await desk.planned(run, "IBM", 1)
+    await gather(desk, service, run)
+
+    assert desk.reads.get(RiskSnapshot, run).exposures == ()
+
+
+async def test_a_plan_whose_candidate_has_ended_is_not_ranked(desk: Any, market: Any, open_feed: Any) -> None:
+    service = await gate(desk, market, open_feed)
+    run = await desk.run()
+    await desk.planned(run, "IBM", 1)
+    over = await desk.planned(run, "AAPL", 1)
+    candidate = desk.reads.get(GapCandidate, over.decision_id)
+    await desk.commit(ended(candidate, Stage.PLAN, SignalOutcome.EXPIRED, "too late", desk.clock.now()))
+    await gather(desk, service, run)
+
+    assert [line.symbol for line in desk.reads.get(RiskSnapshot, run).ranked] == ["IBM"]
