@@ -1,0 +1,54 @@
+"""Settings decide what the agent is built of; the limits in force are those that were written."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from finagent.bootstrap import build_application
+from finagent.domain.errors import BadInput
+from finagent.domain.orders import Leg, OrderIntent
+from finagent.domain.risk import RiskDecision, RiskSnapshot
+from finagent.settings import load_settings
+
+DAYS = ("http.enabled=false", "market_data.first_session=2008-10-08", "market_data.last_session=2008-10-10")
+
+
+async def intents(folder: Path, *more: str) -> tuple[list[OrderIntent], list[RiskDecision], list[RiskSnapshot]]:
+    settings = load_settings(overrides=(f"storage.directory={folder}", *DAYS, *more))
+    async with build_application(settings) as application:
+        await application.run()
+        reads = application.reads
+        return reads.find(OrderIntent, leg=Leg.ENTRY), reads.find(RiskDecision), reads.find(RiskSnapshot)
+
+
+async def test_a_position_limit_in_force_cuts_every_order(tmp_path: Path) -> None:
+    wide, _, _ = await intents(tmp_path / "wide")
+    narrow, _, snapshots = await intents(tmp_path / "narrow", "risk.position_fraction_max=0.01")
+    equity = {snapshot.run_id: snapshot.equity for snapshot in snapshots}
+
+    assert len(wide) >= 2
+    assert max(i.quantity * (i.limit_price or 0) for i in wide) > Decimal(2_000)
+    assert narrow
+    assert all(i.quantity * (i.limit_price or 0) <= max(equity.values()) * Decimal("0.01") for i in narrow)
+
+
+async def test_limits_of_zero_allow_nothing(tmp_path: Path) -> None:
+    sent, verdicts, _ = await intents(tmp_path / "none", "risk.positions_max=0")
+
+    assert sent == []
+    assert {verdict.code.value for verdict in verdicts} == {"POSITION_COUNT"}
+
+
+async def test_the_schedule_in_force_is_the_one_that_was_written(tmp_path: Path) -> None:
+    _, _, snapshots = await intents(tmp_path / "one", 'schedule=[{"name": "only", "expression": "0 10 * * *"}]')
+
+    assert {snapshot.at.strftime("%H:%M") for snapshot in snapshots} == {"14:00"}
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    wrong = ("risk.gross_leverage_max=-1", "plan.risk_fraction=nan", "queue.capacity=0", "no.such_key=1")
+    with pytest.raises(BadInput) as refused:
+        load_settings(overrides=wrong)
+
+    assert all(key.split("=")[0].split(".")[-1] in str(refused.value) for key in wrong[:3])
