@@ -43,6 +43,7 @@ from finagent.policies import (
     bridged_market_policy,
     broker_client_policy,
     broker_policy,
+    check,
     cron_entries,
     durable_queue_policy,
     execution_policy,
@@ -127,6 +128,7 @@ async def build_application(
     """
     wraps, observer, metrics = wraps or Wraps(), observer or Onlookers(), metrics or Metrics()
     async with AsyncExitStack() as stack:
+        check(settings)
         failpoints("recovery.before")
         _make_folder(settings.storage.directory)
         stack.enter_context(DatabaseLock(settings.database_path))
@@ -174,7 +176,7 @@ class Application:
         self._stop = False
         halt_file = settings.storage.directory / "HALT"
         self.kill_switch = KillSwitch(reads, queue, clock, halt_file.exists)
-        self.feed = Feed(parts.market, clock, scan_rules(settings))
+        self.feed = Feed(parts.market, clock, scan_rules(settings), parts.metrics.scan_duration.time)
         self.reconciler = Reconciler(
             parts.broker, clock, ReconciliationPolicy(settings.reconciliation.interval_seconds), self.kill_switch
         )
@@ -267,7 +269,7 @@ class Application:
 
     async def _reconcile_start(self) -> None:
         """No new risk until the broker and we agree; what an earlier process left is then taken over."""
-        if self.kill_switch.gate is StartGate.OPEN:
+        if self.kill_switch.gate is not StartGate.STARTING:
             return
         await self.reconciler.start(self.reads)
         self.parts.failpoints("recovery.after")
@@ -286,7 +288,10 @@ class Application:
             formula.data_spec_hash,
         )
         scoring = ScoringService(
-            formula, clock, ScoringPolicy(settings.model.score_decimals, settings.model.score_min), _infer(formula)
+            formula,
+            clock,
+            ScoringPolicy(settings.model.score_decimals, settings.model.score_min),
+            _infer(formula, self.parts.metrics),
         )
         planner = PlannerService(clock, plan_policy(settings))
         risk = RiskService(self.feed, clock, risk_profile(settings), settings.risk.sectors, kill_switch)
@@ -402,9 +407,10 @@ def build_hash() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
 
 
-def _infer(predictor: Predictor) -> Callable[[Floats], Awaitable[Floats]]:
+def _infer(predictor: Predictor, metrics: Metrics) -> Callable[[Floats], Awaitable[Floats]]:
     async def infer(rows: Floats) -> Floats:
-        return await asyncio.to_thread(predictor.predict, rows)
+        with metrics.inference_duration.time():
+            return await asyncio.to_thread(predictor.predict, rows)
 
     return infer
 

@@ -1,5 +1,7 @@
 """What the settings mean to each part: the frozen policies that services and adapters declare, built from the settings."""
 
+from collections.abc import Callable
+
 from finagent.adapters.broker.simulated.client import BrokerClientPolicy
 from finagent.adapters.broker.simulated.policy import BrokerPolicy, FaultRates
 from finagent.adapters.database.engine import WriterPolicy
@@ -11,6 +13,7 @@ from finagent.adapters.market_data.files import FilesPolicy
 from finagent.adapters.market_data.simulated import SimulatedPolicy
 from finagent.adapters.market_data.simulated_daily import DailyProcessPolicy
 from finagent.adapters.market_data.simulated_defects import DefectPolicy
+from finagent.domain.errors import BadInput
 from finagent.domain.jobs import RetryPolicy
 from finagent.domain.risk import RiskProfile
 from finagent.quant.features.gap_scan import ScanRules
@@ -19,6 +22,35 @@ from finagent.services.pipeline.planner import PlanPolicy
 from finagent.services.queue.processor import QueuePolicy
 from finagent.services.scheduling.cron import CronEntry
 from finagent.settings import Settings
+
+
+def check(settings: Settings) -> None:
+    """Everything that the parts themselves demand of their policies, all errors at once; before any file is made."""
+    errors = []
+    names = [entry.name for entry in settings.schedule]
+    if len(set(names)) != len(names):
+        errors.append(f"schedule: the names {names} are not unique")
+    builders: tuple[Callable[[Settings], object], ...] = (
+        writer_policy,
+        queue_policy,
+        scan_rules,
+        cron_entries,
+        plan_policy,
+        risk_profile,
+        execution_policy,
+        files_policy,
+        simulated_policy,
+        broker_policy,
+        broker_client_policy,
+        durable_queue_policy,
+    )
+    for build in builders:
+        try:
+            build(settings)
+        except BadInput as error:
+            errors.append(str(error))
+    if errors:
+        raise BadInput("settings are refused:\n  " + "\n  ".join(errors))
 
 
 def durable_queue_policy(settings: Settings) -> DurableQueuePolicy:

@@ -31,6 +31,7 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 Ratio = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Chance = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
@@ -46,7 +47,7 @@ class StorageSettings(Section):
 class OrchestrateSettings(Section):
     mode: Literal["replay"]
     after_end: Literal["exit", "serve"]
-    drain_seconds: Seconds
+    drain_seconds: Annotated[float, Field(ge=0, le=18)]
 
 
 class ReplaySettings(Section):
@@ -64,15 +65,15 @@ class SimulatedMarketSettings(SourceSettings):
     symbols: AtLeastOne
     origin: date
     history_sessions: AtLeastOne
-    splits_per_symbol_year: Ratio
+    splits_per_symbol_year: Chance
     clustered_gap_date: date | None
     clustered_gap_fraction: Ratio
-    bad_ticks_per_bar: Ratio
-    null_bars_per_bar: Ratio
-    missing_per_minute: Ratio
-    null_bars_per_minute: Ratio
-    bad_ticks_per_minute: Ratio
-    halts_per_symbol_session: Ratio
+    bad_ticks_per_bar: Chance
+    null_bars_per_bar: Chance
+    missing_per_minute: Chance
+    null_bars_per_minute: Chance
+    bad_ticks_per_minute: Chance
+    halts_per_symbol_session: Chance
     halt_move_fraction: Ratio
     halt_minutes: AtLeastOne
 
@@ -129,7 +130,7 @@ class ScheduleEntry(Section):
 
 
 class ModelSettings(Section):
-    score_decimals: Count
+    score_decimals: Annotated[int, Field(ge=0, le=12)]
     score_min: Annotated[float, Field(ge=0, le=1)]
 
 
@@ -138,7 +139,7 @@ class PlanSettings(Section):
     entry_limit_fraction: Fraction
     target_multiple: Positive
     valid_minutes: AtLeastOne
-    flat_minutes: AtLeastOne
+    flat_minutes: Annotated[int, Field(ge=1, le=180)]
     short_selling: bool
 
 
@@ -172,7 +173,7 @@ class QueueSettings(Section):
     claim_limit: AtLeastOne
     batch_max: AtLeastOne
     memory_limit: Count
-    poll_seconds: Seconds
+    poll_seconds: Annotated[float, Field(gt=0, le=60)]
     conflict_retries_max: Count
     attempts_max: AtLeastOne
     backoff_base_seconds: Seconds
@@ -193,16 +194,16 @@ class DatabaseSettings(Section):
 
 
 class FaultSettings(Section):
-    dropped: Ratio
-    reply_lost: Ratio
-    late: Ratio
+    dropped: Chance
+    reply_lost: Chance
+    late: Chance
     late_minutes_max: AtLeastOne
-    refused: Ratio
-    look_up_withheld: Ratio
-    cancel_dropped: Ratio
-    cancel_reply_lost: Ratio
-    execution_repeated: Ratio
-    activity_shuffled: Ratio
+    refused: Chance
+    look_up_withheld: Chance
+    cancel_dropped: Chance
+    cancel_reply_lost: Chance
+    execution_repeated: Chance
+    activity_shuffled: Chance
 
 
 class BrokerSettings(Section):
@@ -216,7 +217,7 @@ class BrokerSettings(Section):
     slippage_bps: Annotated[Decimal, Field(ge=0)]
     commission_usd_per_share: Annotated[Decimal, Field(ge=0)]
     volume_fraction: Fraction
-    partial_fill_rate: Ratio
+    partial_fill_rate: Chance
     deduplicates_forever: bool
     faults: FaultSettings
 

@@ -43,15 +43,19 @@ def finagent(tmp_path: Path) -> Run:
         ("risk.positions_max=-1", "risk.positions_max"),
         ("risk.daily_loss_fraction_max=.nan", "risk.daily_loss_fraction_max"),
         ("market_data.source=nowhere", "market_data.source"),
-        ("schedule=[{name: noon, expression: 'twelve'}]", "noon"),
+        ("schedule=[{name: noon, expression: '61 9 * * *'}]", "noon"),
+        ("schedule=[{name: a, expression: '0 10 * * *'}, {name: a, expression: '5 10 * * *'}]", "unique"),
+        ("broker.faults.dropped=1.5", "broker.faults.dropped"),
+        ("queue.poll_seconds=0", "queue.poll_seconds"),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused_by_name(finagent: Run, setting: str, named: str) -> None:
-    """Exit 2, and the key in the message."""
+def test_a_setting_that_cannot_be_is_refused_by_name(finagent: Run, tmp_path: Path, setting: str, named: str) -> None:
+    """Exit 2, and the key in the message; no folder is made that would then hold a different replay."""
     done = finagent("orchestrate", sets=(*ONE_DAY, setting))
 
     assert done.returncode == 2, done.stderr
     assert named in done.stderr
+    assert not (tmp_path / "var").exists()
 
 
 def test_all_errors_are_told_at_once(finagent: Run) -> None:
@@ -106,7 +110,7 @@ def test_a_second_instance_is_kept_out(finagent: Run, tmp_path: Path) -> None:
     try:
         assert first.stderr is not None
         for line in first.stderr:
-            if "start_gate_opened" in line:
+            if "start_reconciled" in line:
                 break
         second = finagent("orchestrate")
     finally:

@@ -263,7 +263,7 @@ def test_stopped_by_sigterm_it_goes_on_to_the_same_end(replayed: tuple[Path, dic
     """Exit 130 in order; the next start says what it found and ends as if nothing had been."""
     _, final = replayed
     agent = Agent("orchestrate", "--json", *of(tmp_path))
-    agent.until("start_gate_opened")
+    agent.until("start_reconciled")
     assert agent.end() == 130
     assert any("goes on from here" in line for line in agent.said)
 

@@ -27,7 +27,6 @@ from finagent.settings import Settings, load_settings
 
 SYMBOLS = 10_000
 CANDIDATES = 20
-SCAN_MINUTE = 5
 OPENS_AT = datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
 SESSION = Session(date(2024, 1, 2), OPENS_AT, OPENS_AT + timedelta(minutes=30))
 OVERRIDES = (

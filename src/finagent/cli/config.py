@@ -20,7 +20,10 @@ def show(settings_file: SettingsFile = None, overrides: Overrides = None, as_jso
 @app.command(epilog="Example: finagent config check --settings my.yaml")
 def check(settings_file: SettingsFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Validate the settings; every error is listed at once (exit code 2)."""
+    from finagent.policies import check as check_policies
+
     settings = settings_in_force(settings_file, overrides)
+    check_policies(settings)
     document = {"valid": True, "settings_hash": settings.settings_hash}
     typer.echo(json.dumps(document) if as_json else f"the settings hold (hash {settings.settings_hash})")
 

@@ -107,7 +107,7 @@ _COLUMNS = (
     _Column("gap", True, 0, lambda row: _text(row.gap, "+.2%")),
     _Column("score", True, 110, lambda row: _text(row.score, ".3f")),
     _Column("outcome", False, 0, lambda row: _text(row.outcome, style=TONES[_OUTCOME_TONE.get(row.outcome, "")])),
-    _Column("shares", True, 100, lambda row: _text(row.quantity, ",d")),
+    _Column("shares", True, 100, lambda row: _text(row.entered_quantity or row.quantity, ",d")),
     _Column("in", True, 120, lambda row: _text(row.entry_price, ",.2f")),
     _Column("out", True, 120, lambda row: _text(row.exit_price, ",.2f")),
     _Column("exit", False, 0, lambda row: _text(row.exit)),

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from finagent.domain.time import to_text
 
-CLIENT_ORDER_ID_LENGTH_MAX = 48
+CLIENT_ORDER_ID_LENGTH_MAX = 48  # what every broker we know takes
 
 
 def digest(*parts: str | int, length: int = 32) -> str:
@@ -30,4 +30,6 @@ def trace_id(decision: str) -> str:
 
 def client_order_id(account: str, ledger_id: str, decision: str, leg: str, generation: int) -> str:
     """Identity of an order as the broker sees it; a new generation only after the old one is terminal."""
-    return "fa-" + digest(account, ledger_id, decision, leg, generation)
+    name = "fa-" + digest(account, ledger_id, decision, leg, generation)
+    assert len(name) <= CLIENT_ORDER_ID_LENGTH_MAX
+    return name

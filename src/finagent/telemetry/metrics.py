@@ -63,9 +63,6 @@ class Metrics:
         kind = bounded(job_type, JOB_TYPES)
         self.job_wait.labels(kind).observe(max(0.0, wait_seconds))
         self.job_duration.labels(kind).observe(max(0.0, duration_seconds))
-        whole = {"scan": self.scan_duration, "score": self.inference_duration}.get(job_type)
-        if whole is not None:
-            whole.observe(max(0.0, duration_seconds))
 
     def job_failed(self, job_type: str, status: JobStatus) -> None:
         """A job's handler failed and the job has this status now; PARKED shows in `jobs`."""

@@ -5,8 +5,6 @@ from contextlib import contextmanager
 
 from structlog.contextvars import bound_contextvars, get_contextvars
 
-FIELDS = ("trace_id", "run_id", "decision_id", "symbol")
-
 
 @contextmanager
 def bound(*, trace_id: str = "", run_id: str = "", decision_id: str = "", symbol: str = "") -> Iterator[None]:

@@ -27,6 +27,7 @@ from finagent.domain.portfolio import flat
 from finagent.domain.prediction import Prediction
 from finagent.domain.risk import RiskProfile
 from finagent.domain.sessions import Session
+from finagent.domain.time import from_text, to_text
 from finagent.domain.trade_plan import TradePlan
 from finagent.domain.trading_state import MarketClock, StartGate, TradingState
 
@@ -191,3 +192,14 @@ def test_new_risk_only_while_active() -> None:
 
 def test_a_symbol_never_traded_is_worth_nothing() -> None:
     assert flat("IBM", OPEN).value(Decimal(100)) == 0
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2008-10-01T13:35:00.000000", "2008-10-01"])
+def test_a_text_that_names_no_instant_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match=text):
+        from_text(text)
+
+
+def test_a_naive_instant_has_no_text() -> None:
+    with pytest.raises(BadInput, match="naive"):
+        to_text(datetime(2008, 10, 1, 13, 35))  # noqa: DTZ001 - the naive time is the point

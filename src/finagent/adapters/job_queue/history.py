@@ -37,10 +37,6 @@ class SqliteJobHistory:
         rows = self.reads.rows("SELECT type, status, count(*) FROM job_queue GROUP BY type, status ORDER BY type, status")
         return [(kind, JobStatus[status], count) for kind, status, count in rows]
 
-    def oldest_due(self) -> datetime | None:
-        ((oldest,),) = self.reads.rows("SELECT min(run_at) FROM job_queue WHERE status = 'READY'")
-        return datetime.fromisoformat(oldest) if oldest else None
-
 
 def _record(row: tuple[Any, ...]) -> JobRecord:
     job_id, kind, status, key, payload, priority, run_at, attempts, crashes, trace, parent, error, created, started, finished = (

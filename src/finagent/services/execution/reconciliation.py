@@ -58,7 +58,8 @@ class Reconciler:
         return Effect(next=following, events=events)
 
     async def judge(self, differences: tuple[str, ...]) -> None:
-        """A mismatch stops new risk until a person has looked."""
+        """Agreement opens the gate; a mismatch shuts it until a clean comparison, and halts until a person looked."""
+        self.kill_switch.gate = StartGate.RECONCILING if differences else StartGate.OPEN
         if differences and self.kill_switch.state().state.new_risk:
             await self.kill_switch.halt("reconciliation: " + "; ".join(differences[:5]), "reconciliation")
 
@@ -70,20 +71,17 @@ class Reconciler:
         return (*await self._positions(reads), *await self._orders(reads))
 
     async def start(self, reads: Reads) -> None:
-        """Once, when what happened at the broker is in the store: open the start gate if both agree.
+        """Once, when what happened at the broker is in the store: the first comparison, which opens the gate if both agree.
 
         Raises Unavailable when the broker gives no usable answer: a failed read is not an empty one.
         """
-        if self.kill_switch.gate is StartGate.OPEN:
-            return
         self.kill_switch.gate = StartGate.RECONCILING
         try:
             differences = await self.differences(reads)
         except Transient as error:
             raise Unavailable(f"the broker cannot be read at start: {error}") from error
         await self.judge(differences)
-        self.kill_switch.gate = StartGate.OPEN
-        log.info("start_gate_opened", differences=len(differences))
+        log.info("start_reconciled", start_gate=self.kill_switch.gate.value, differences=list(differences))
 
     async def _positions(self, reads: Reads) -> list[str]:
         theirs = {position.symbol: position.quantity for position in await self.broker.positions() if position.quantity}

@@ -44,7 +44,3 @@ class JobHistory(Protocol):
     def counts(self) -> list[tuple[str, JobStatus, int]]:
         """(type, status, rows), ordered."""
         ...
-
-    def oldest_due(self) -> datetime | None:
-        """The `run_at` of the oldest row that is READY."""
-        ...

@@ -1,5 +1,7 @@
 """Market data as it stands: the session's bars flow into the feature state, prices are asked here and nowhere else."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from decimal import Decimal
 from math import isfinite
@@ -17,8 +19,14 @@ from finagent.quant.features.gap_scan import ScanResult, ScanRules, scan
 class Feed:
     """One session at a time. What was already seen of it is rebuilt by feeding its bars again."""
 
-    def __init__(self, market: MarketDataPort, clock: Clock, rules: ScanRules) -> None:
-        self._market, self._clock, self._rules = market, clock, rules
+    def __init__(
+        self,
+        market: MarketDataPort,
+        clock: Clock,
+        rules: ScanRules,
+        timed: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        self._market, self._clock, self._rules, self._timed = market, clock, rules, timed
         self._state = FeatureState(market.symbols)
         self._bars: SessionBars | None = None
         self._prior: PriorFacts | None = None
@@ -56,7 +64,8 @@ class Feed:
         """One pass over the universe as of now."""
         if self._prior is None:
             raise InvariantViolated("no session is open in the feed")
-        return scan(self._state, self._prior, self.session.minute_of(self._clock.now()), self._rules)
+        with self._timed():
+            return scan(self._state, self._prior, self.session.minute_of(self._clock.now()), self._rules)
 
     def exclusions(self) -> dict[str, str]:
         """Symbols out for the session, and why."""

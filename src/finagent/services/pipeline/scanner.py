@@ -71,7 +71,7 @@ class ScannerService:
             len(self.feed.symbols),
             taken,
             len(failed),
-            found.counts(),
+            _turned_away(found, seen),
             "",
             None if taken else now,
         )
@@ -129,3 +129,13 @@ class ScannerService:
         run = PipelineRun(run_id, entry, fired_at.date(), fired_at, RunState.EXPIRED, 0, 0, 0, {}, reason, now)
         event = DecisionEvent(SubjectType.RUN, run_id, "run_expired", now, identity.trace_id(run_id), body={"late_seconds": late})
         return Effect((run,), events=(event,))
+
+
+def _turned_away(found: ScanResult, seen: set[str]) -> dict[str, int]:
+    """Symbols by what the scan made of them; one that an earlier scan of the session took counts on its own."""
+    counts = found.counts()
+    again = sum(1 for symbol, _, _ in found.candidates() if symbol in seen)
+    if again:
+        counts["ALREADY_CANDIDATE"] = again
+        counts["CANDIDATE"] -= again
+    return {reason: count for reason, count in counts.items() if count}

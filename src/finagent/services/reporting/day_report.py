@@ -22,6 +22,7 @@ from finagent.services.reporting.stories import Story, collect
 class DecisionRow:
     """One candidate in one line. Prices in USD; `pnl` after fees, None while shares are held or none were ever bought.
 
+    `quantity` is what the gate allowed, `entered_quantity` what was bought (or sold short).
     `outcome` is the signal outcome, PARKED where an order waits for a person, OPEN where the story goes on.
     """
 
@@ -41,6 +42,7 @@ class DecisionRow:
     limit: Decimal | None
     value: Decimal | None
     quantity: int | None
+    entered_quantity: int
     order_state: str
     fills: int
     entry_price: Decimal | None
@@ -58,7 +60,6 @@ class SessionRow:
     """One session; equities in USD, None until the account was read at its close."""
 
     session_date: date
-    open_equity: Decimal | None
     close_equity: Decimal | None
     pnl: Decimal | None
     candidates: int
@@ -168,6 +169,7 @@ def decision_row(story: Story) -> DecisionRow:
         limit=verdict.limit_value if verdict else None,
         value=verdict.value if verdict else None,
         quantity=verdict.quantity if verdict else None,
+        entered_quantity=sum(fill.quantity for fill in story.fills if fill.side is plan.side) if plan else 0,
         order_state=_entry_state(story),
         fills=len(story.fills),
         entry_price=story.average_price(entry_side),
@@ -218,7 +220,6 @@ def _session_rows(reads: Reads, decisions: tuple[DecisionRow, ...], runs: dict[s
         rows.append(
             SessionRow(
                 session_date=day,
-                open_equity=opened,
                 close_equity=closed,
                 pnl=closed - opened if opened is not None and closed is not None else None,
                 candidates=len(own),

@@ -128,7 +128,7 @@ def _trade_card(row: DecisionRow, bars: SessionBars | None) -> str:
     return (
         f'<article class="card trade"><h3>{escape(row.symbol)} <time>{_day(row.session_date)}</time>'
         f'<span class="tag {_EXIT_TONE.get(row.exit, "")}">{escape(_words(row.exit) or "open")}</span>{result}</h3>'
-        f"<p>{row.quantity or 0:,} shares, {prices}, gap {row.gap:+.2%}, found {_time(row)}</p>"
+        f"<p>{row.entered_quantity:,} shares, {prices}, gap {row.gap:+.2%}, found {_time(row)}</p>"
         f"{trade_chart(row, bars) if bars and row.symbol in bars.symbols else ''}<code>{escape(row.decision_id)}</code></article>"
     )
 
@@ -191,7 +191,7 @@ def _shares(row: DecisionRow) -> str:
     return (
         ""
         if row.quantity is None and row.planned_quantity is None
-        else f"{row.quantity if row.quantity is not None else row.planned_quantity:,}"
+        else f"{row.entered_quantity or (row.quantity if row.quantity is not None else row.planned_quantity):,}"
     )
 
 

@@ -117,12 +117,22 @@ async def test_the_gate_opens_when_both_agree(desk: Any, broker: Any, reconciler
     assert len(broker.calls) == calls
 
 
-async def test_the_gate_opens_on_a_difference_too_but_new_risk_is_halted(desk: Any, broker: Any, reconciler: Reconciler) -> None:
+async def test_a_difference_keeps_the_gate_shut_and_halts_until_a_comparison_is_clean(
+    desk: Any, broker: Any, reconciler: Reconciler
+) -> None:
+    """Arming alone does not open the gate: the next clean comparison does."""
     desk.kill_switch.gate = StartGate.STARTING
     await desk.commit(Position("AAPL", 7, Decimal(-700), Decimal(0), desk.clock.now()))
     await reconciler.start(desk.reads)
+    halted = desk.kill_switch.state()
+    await desk.kill_switch.arm("looked at it", "ann")
+    armed = desk.kill_switch.objection()
+    await desk.commit(Set(Position, ("AAPL",), {"quantity": 0}))
+    await reconciler.judge(await reconciler.differences(desk.reads))
 
-    assert desk.kill_switch.objection().startswith("HALTED: reconciliation: position AAPL")
+    assert (halted.state, halted.reason[:30]) == (TradingState.HALTED, "reconciliation: position AAPL:")
+    assert armed == "start gate RECONCILING"
+    assert desk.kill_switch.objection() == ""
 
 
 async def test_a_broker_that_cannot_be_read_at_start_keeps_the_gate_shut(desk: Any, broker: Any, reconciler: Reconciler) -> None:

@@ -1,7 +1,6 @@
 """Any id leads to the whole story, in order."""
 
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 import pytest
@@ -32,9 +31,6 @@ class ListedJobs:
 
     def counts(self) -> list[tuple[str, JobStatus, int]]:
         return []
-
-    def oldest_due(self) -> datetime | None:
-        return None
 
 
 @pytest.fixture
