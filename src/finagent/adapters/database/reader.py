@@ -1,10 +1,12 @@
 """Committed state by key, read synchronously on the event loop."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any, TypeVar
 
 from finagent.adapters.database.engine import open_read_only
 from finagent.adapters.database.registry import stored
+from finagent.domain.errors import Unavailable
 
 R = TypeVar("R")
 
@@ -22,7 +24,7 @@ class SqliteReads:
         """The record with that primary key."""
         kept = stored(record_type)
         values = [kept.codec.encode_column(name, value) for name, value in zip(kept.key, key, strict=True)]
-        rows = self._connection.execute(kept.get_sql, values).fetchall()
+        rows = self.rows(kept.get_sql, values)
         return kept.codec.decode(rows[0]) if rows else None
 
     def find(self, record_type: type[R], **where: Any) -> list[R]:
@@ -30,7 +32,7 @@ class SqliteReads:
         kept = stored(record_type)
         shape, values = kept.where(where)
         decode = kept.codec.decode
-        return [decode(row) for row in self._connection.execute(kept.find_sql(shape), values).fetchall()]
+        return [decode(row) for row in self.rows(kept.find_sql(shape), values)]
 
     def count(self, record_type: type[Any], **where: Any) -> int:
         """How many records `find` would return."""
@@ -40,7 +42,10 @@ class SqliteReads:
 
     def rows(self, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
         """All rows of a statement; for other adapters over the same store."""
-        return self._connection.execute(sql, values).fetchall()
+        try:
+            return self._connection.execute(sql, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise Unavailable(f"the database cannot be read: {error}; see the runbook on a damaged database") from error
 
     def close(self) -> None:
         """Close the connection; the object is of no use afterwards."""
