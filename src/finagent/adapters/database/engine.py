@@ -59,6 +59,7 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     """A connection that cannot write, for reading commands; raises Unavailable when there is no store to read."""
     if not path.is_file():
         raise Unavailable(f"no database at {path}: nothing has run in this folder yet")
+    connection = None
     try:
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=ro",
@@ -70,6 +71,8 @@ def open_read_only(path: Path) -> sqlite3.Connection:
         _only_read(connection, None)
         connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
     except sqlite3.Error as error:
+        if connection is not None:
+            connection.close()
         raise Unavailable(f"cannot read the database {path}: {error}") from error
     return connection
 

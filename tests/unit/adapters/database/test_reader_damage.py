@@ -16,13 +16,26 @@ POLICY = WriterPolicy(
 )
 
 
-def test_a_damaged_page_is_unavailable_by_name(tmp_path: Path) -> None:
+def damage(path: Path) -> None:
+    """Overwrite every page but the first, which only leads to them."""
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+
+
+def test_a_store_damaged_before_it_is_opened_is_named(tmp_path: Path) -> None:
     path = tmp_path / "finagent.db"
     upgrade(path, POLICY, unarmed)
-    content = bytearray(path.read_bytes())
-    content[4096:] = b"\xff" * (len(content) - 4096)  # every page but the first, which only leads to them
-    path.write_bytes(content)
+    damage(path)
+
+    with pytest.raises(Unavailable, match="malformed"):
+        SqliteReads(path)
+
+
+def test_a_store_damaged_while_it_is_open_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "finagent.db"
+    upgrade(path, POLICY, unarmed)
     reads = SqliteReads(path)
+    damage(path)
     try:
         with pytest.raises(Unavailable, match="cannot be read"):
             reads.find(MarketClock)
