@@ -141,8 +141,8 @@ class BrokerActivity:
         positions: dict[str, Position] = {}
         for client_order_id, new in fills.items():
             order, intent = self.reads.get(BrokerOrder, client_order_id), self.reads.get(OrderIntent, client_order_id)
-            if order is None or intent is None:
-                raise InvariantViolated(f"fills of {client_order_id}, which was never committed")
+            assert order is not None, f"fills of {client_order_id}, which was never committed"
+            assert intent is not None, f"fills of {client_order_id}, which has no intent"
             after, step = self._order_after(order, intent, new, disputes)
             orders[client_order_id] = after
             effect += step + Effect(tuple(new))  # the compare and set first: a fill booked meanwhile is a conflict, no violation

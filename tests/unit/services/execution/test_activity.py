@@ -10,11 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from finagent.domain.decision import DecisionOutcome
+from finagent.domain.decision import DecisionOutcome, SignalOutcome
+from finagent.domain.effect import Effect
+from finagent.domain.errors import Conflict, InvariantViolated
 from finagent.domain.orders import Fill, Leg, OrderState, SendOutcome, Side
 from finagent.domain.portfolio import Position
 from finagent.domain.ports.order_execution import Activity, ExecutionReport
 from finagent.domain.trading_state import TradingState
+from finagent.services.execution.reports import entry_ended, with_legs
 
 
 async def entered(desk: Any, floor: Any, broker: Any, quantity: int = 100, symbol: str = "IBM") -> Any:
@@ -205,3 +208,43 @@ def answering(answer: Activity) -> Any:
         return answer
 
     return activity
+
+
+class Contended:
+    """A queue whose every commit meets another version: somebody else is always faster."""
+
+    def __init__(self) -> None:
+        self.tries = 0
+
+    async def submit(self, effect: Effect) -> list[Any]:
+        self.tries += 1
+        raise Conflict("another version")
+
+
+async def test_news_that_stays_in_conflict_is_not_dropped(desk: Any, floor: Any, broker: Any) -> None:
+    """The bound of the retries is an error, never silence: the fills are still to be booked."""
+    plan = await desk.approved()
+    broker.trade(broker.named(await floor.bracket(plan)), 10, "104.02")
+    contended = Contended()
+    with pytest.raises(InvariantViolated, match="still in conflict"):
+        await replace(floor.activity, queue=contended).apply(desk.minute(0), desk.clock.now())
+
+    assert contended.tries == floor.activity.conflict_retries_max + 1
+    assert desk.reads.count(Fill) == 0
+
+
+async def test_a_nested_leg_is_listed_behind_its_parent_once(desk: Any, floor: Any, broker: Any) -> None:
+    plan = await desk.approved()
+    parent = broker.with_legs(broker.orders[broker.named(await floor.bracket(plan))])
+    listed = [report.broker_order_id for report in with_legs([parent, *parent.legs])]
+
+    assert listed == [parent.broker_order_id, *(leg.broker_order_id for leg in parent.legs)]
+    assert len(parent.legs) == 2
+
+
+async def test_a_candidate_ends_once(desk: Any, floor: Any, broker: Any) -> None:
+    """An ending that comes after the outcome adds nothing."""
+    plan = await entered(desk, floor, broker)
+    late = entry_ended(floor.order(plan, Leg.ENTRY), SignalOutcome.CANCELLED, "late news", desk.reads, desk.clock.now())
+
+    assert late == Effect()
