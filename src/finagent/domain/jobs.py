@@ -23,8 +23,12 @@ JOB_TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.RUNNING: frozenset({JobStatus.DONE, JobStatus.READY, JobStatus.SCHEDULED, JobStatus.DEAD, JobStatus.PARKED}),
     JobStatus.DONE: frozenset(),
     JobStatus.DEAD: frozenset({JobStatus.READY}),  # a person retries it
-    JobStatus.PARKED: frozenset({JobStatus.READY}),
+    JobStatus.PARKED: frozenset({JobStatus.READY, JobStatus.DEAD}),  # a person retries it, or gives it up
 }
+
+
+WAITS_FOR_A_PERSON = frozenset({JobStatus.DEAD, JobStatus.PARKED})
+RETRIED = "retried"  # in the payload of a job that a person brought back: its counts start again, what it did outside stays done
 
 
 class Phase(IntEnum):
@@ -91,6 +95,11 @@ class Job:
     @property
     def kind(self) -> JobType:
         return JOB_TYPES[self.type]
+
+    @property
+    def ran_before(self) -> bool:
+        """A handler may have acted outside for it already, whatever the counts say since a person brought it back."""
+        return bool(self.attempts or self.crashes or RETRIED in self.payload)
 
 
 @dataclass(frozen=True, slots=True)

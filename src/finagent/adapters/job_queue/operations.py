@@ -251,7 +251,7 @@ class JobOperations:
 
     def _record_end(self, driver: sqlite3.Connection, job: Job, status: JobStatus, error: str, at: datetime) -> Effect:
         """Tell the story of a job that is dead or parked; the candidate of a dead one ends with it, if it has not ended yet."""
-        subject = _subject_of(job.payload)
+        subject = subject_of(job.payload)
         if subject is None:
             return Effect()
         subject_type, subject_id = subject
@@ -273,7 +273,7 @@ def _in_quarantine(job: Job) -> bool:
     return job.crashes >= rows.CRASHES_OF_QUARANTINE
 
 
-def _subject_of(payload: dict[str, Any]) -> tuple[SubjectType, str] | None:
+def subject_of(payload: dict[str, Any]) -> tuple[SubjectType, str] | None:
     """Whose story a job belongs to, by the reference that its payload carries."""
     if isinstance(payload.get("decision_id"), str):
         return SubjectType.DECISION, payload["decision_id"]

@@ -51,6 +51,14 @@ WHERE id = ?"""
 
 QUARANTINED = "SELECT count(*) FROM job_queue WHERE crashes >= 2 AND status IN ('READY', 'SCHEDULED')"
 
+BY_ID = f"SELECT {_COLUMNS}, status, coalesce(last_error, '') FROM job_queue WHERE id = ?"
+BRING_BACK = """
+UPDATE job_queue SET status = 'READY', epoch = 0, attempts = 0, crashes = 0, solo_crashes = 0, payload = ?, run_at = ?,
+  worker_id = NULL, started_at = NULL, finished_at = NULL
+WHERE id = ? AND status IN ('DEAD', 'PARKED')"""
+GIVE_UP = """
+UPDATE job_queue SET status = 'DEAD', last_error = ?, finished_at = ? WHERE id = ? AND status IN ('DEAD', 'PARKED')"""
+
 PRUNE = """
 DELETE FROM job_queue WHERE id IN (
   SELECT id FROM job_queue WHERE status = 'DONE' AND finished_at < ? ORDER BY finished_at LIMIT ?)"""

@@ -14,7 +14,8 @@ from finagent.adapters.database.events import EventChains
 from finagent.adapters.database.reader import SqliteReads
 from finagent.adapters.database.writer import Abort, Done, Ticket, Writer, exit_at_once
 from finagent.adapters.job_queue import rows
-from finagent.adapters.job_queue.operations import DurableQueuePolicy, JobOperations, encode_next
+from finagent.adapters.job_queue.by_hand import HandOperations
+from finagent.adapters.job_queue.operations import DurableQueuePolicy, encode_next
 from finagent.domain.effect import Effect
 from finagent.domain.jobs import Job, JobStatus
 from finagent.domain.ports.clock import Clock
@@ -49,7 +50,7 @@ class SqliteJobQueue:
     ) -> None:
         self._reads, self._clock = reads, clock
         self._chains = EventChains(build_hash, settings_hash)
-        self._operations = JobOperations(policy, self._chains, worker_id, carries_market_clock=carries_market_clock)
+        self._operations = HandOperations(policy, self._chains, worker_id, carries_market_clock=carries_market_clock)
         self._writer = Writer(
             path,
             policy=writer_policy,
@@ -84,6 +85,14 @@ class SqliteJobQueue:
     def fail(self, job: Job, error: str, retry_at: datetime | None) -> asyncio.Future[JobStatus]:
         """SCHEDULED at `retry_at` with attempts + 1; without one DEAD, or PARKED for a type that parks."""
         return self._writer.submit(partial(self._operations.fail, job, error, retry_at, self._clock.now()))
+
+    def retry(self, job_id: int, by: str) -> asyncio.Future[JobStatus]:
+        """A person brings a DEAD or PARKED job back."""
+        return self._writer.submit(partial(self._operations.retry, job_id, by, self._clock.now()))
+
+    def discard(self, job_id: int, reason: str, by: str) -> asyncio.Future[JobStatus]:
+        """A person gives a DEAD or PARKED job up."""
+        return self._writer.submit(partial(self._operations.discard, job_id, reason, by, self._clock.now()))
 
     def release(self, jobs: Iterable[Job]) -> asyncio.Future[None]:
         """Give RUNNING jobs back unharmed."""

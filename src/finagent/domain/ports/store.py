@@ -52,6 +52,23 @@ class JobQueue(Protocol):
         A candidate whose job dies gets the signal outcome DEAD in the same commit."""
         ...
 
+    def retry(self, job_id: int, by: str) -> Awaitable[JobStatus]:
+        """A person brings a DEAD or PARKED job back: READY and due now, with attempts and crashes (the solo ones too) at 0.
+
+        Its payload gains `retried` (see `Job.ran_before`), an earlier claim of it stays fenced off, its last error stays, and an
+        event `job_retried` with `by` joins the story of its decision or run, else of the account. Fails with BadInput, nothing
+        stored, for an unknown id, another status, and a job about orders that a person has discarded.
+        """
+        ...
+
+    def discard(self, job_id: int, reason: str, by: str) -> Awaitable[JobStatus]:
+        """A person gives a DEAD or PARKED job up: DEAD, with who, why and the error before in `last_error`.
+
+        In the same commit its candidate gets the signal outcome DEAD if it has none, and an event `job_discarded` joins the story
+        as for `retry`. Fails with BadInput, and nothing is stored, for an unknown id and another status.
+        """
+        ...
+
     def release(self, jobs: Iterable[Job]) -> Awaitable[None]:
         """Give RUNNING jobs back unharmed (shutdown before their handler ran)."""
         ...

@@ -36,7 +36,7 @@ class ExecutionGateway:
         intent, order = _stored(job, reads)
         if order.outcome not in (None, SendOutcome.UNRESOLVED) or not order.state.live:
             return Effect()
-        if job.crashes or job.attempts:
+        if job.ran_before:
             await self.broker.barrier()
             found = await self.broker.look_up(intent.client_order_id)
             if found.found is Found.UNKNOWN:

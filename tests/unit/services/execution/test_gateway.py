@@ -8,6 +8,7 @@ import pytest
 
 from finagent.domain.effect import Set
 from finagent.domain.errors import Permanent
+from finagent.domain.jobs import RETRIED
 from finagent.domain.orders import BrokerOrder, Leg, OrderClass, OrderIntent, OrderState, SendOutcome
 from finagent.domain.ports.order_execution import Found
 from finagent.domain.trading_state import TradingState
@@ -215,7 +216,7 @@ async def committed(desk: Any, floor: Any) -> tuple[Any, str]:
     return plan, floor.order(plan, Leg.ENTRY).client_order_id
 
 
-@pytest.mark.parametrize("rerun", [{"crashes": 1}, {"attempts": 1}])
+@pytest.mark.parametrize("rerun", [{"crashes": 1}, {"attempts": 1}, {RETRIED: True}])
 async def test_a_send_run_again_asks_first_and_then_sends_what_never_arrived(
     desk: Any, floor: Any, broker: Any, rerun: dict[str, int]
 ) -> None:

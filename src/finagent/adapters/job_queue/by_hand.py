@@ -1,0 +1,70 @@
+"""What a person does to jobs that nobody runs any more: bring one back, or give it up."""
+
+import sqlite3
+from datetime import datetime
+from typing import Any
+
+from finagent.adapters.database.codec import canonical_json
+from finagent.adapters.database.effects import encode
+from finagent.adapters.database.writer import Done
+from finagent.adapters.job_queue import rows
+from finagent.adapters.job_queue.operations import JobOperations, subject_of
+from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome, SubjectType
+from finagent.domain.effect import Effect
+from finagent.domain.errors import BadInput
+from finagent.domain.jobs import JOB_TRANSITIONS, RETRIED, WAITS_FOR_A_PERSON, Job, JobStatus
+from finagent.domain.time import to_text
+
+NO_OTHER_SUBJECT = (SubjectType.ACCOUNT, "account")
+
+
+class HandOperations(JobOperations):
+    """The operations of the queue and those of a person."""
+
+    def retry(self, job_id: int, by: str, at: datetime, driver: sqlite3.Connection) -> Done:
+        """A DEAD or PARKED row waits again as if it had never failed."""
+        self._require_recovered()
+        job, status, error = _stuck(driver, job_id, JobStatus.READY)
+        if status is JobStatus.DEAD and job.kind.parks:
+            raise BadInput(f"{job.type} job {job_id} is about an order, and a person has given it up for good")
+        driver.execute(rows.BRING_BACK, (canonical_json(job.payload | {RETRIED: True}), to_text(at), job_id))
+        # A handler of an earlier claim may still run, and the attempts that would tell it apart start again: the epoch does.
+        self.memory.epoch = driver.execute(rows.EPOCH).fetchall()[0][0]
+        told = Effect(events=(_event(job, "job_retried", at, by=by, was=status.name, error=error),))
+        return self._told(driver, told, JobStatus.READY, at)
+
+    def discard(self, job_id: int, reason: str, by: str, at: datetime, driver: sqlite3.Connection) -> Done:
+        """A DEAD or PARKED row is DEAD for good, and its candidate has ended."""
+        self._require_recovered()
+        job, status, error = _stuck(driver, job_id, JobStatus.DEAD)
+        given_up = f"discarded by {by}: {reason}"
+        kept = f"{given_up} (before: {error})" if error else given_up
+        driver.execute(rows.GIVE_UP, (kept[: self._policy.error_length_max], to_text(at), job_id))
+        event = _event(job, "job_discarded", at, by=by, reason=reason, was=status.name, error=error)
+        told = Effect(events=(event,))
+        if event.decision_id and driver.execute(rows.WITHOUT_OUTCOME, (event.decision_id,)).fetchall():
+            told += Effect((DecisionOutcome(event.decision_id, SignalOutcome.DEAD, f"{job.type}: {given_up}", at),))
+        return self._told(driver, told, JobStatus.DEAD, at)
+
+    def _told(self, driver: sqlite3.Connection, told: Effect, status: JobStatus, at: datetime) -> Done:
+        self._apply(driver, encode(told, self._chains))
+        return Done(status, labels=self._carry_clock(driver, at) | {"effect_commit"}, effects=((told, None),))
+
+
+def _stuck(driver: sqlite3.Connection, job_id: int, to: JobStatus) -> tuple[Job, JobStatus, str]:
+    """The job, its status and last error; raises BadInput for one that a person may not move to `to`."""
+    found = driver.execute(rows.BY_ID, (job_id,)).fetchall()
+    if not found:
+        raise BadInput(f"there is no job {job_id}; finished jobs are pruned after queue.done_days")
+    *columns, name, error = found[0]
+    job, status = rows.job(tuple(columns)), JobStatus[name]
+    if status not in WAITS_FOR_A_PERSON or to not in JOB_TRANSITIONS[status] | {status}:
+        raise BadInput(f"{job.type} job {job_id} is {name}: only a job that is DEAD or PARKED is retried or discarded")
+    return job, status, error
+
+
+def _event(job: Job, kind: str, at: datetime, **more: Any) -> DecisionEvent:
+    subject_type, subject_id = subject_of(job.payload) or NO_OTHER_SUBJECT
+    decision_id = subject_id if subject_type is SubjectType.DECISION else None
+    counts = {"job": job.id, "type": job.type, "key": job.dedup_key, "attempts": job.attempts, "crashes": job.crashes}
+    return DecisionEvent(subject_type, subject_id, kind, at, job.trace_id, decision_id, counts | more)
