@@ -13,6 +13,8 @@ from finagent.adapters.clock import VirtualClock
 from finagent.adapters.database.engine import WriterPolicy
 from finagent.adapters.database.migrate import upgrade
 from finagent.adapters.database.reader import SqliteReads
+from finagent.adapters.job_queue.in_memory import InMemoryJobQueue
+from finagent.adapters.job_queue.in_memory_records import InMemoryReads, InMemoryRecords
 from finagent.adapters.job_queue.operations import DurableQueuePolicy
 from finagent.adapters.job_queue.sqlite import SqliteJobQueue
 from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome, SubjectType
@@ -29,6 +31,15 @@ from finagent.services.failpoints import unarmed
 START = datetime(2008, 10, 1, 13, 35, tzinfo=UTC)
 MEMORY_LIMIT = 8
 SOLO_CRASHES = 3
+POLICY = DurableQueuePolicy(
+    memory_limit=MEMORY_LIMIT,
+    max_solo_crashes=SOLO_CRASHES,
+    attempts_max=5,
+    id_block_size=4,
+    done_retention_days=1,
+    prune_batch_rows=2,
+    error_length_max=100,
+)
 
 
 class SqliteStore:
@@ -52,15 +63,7 @@ class SqliteStore:
             self.path,
             reads=self.reads,
             clock=self.clock,
-            policy=DurableQueuePolicy(
-                memory_limit=MEMORY_LIMIT,
-                max_solo_crashes=SOLO_CRASHES,
-                attempts_max=5,
-                id_block_size=4,
-                done_retention_days=1,
-                prune_batch_rows=2,
-                error_length_max=100,
-            ),
+            policy=POLICY,
             writer_policy=self.writer_policy,
             failpoints=unarmed,
             build_hash="build",
@@ -80,10 +83,39 @@ class SqliteStore:
         return await self.queue.recover()
 
 
-Store = SqliteStore
+class InMemoryStore:
+    """Records that outlive the queues over them, as a file outlives its processes."""
+
+    def __init__(self, _folder: Path) -> None:
+        self.clock = VirtualClock(START)
+        self.records = InMemoryRecords()
+        self.reads = InMemoryReads(self.records)
+
+    def open(self) -> None:
+        self.queue = InMemoryJobQueue(
+            self.records,
+            clock=self.clock,
+            policy=POLICY,
+            build_hash="build",
+            settings_hash="settings",
+            worker_id="worker",
+            carries_market_clock=False,
+        )
+
+    async def close(self) -> None:
+        await self.queue.close()
+
+    async def restart(self) -> list[Job]:
+        """The process ends with its jobs RUNNING, another starts."""
+        await self.close()
+        self.open()
+        return await self.queue.recover()
 
 
-@pytest.fixture(params=[SqliteStore])
+Store = SqliteStore | InMemoryStore
+
+
+@pytest.fixture(params=[SqliteStore, InMemoryStore])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     opened: Store = request.param(tmp_path)
     opened.open()

@@ -18,6 +18,8 @@ from finagent.adapters.clock import VirtualClock
 from finagent.adapters.database.engine import WriterPolicy
 from finagent.adapters.database.migrate import upgrade
 from finagent.adapters.database.reader import SqliteReads
+from finagent.adapters.job_queue.in_memory import InMemoryJobQueue
+from finagent.adapters.job_queue.in_memory_records import InMemoryRecords
 from finagent.adapters.job_queue.operations import DurableQueuePolicy
 from finagent.adapters.job_queue.sqlite import SqliteJobQueue
 from finagent.domain.effect import Effect
@@ -117,37 +119,33 @@ class Model:
 class DurableQueueMachine(RuleBasedStateMachine):
     """Each rule asks both and compares; a `held` job is one that somebody runs, a `stale` one somebody once ran."""
 
-    template: ClassVar[Path]
     held: Bundle[Job] = Bundle("held")
     stale: Bundle[Job] = Bundle("stale")
+    queue: SqliteJobQueue | InMemoryJobQueue
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name) / "finagent.db"
-        shutil.copy(self.template, self.path)
         self.runner = asyncio.Runner()
         self.clock, self.model = VirtualClock(START), Model()
         self.epoch = 0
-        self.open()
+        self.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
 
     def open(self) -> None:
-        self.reads = SqliteReads(self.path)
-        self.queue = SqliteJobQueue(
-            self.path,
-            reads=self.reads,
-            clock=self.clock,
-            policy=POLICY,
-            writer_policy=WRITER,
-            failpoints=unarmed,
-            build_hash="",
-            settings_hash="",
-            worker_id="",
-            carries_market_clock=False,
-        )
+        """A queue over the store that the one before has left."""
+        raise NotImplementedError
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """Key, status, attempts, crashes and solo crashes of every job by its id, as the store holds them."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self.run(self.queue.close())
+
+    def start(self) -> None:
+        self.open()
 
         async def recover() -> list[Job]:
             return await self.queue.recover()
@@ -156,10 +154,8 @@ class DurableQueueMachine(RuleBasedStateMachine):
         self.rescued = [job.dedup_key for job in self.run(recover())]
 
     def teardown(self) -> None:
-        self.run(self.queue.close())
-        self.reads.close()
+        self.close()
         self.runner.close()
-        self.folder.cleanup()
 
     def ours(self, job: Job) -> bool:
         """Whether the model thinks that this very claim is still running."""
@@ -244,29 +240,90 @@ class DurableQueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.of(JobStatus.RUNNING))
     @rule()
     def the_process_ends(self) -> None:
-        self.run(self.queue.close())
-        self.reads.close()
-        self.open()
+        self.close()
+        self.start()
 
         assert self.rescued == self.model.restart()
 
     @invariant()
     def both_hold_the_same(self) -> None:
-        rows = self.reads.rows("SELECT dedup_key, status, attempts, crashes, solo_crashes FROM job_queue ORDER BY id")
         expected = [(job.key, job.status.name, job.attempts, job.crashes, job.solo_crashes) for job in self.model.jobs.values()]
 
-        assert rows == expected
+        assert self.rows() == expected
         waiting = self.model.of(JobStatus.READY, JobStatus.SCHEDULED)
         assert self.queue.next_due() == min((job.run_at for job in waiting), default=None)
         assert self.queue.counts() == {status.name: len(self.model.of(status)) for status in JobStatus}
 
 
+class SqliteMachine(DurableQueueMachine):
+    """On a file, a copy of one that was migrated."""
+
+    template: ClassVar[Path]
+
+    def __init__(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name) / "finagent.db"
+        shutil.copy(self.template, self.path)
+        super().__init__()
+
+    def open(self) -> None:
+        self.reads = SqliteReads(self.path)
+        self.queue = SqliteJobQueue(
+            self.path,
+            reads=self.reads,
+            clock=self.clock,
+            policy=POLICY,
+            writer_policy=WRITER,
+            failpoints=unarmed,
+            build_hash="",
+            settings_hash="",
+            worker_id="",
+            carries_market_clock=False,
+        )
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        return self.reads.rows("SELECT dedup_key, status, attempts, crashes, solo_crashes FROM job_queue ORDER BY id")
+
+    def close(self) -> None:
+        super().close()
+        self.reads.close()
+
+    def teardown(self) -> None:
+        super().teardown()
+        self.folder.cleanup()
+
+
+class InMemoryMachine(DurableQueueMachine):
+    """Over records that outlive each queue."""
+
+    def __init__(self) -> None:
+        self.records = InMemoryRecords()
+        super().__init__()
+
+    def open(self) -> None:
+        self.queue = InMemoryJobQueue(
+            self.records,
+            clock=self.clock,
+            policy=POLICY,
+            build_hash="",
+            settings_hash="",
+            worker_id="",
+            carries_market_clock=False,
+        )
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        columns = ("dedup_key", "status", "attempts", "crashes", "solo_crashes")
+        return [tuple([row[name] for name in columns]) for _, row in sorted(self.records.jobs.rows.items())]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _migrated(tmp_path_factory: pytest.TempPathFactory) -> None:
     """One migrated store, copied for every example."""
-    DurableQueueMachine.template = tmp_path_factory.mktemp("queue") / "finagent.db"
-    upgrade(DurableQueueMachine.template, WRITER, unarmed)
+    SqliteMachine.template = tmp_path_factory.mktemp("queue") / "finagent.db"
+    upgrade(SqliteMachine.template, WRITER, unarmed)
 
 
-DurableQueueMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
-TestDurableQueue = DurableQueueMachine.TestCase
+SqliteMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+InMemoryMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestSqlite = SqliteMachine.TestCase
+TestInMemory = InMemoryMachine.TestCase
