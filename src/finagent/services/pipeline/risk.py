@@ -175,7 +175,8 @@ class RiskService:
             planned=plan.quantity,
             rank=rank,
         )
-        effect = Effect((verdict,), (), (told,)) + self._consequence(candidate, verdict)
+        effect = Effect((verdict,), (), (told,))
+        effect += Effect() if self._over(line.decision_id, reads) else self._consequence(candidate, verdict)
         last = rank + 1 == len(snapshot.ranked)
         return effect + (self._finished(run_id, reads) if last else Effect(next=(self._judge(run_id, rank + 1),)))
 

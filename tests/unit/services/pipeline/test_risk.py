@@ -269,6 +269,25 @@ async def test_nothing_passes_while_halted(desk: Any, market: Any, open_feed: An
     assert desk.reads.get(RiskSnapshot, run).trading_state is TradingState.HALTED
 
 
+@pytest.mark.parametrize(("positions_max", "verdict"), [(1, Verdict.APPROVED), (0, Verdict.REFUSED)])
+async def test_a_verdict_on_a_candidate_that_has_ended_since_has_no_consequence(
+    desk: Any, market: Any, open_feed: Any, positions_max: int, verdict: Verdict
+) -> None:
+    """As when a person brings the job back late: the outcome stays, the run goes on to its end."""
+    service = await gate(desk, market, open_feed, positions_max=positions_max)
+    run = await desk.run()
+    plan = await desk.planned(run, "IBM", 1)
+    await gather(desk, service, run)
+    outcome = DecisionOutcome(plan.decision_id, SignalOutcome.DEAD, "given up", desk.clock.now())
+    await desk.commit(outcome)
+    (told,) = await judge(desk, service, run)
+
+    assert told.verdict is verdict
+    assert desk.reads.get(DecisionOutcome, plan.decision_id) == outcome
+    assert desk.keys("execute") == []
+    assert desk.reads.get(PipelineRun, run).state is RunState.SUCCESS
+
+
 async def test_a_short_plan_needs_its_permission(desk: Any, market: Any, open_feed: Any) -> None:
     service = await gate(desk, market, open_feed, short_selling=False)
     run = await desk.run()
