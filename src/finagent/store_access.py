@@ -1,4 +1,4 @@
-"""The store for commands: read-only beside a running agent, and the kill switch where no agent runs."""
+"""The store for commands: read-only beside a running agent, and the writer where no agent runs."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -7,6 +7,8 @@ from pathlib import Path
 
 from finagent.adapters.database.reader import SqliteReads
 from finagent.adapters.job_queue.history import SqliteJobHistory
+from finagent.domain.ports.clock import Clock
+from finagent.domain.ports.store import JobQueue
 from finagent.domain.trading_state import MarketClock
 from finagent.services.kill_switch import KillSwitch
 from finagent.settings import Settings
@@ -24,6 +26,15 @@ class Store:
     jobs: SqliteJobHistory
 
 
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """What a writing command has where no agent runs."""
+
+    store: Store
+    queue: JobQueue
+    clock: Clock
+
+
 @contextmanager
 def reading(settings: Settings) -> Iterator[Store]:
     """The store opened `mode=ro`; raises Unavailable where nothing has run yet."""
@@ -36,6 +47,13 @@ def reading(settings: Settings) -> Iterator[Store]:
 
 @asynccontextmanager
 async def kill_switch_without_agent(settings: Settings) -> AsyncIterator[KillSwitch]:
+    """The kill switch, as `writing` has the store."""
+    async with writing(settings) as writer:
+        yield KillSwitch(writer.store.reads, writer.queue, writer.clock, (settings.storage.directory / HALT_FILE).exists)
+
+
+@asynccontextmanager
+async def writing(settings: Settings) -> AsyncIterator[Writing]:
     """This process is the writer while the block runs. Raises BadInput where another process holds the folder, Unavailable
     where there is no store."""
     from finagent.adapters.clock import VirtualClock, wall_now
@@ -52,6 +70,6 @@ async def kill_switch_without_agent(settings: Settings) -> AsyncIterator[KillSwi
         queue = build_job_queue(settings, store.reads, clock, unarmed)
         try:
             await queue.recover()
-            yield KillSwitch(store.reads, queue, clock, (settings.storage.directory / HALT_FILE).exists)
+            yield Writing(store, queue, clock)
         finally:
             await queue.close()

@@ -1,13 +1,17 @@
 """Commands that write, while an agent holds the folder: it records them and who asked. Served over a Unix socket only."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Protocol
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, HTTPException, Path
 from pydantic import BaseModel, ConfigDict, Field
 
+from finagent.domain.errors import BadInput
+from finagent.domain.jobs import JobStatus
 from finagent.domain.trading_state import StartGate, TradingStateRecord
 from finagent.services.reporting.canonical import as_plain
+
+JOB_ID_MAX = 2**63 - 1  # what the store can hold
 
 
 class Switch(Protocol):
@@ -21,6 +25,14 @@ class Switch(Protocol):
     async def halt(self, reason: str, by: str) -> None: ...
 
     async def arm(self, reason: str, by: str) -> None: ...
+
+
+class StuckJobs(Protocol):
+    """What a person does to DEAD and PARKED jobs (see the JobQueue port)."""
+
+    def retry(self, job_id: int, by: str) -> Awaitable[JobStatus]: ...
+
+    def discard(self, job_id: int, reason: str, by: str) -> Awaitable[JobStatus]: ...
 
 
 class Order(BaseModel):
@@ -38,13 +50,36 @@ class Permission(Order):
     good_until: float
 
 
-def control_routes(switch: Switch, wall_seconds: Callable[[], float]) -> APIRouter:
-    """`POST /control/halt`, `POST /control/arm`, `GET /control/status`; each answers with the state in force after it."""
+class Retry(BaseModel):
+    """Who wants a job back; it lapses as a Permission does."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    by: Annotated[str, Field(min_length=1, max_length=100)]
+    good_until: float
+
+
+JobId = Annotated[int, Path(ge=1, le=JOB_ID_MAX)]
+
+
+def control_routes(switch: Switch, jobs: StuckJobs, wall_seconds: Callable[[], float]) -> APIRouter:
+    """`POST /control/halt`, `POST /control/arm`, `GET /control/status`: each answers with the state in force after it.
+    `POST /control/jobs/{id}/retry` and `/discard`: the job's status after it; 400 says why a job cannot be."""
     routes = APIRouter(prefix="/control", tags=["control"])
 
     def state() -> dict[str, Any]:
         answer: dict[str, Any] = as_plain(switch.state())
         return answer | {"start_gate": switch.gate.value}
+
+    def in_time(good_until: float) -> None:
+        if wall_seconds() > good_until:
+            raise HTTPException(409, "too late: whoever asked has stopped waiting, nothing is changed")
+
+    async def moved(job_id: int, status: Awaitable[JobStatus]) -> dict[str, Any]:
+        try:
+            return {"job": job_id, "status": (await status).value}
+        except BadInput as error:
+            raise HTTPException(400, str(error)) from error
 
     @routes.post("/halt")
     async def halt(order: Order) -> dict[str, Any]:
@@ -53,10 +88,19 @@ def control_routes(switch: Switch, wall_seconds: Callable[[], float]) -> APIRout
 
     @routes.post("/arm")
     async def arm(order: Permission) -> dict[str, Any]:
-        if wall_seconds() > order.good_until:
-            raise HTTPException(409, "too late: whoever asked has stopped waiting, nothing is armed")
+        in_time(order.good_until)
         await switch.arm(order.reason, order.by)
         return state()
+
+    @routes.post("/jobs/{job_id}/retry")
+    async def retry(job_id: JobId, order: Retry) -> dict[str, Any]:
+        in_time(order.good_until)
+        return await moved(job_id, jobs.retry(job_id, order.by))
+
+    @routes.post("/jobs/{job_id}/discard")
+    async def discard(job_id: JobId, order: Permission) -> dict[str, Any]:
+        in_time(order.good_until)
+        return await moved(job_id, jobs.discard(job_id, order.reason, order.by))
 
     @routes.get("/status")
     async def status() -> dict[str, Any]:

@@ -138,7 +138,7 @@ async def resident(
             await stack.enter_async_context(serving(public_app(agent.health, readiness_policy(settings), metrics), listening))
         if settings.http.enabled:
             control = bind_control(settings.storage.directory / CONTROL_SOCKET)
-            await stack.enter_async_context(serving(control_app(application.kill_switch, time.time), control))
+            await stack.enter_async_context(serving(control_app(application.kill_switch, application.queue, time.time), control))
         yield agent
 
 

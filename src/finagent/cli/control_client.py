@@ -8,6 +8,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from finagent.domain.errors import BadInput
+
 
 class NoAgent(Exception):
     """Nobody listens on the socket."""
@@ -39,7 +41,8 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def ask(path: Path, method: str, route: str, body: dict[str, Any] | None, timeout_seconds: float) -> dict[str, Any]:
-    """The agent's answer; raises NoAgent where nobody listens, NoAnswer where it does not answer in time or not with success."""
+    """The agent's answer; raises NoAgent where nobody listens, BadInput with the agent's words where it says that what was asked
+    is wrong, NoAnswer where it does not answer in time or not with success."""
     connection = _UnixConnection(path, timeout_seconds)
     try:
         connection.request(method, route, json.dumps(body) if body else None, {"content-type": "application/json"})
@@ -51,6 +54,8 @@ def ask(path: Path, method: str, route: str, body: dict[str, Any] | None, timeou
         raise NoAnswer(f"{type(error).__name__}: {error}") from error
     finally:
         connection.close()
+    if response.status == http.client.BAD_REQUEST:
+        raise BadInput(json.loads(text)["detail"])
     if response.status != http.client.OK:
         raise NoAnswer(f"the agent answered {response.status}: {text.decode(errors='replace')[:300]}")
     answer: dict[str, Any] = json.loads(text)

@@ -1,15 +1,26 @@
 """`finagent jobs`: the queue and its dead letters."""
 
-from typing import TYPE_CHECKING, Annotated
+import asyncio
+import getpass
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from finagent.cli.control_client import NoAgent, NoAnswer, ask
+from finagent.cli.halt import ANSWER_SECONDS, REASON_LENGTH_MAX, Reason
 from finagent.cli.options import AsJson, Overrides, SettingsFile, settings_in_force
-from finagent.domain.errors import BadInput
+from finagent.domain.errors import BadInput, Unavailable
 from finagent.domain.jobs import JOB_TYPES, JobStatus
 
 if TYPE_CHECKING:
+    from finagent.domain.ports.store import JobQueue
     from finagent.services.forensics.job_history import JobRecord
+    from finagent.settings import Settings
+
+JOB_ID_MAX = 2**63 - 1  # what the store can hold
+JobId = Annotated[int, typer.Argument(metavar="ID", min=1, max=JOB_ID_MAX, help="The job's number.")]
 
 app = typer.Typer(no_args_is_help=True, help="The queue and its dead letters.")
 
@@ -57,7 +68,7 @@ def list_jobs(
 
 @app.command(epilog="Example: finagent jobs show 42")
 def show(
-    job_id: Annotated[int, typer.Argument(metavar="ID", min=1, help="The job's number.")],
+    job_id: JobId,
     settings_file: SettingsFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -76,6 +87,63 @@ def show(
         print_json(job)
     else:
         typer.echo("\n".join(f"{name:<12} {value}" for name, value in as_plain(job).items()))
+
+
+@app.command(epilog="Example: finagent jobs retry 42")
+def retry(job_id: JobId, settings_file: SettingsFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Bring a DEAD or PARKED job back: it runs again with all its tries. Recorded with your name."""
+    settings, by = settings_in_force(settings_file, overrides), getpass.getuser()
+    answer = _moved(settings, job_id, "retry", {"by": by}, lambda queue: queue.retry(job_id, by))
+    _print(answer, as_json=as_json)
+
+
+@app.command(epilog='Example: finagent jobs discard 42 --reason "the symbol is delisted"')
+def discard(
+    job_id: JobId,
+    reason: Reason,
+    settings_file: SettingsFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a DEAD or PARKED job up for good; its candidate ends as DEAD if it has no outcome. Recorded with your name."""
+    if not reason.strip() or len(reason) > REASON_LENGTH_MAX:
+        raise BadInput(f"--reason must say why in 1 to {REASON_LENGTH_MAX} characters")
+    settings, by = settings_in_force(settings_file, overrides), getpass.getuser()
+    order = {"reason": reason, "by": by}
+    answer = _moved(settings, job_id, "discard", order, lambda queue: queue.discard(job_id, reason, by))
+    _print(answer, as_json=as_json)
+
+
+def _moved(
+    settings: "Settings", job_id: int, act: str, order: dict[str, str], move: "Callable[[JobQueue], Awaitable[JobStatus]]"
+) -> dict[str, Any]:
+    """Through the agent; without one this command is the writer."""
+    from finagent.store_access import CONTROL_SOCKET, writing
+
+    async def record() -> dict[str, Any]:
+        async with writing(settings) as writer:
+            return {"job": job_id, "status": (await move(writer.queue)).value}
+
+    permission = {**order, "good_until": time.time() + ANSWER_SECONDS}
+    try:
+        answer = ask(
+            settings.storage.directory / CONTROL_SOCKET, "POST", f"/control/jobs/{job_id}/{act}", permission, ANSWER_SECONDS
+        )
+    except NoAgent:
+        return asyncio.run(record()) | {"recorded_by": "command"}
+    except NoAnswer as silence:
+        raise Unavailable(f"the agent does not answer ({silence}); `finagent jobs show {job_id}` says what is so") from silence
+    return answer | {"recorded_by": "agent"}
+
+
+def _print(answer: dict[str, Any], *, as_json: bool) -> None:
+    from finagent.cli.output import print_json
+
+    if as_json:
+        print_json(answer)
+    else:
+        runs = "; it runs when an agent does" if (answer["status"], answer["recorded_by"]) == ("READY", "command") else ""
+        typer.echo(f"job {answer['job']} is {answer['status']}: recorded by the {answer['recorded_by']}{runs}")
 
 
 def _line(job: "JobRecord") -> str:

@@ -13,6 +13,7 @@ import pytest
 from finagent.api.app import control_app, public_app
 from finagent.api.server import bind_control, bind_port, serving
 from finagent.domain.errors import BadInput, Unavailable
+from finagent.domain.jobs import JobStatus
 from finagent.domain.trading_state import StartGate, TradingState, TradingStateRecord
 from finagent.services.health import HealthFacts, ReadinessPolicy
 from finagent.telemetry.metrics import Metrics
@@ -37,6 +38,25 @@ class RecordedSwitch:
 
     async def arm(self, reason: str, by: str) -> None:
         self.record = TradingStateRecord(1, TradingState.ACTIVE, reason, by, self.record.at)
+
+
+class RecordedJobs:
+    """Job 7 is DEAD, no other one is."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[object, ...]] = []
+
+    async def retry(self, job_id: int, by: str) -> JobStatus:
+        return self._moved(JobStatus.READY, job_id, by)
+
+    async def discard(self, job_id: int, reason: str, by: str) -> JobStatus:
+        return self._moved(JobStatus.DEAD, job_id, reason, by)
+
+    def _moved(self, status: JobStatus, job_id: int, *by: str) -> JobStatus:
+        if job_id != 7:
+            raise BadInput(f"there is no job {job_id}")
+        self.asked.append((status, job_id, *by))
+        return status
 
 
 async def get(path: str, facts: HealthFacts) -> httpx.Response:
@@ -123,7 +143,7 @@ async def control(path: Path, method: str, route: str, body: Any = None) -> http
 async def test_halt_and_arm_record_who_asked(socket_path: Path) -> None:
     """The answer is the state in force afterwards."""
     switch = RecordedSwitch()
-    async with serving(control_app(switch, lambda: 100.0), bind_control(socket_path)):
+    async with serving(control_app(switch, RecordedJobs(), lambda: 100.0), bind_control(socket_path)):
         halted = await control(socket_path, "POST", "/control/halt", {"reason": "news", "by": "ann"})
         status = await control(socket_path, "GET", "/control/status")
         armed = await control(socket_path, "POST", "/control/arm", {"reason": "checked", "by": "bob", "good_until": 101.0})
@@ -136,12 +156,38 @@ async def test_halt_and_arm_record_who_asked(socket_path: Path) -> None:
 async def test_an_arm_that_comes_too_late_does_nothing(socket_path: Path) -> None:
     """A process that hung must not arm when it wakes: whoever asked was told that nothing is armed."""
     switch = RecordedSwitch()
-    async with serving(control_app(switch, lambda: 100.0), bind_control(socket_path)):
+    async with serving(control_app(switch, RecordedJobs(), lambda: 100.0), bind_control(socket_path)):
         await control(socket_path, "POST", "/control/halt", {"reason": "news", "by": "ann"})
         late = await control(socket_path, "POST", "/control/arm", {"reason": "checked", "by": "bob", "good_until": 99.9})
 
     assert late.status_code == 409
     assert switch.state().state is TradingState.HALTED
+
+
+async def test_a_job_is_retried_and_discarded_by_whoever_asked(socket_path: Path) -> None:
+    """The answer is the job's status; what cannot be is 400 and says why, what comes too late is 409."""
+    jobs = RecordedJobs()
+    ann, reason = {"by": "ann", "good_until": 100.5}, {"reason": "delisted"}
+    async with serving(control_app(RecordedSwitch(), jobs, lambda: 100.0), bind_control(socket_path)):
+        retried = await control(socket_path, "POST", "/control/jobs/7/retry", ann)
+        discarded = await control(socket_path, "POST", "/control/jobs/7/discard", ann | reason)
+        unknown = await control(socket_path, "POST", "/control/jobs/8/retry", ann)
+        late = [
+            await control(socket_path, "POST", "/control/jobs/7/retry", ann | {"good_until": 99.9}),
+            await control(socket_path, "POST", "/control/jobs/7/discard", ann | reason | {"good_until": 99.9}),
+        ]
+        wrong = [
+            await control(socket_path, "POST", "/control/jobs/7/discard", ann),
+            await control(socket_path, "POST", "/control/jobs/0/retry", ann),
+            await control(socket_path, "POST", f"/control/jobs/{2**63}/retry", ann),
+        ]
+
+    assert retried.json() == {"job": 7, "status": "READY"}
+    assert discarded.json() == {"job": 7, "status": "DEAD"}
+    assert (unknown.status_code, unknown.json()["detail"]) == (400, "there is no job 8")
+    assert [answer.status_code for answer in late] == [409, 409]
+    assert [answer.status_code for answer in wrong] == [422, 422, 422]
+    assert jobs.asked == [(JobStatus.READY, 7, "ann"), (JobStatus.DEAD, 7, "delisted", "ann")]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +196,7 @@ async def test_an_arm_that_comes_too_late_does_nothing(socket_path: Path) -> Non
 async def test_an_order_without_reason_or_name_is_refused(socket_path: Path, body: Any) -> None:
     """Nothing changes without who and why."""
     switch = RecordedSwitch()
-    async with serving(control_app(switch, lambda: 100.0), bind_control(socket_path)):
+    async with serving(control_app(switch, RecordedJobs(), lambda: 100.0), bind_control(socket_path)):
         response = await control(socket_path, "POST", "/control/halt", body)
 
     assert response.status_code == 422
