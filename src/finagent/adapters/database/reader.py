@@ -9,6 +9,7 @@ from finagent.adapters.database.registry import stored
 from finagent.domain.errors import Unavailable
 
 R = TypeVar("R")
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR})
 
 
 class SqliteReads:
@@ -45,6 +46,8 @@ class SqliteReads:
         try:
             return self._connection.execute(sql, values).fetchall()
         except sqlite3.DatabaseError as error:
+            if int(getattr(error, "sqlite_errorcode", 0)) & 0xFF not in _DAMAGED:
+                raise
             raise Unavailable(f"the database cannot be read: {error}; see the runbook on a damaged database") from error
 
     def close(self) -> None:
