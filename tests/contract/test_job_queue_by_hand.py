@@ -1,7 +1,9 @@
 """What every durable queue promises a person: `retry` and `discard` of `finagent.domain.ports.store.JobQueue`."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
+from dataclasses import fields
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from finagent.adapters.database.engine import WriterPolicy
 from finagent.adapters.database.migrate import upgrade
 from finagent.adapters.database.reader import SqliteReads
 from finagent.adapters.job_queue.history import SqliteJobHistory
+from finagent.adapters.job_queue.in_memory import InMemoryJobQueue
+from finagent.adapters.job_queue.in_memory_records import InMemoryReads, InMemoryRecords
 from finagent.adapters.job_queue.operations import DurableQueuePolicy
 from finagent.adapters.job_queue.sqlite import SqliteJobQueue
 from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome, SubjectType
@@ -21,12 +25,22 @@ from finagent.domain.errors import BadInput, InvariantViolated
 from finagent.domain.gap import Direction, GapCandidate, GapFacts
 from finagent.domain.jobs import JOB_TRANSITIONS, WAITS_FOR_A_PERSON, Job, JobStatus, Next
 from finagent.domain.runs import PipelineRun, RunState
+from finagent.domain.time import from_text
 from finagent.services.failpoints import unarmed
 from finagent.services.forensics.job_history import JobRecord
 
 START = datetime(2008, 10, 1, 13, 35, tzinfo=UTC)
 ERROR_LENGTH_MAX = 100
 SOLO_CRASHES = 3
+POLICY = DurableQueuePolicy(
+    memory_limit=8,
+    max_solo_crashes=SOLO_CRASHES,
+    attempts_max=5,
+    id_block_size=4,
+    done_retention_days=1,
+    prune_batch_rows=2,
+    error_length_max=ERROR_LENGTH_MAX,
+)
 
 
 class SqliteStore:
@@ -50,15 +64,7 @@ class SqliteStore:
             self.path,
             reads=self.reads,
             clock=self.clock,
-            policy=DurableQueuePolicy(
-                memory_limit=8,
-                max_solo_crashes=SOLO_CRASHES,
-                attempts_max=5,
-                id_block_size=4,
-                done_retention_days=1,
-                prune_batch_rows=2,
-                error_length_max=ERROR_LENGTH_MAX,
-            ),
+            policy=POLICY,
             writer_policy=self.writer_policy,
             failpoints=unarmed,
             build_hash="build",
@@ -82,11 +88,52 @@ class SqliteStore:
         assert found is not None
         return found
 
+    def ids(self) -> list[int]:
+        return [row.id for row in SqliteJobHistory(self.reads).listed(None, None, 10)]
 
-Store = SqliteStore
+
+class InMemoryStore:
+    """Records that outlive the queues over them, as a file outlives its processes."""
+
+    def __init__(self, _folder: Path) -> None:
+        self.clock = VirtualClock(START)
+        self.records = InMemoryRecords()
+        self.reads = InMemoryReads(self.records)
+
+    def open(self) -> None:
+        self.queue = InMemoryJobQueue(
+            self.records,
+            clock=self.clock,
+            policy=POLICY,
+            build_hash="build",
+            settings_hash="settings",
+            worker_id="worker",
+            carries_market_clock=False,
+        )
+
+    async def close(self) -> None:
+        await self.queue.close()
+
+    async def restart(self) -> list[Job]:
+        """The process ends with its jobs RUNNING, another starts."""
+        await self.close()
+        self.open()
+        return await self.queue.recover()
+
+    def row(self, job_id: int) -> JobRecord:
+        row = dict(self.records.jobs.rows[job_id,])
+        times = {name: row[name] and from_text(row[name]) for name in ("run_at", "created_at", "started_at", "finished_at")}
+        known = {"status": JobStatus[row["status"]], "payload": json.loads(row["payload"]), "last_error": row["last_error"] or ""}
+        return JobRecord(**{field.name: (row | times | known)[field.name] for field in fields(JobRecord)})
+
+    def ids(self) -> list[int]:
+        return [id_ for (id_,) in self.records.jobs.rows]
 
 
-@pytest.fixture(params=[SqliteStore])
+Store = SqliteStore | InMemoryStore
+
+
+@pytest.fixture(params=[SqliteStore, InMemoryStore])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     opened: Store = request.param(tmp_path)
     opened.open()
@@ -278,8 +325,9 @@ async def in_status(store: Store, status: JobStatus) -> int:
         await store.queue.release(handed_out)
     if status is JobStatus.DONE:
         await store.queue.submit(Effect(), handed_out[0])
-    (row,) = SqliteJobHistory(store.reads).listed(status, None, 10)
-    return row.id
+    (only,) = store.ids()
+    assert store.row(only).status is status
+    return only
 
 
 @pytest.mark.parametrize("status", [status for status in JobStatus if status not in WAITS_FOR_A_PERSON])

@@ -25,12 +25,11 @@ class HandOperations(JobOperations):
         """A DEAD or PARKED row waits again as if it had never failed."""
         self._require_recovered()
         job, status, error = _stuck(driver, job_id, JobStatus.READY)
-        if status is JobStatus.DEAD and job.kind.parks:
-            raise BadInput(f"{job.type} job {job_id} is about an order, and a person has given it up for good")
+        require_retriable(job, status)
         driver.execute(rows.BRING_BACK, (canonical_json(job.payload | {RETRIED: True}), to_text(at), job_id))
         # A handler of an earlier claim may still run, and the attempts that would tell it apart start again: the epoch does.
         self.memory.epoch = driver.execute(rows.EPOCH).fetchall()[0][0]
-        told = Effect(events=(_event(job, "job_retried", at, by=by, was=status.name, error=error),))
+        told = Effect(events=(hand_event(job, "job_retried", at, by=by, was=status.name, error=error),))
         return self._told(driver, told, JobStatus.READY, at)
 
     def discard(self, job_id: int, reason: str, by: str, at: datetime, driver: sqlite3.Connection) -> Done:
@@ -38,9 +37,8 @@ class HandOperations(JobOperations):
         self._require_recovered()
         job, status, error = _stuck(driver, job_id, JobStatus.DEAD)
         given_up = f"discarded by {by}: {reason}"
-        kept = f"{given_up} (before: {error})" if error else given_up
-        driver.execute(rows.GIVE_UP, (kept[: self._policy.error_length_max], to_text(at), job_id))
-        event = _event(job, "job_discarded", at, by=by, reason=reason, was=status.name, error=error)
+        driver.execute(rows.GIVE_UP, (last_error(given_up, error)[: self._policy.error_length_max], to_text(at), job_id))
+        event = hand_event(job, "job_discarded", at, by=by, reason=reason, was=status.name, error=error)
         told = Effect(events=(event,))
         if event.decision_id and driver.execute(rows.WITHOUT_OUTCOME, (event.decision_id,)).fetchall():
             told += Effect((DecisionOutcome(event.decision_id, SignalOutcome.DEAD, f"{job.type}: {given_up}", at),))
@@ -55,15 +53,37 @@ def _stuck(driver: sqlite3.Connection, job_id: int, to: JobStatus) -> tuple[Job,
     """The job, its status and last error; raises BadInput for one that a person may not move to `to`."""
     found = driver.execute(rows.BY_ID, (job_id,)).fetchall()
     if not found:
-        raise BadInput(f"there is no job {job_id}; finished jobs are pruned after queue.done_days")
+        raise unknown_job(job_id)
     *columns, name, error = found[0]
     job, status = rows.job(tuple(columns)), JobStatus[name]
-    if status not in WAITS_FOR_A_PERSON or to not in JOB_TRANSITIONS[status] | {status}:
-        raise BadInput(f"{job.type} job {job_id} is {name}: only a job that is DEAD or PARKED is retried or discarded")
+    require_movable(job, status, to)
     return job, status, error
 
 
-def _event(job: Job, kind: str, at: datetime, **more: Any) -> DecisionEvent:
+def unknown_job(job_id: int) -> BadInput:
+    """What is said of an id that no job has."""
+    return BadInput(f"there is no job {job_id}; finished jobs are pruned after queue.done_days")
+
+
+def require_movable(job: Job, status: JobStatus, to: JobStatus) -> None:
+    """A person moves only what waits for a person, and only along the table."""
+    if status not in WAITS_FOR_A_PERSON or to not in JOB_TRANSITIONS[status] | {status}:
+        raise BadInput(f"{job.type} job {job.id} is {status.name}: only a job that is DEAD or PARKED is retried or discarded")
+
+
+def require_retriable(job: Job, status: JobStatus) -> None:
+    """A discarded job about an order does not come back: its candidate has ended."""
+    if status is JobStatus.DEAD and job.kind.parks:
+        raise BadInput(f"{job.type} job {job.id} is about an order, and a person has given it up for good")
+
+
+def last_error(given_up: str, before: str | None) -> str:
+    """What a discarded row keeps of its past."""
+    return f"{given_up} (before: {before})" if before else given_up
+
+
+def hand_event(job: Job, kind: str, at: datetime, **more: Any) -> DecisionEvent:
+    """What a person did to a job, in the story of its decision or run, else of the account."""
     subject_type, subject_id = subject_of(job.payload) or NO_OTHER_SUBJECT
     decision_id = subject_id if subject_type is SubjectType.DECISION else None
     counts = {"job": job.id, "type": job.type, "key": job.dedup_key, "attempts": job.attempts, "crashes": job.crashes}

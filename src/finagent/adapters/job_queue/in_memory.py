@@ -12,8 +12,8 @@ import structlog
 
 from finagent.adapters.database.events import EventChains
 from finagent.adapters.database.writer import Done
+from finagent.adapters.job_queue.in_memory_by_hand import InMemoryHandOperations
 from finagent.adapters.job_queue.in_memory_effects import encode_records
-from finagent.adapters.job_queue.in_memory_operations import InMemoryOperations
 from finagent.adapters.job_queue.in_memory_records import InMemoryRecords
 from finagent.adapters.job_queue.operations import DurableQueuePolicy, encode_next
 from finagent.domain.effect import Effect
@@ -56,7 +56,9 @@ class InMemoryJobQueue:
     ) -> None:
         self._records, self._clock = records, clock
         self._chains = EventChains(build_hash, settings_hash)
-        self._operations = InMemoryOperations(records, policy, self._chains, worker_id, carries_market_clock=carries_market_clock)
+        self._operations = InMemoryHandOperations(
+            records, policy, self._chains, worker_id, carries_market_clock=carries_market_clock
+        )
         self._pending: list[Ticket] = []
         self._closing = False
         # Called on the loop after each commit: its effects in order with the job that each acknowledged; its size and seconds.
@@ -80,6 +82,14 @@ class InMemoryJobQueue:
     def fail(self, job: Job, error: str, retry_at: datetime | None) -> asyncio.Future[JobStatus]:
         """SCHEDULED at `retry_at` with attempts + 1; without one DEAD, or PARKED for a type that parks."""
         return self._put(partial(self._operations.fail, job, error, retry_at, self._clock.now()))
+
+    def retry(self, job_id: int, by: str) -> asyncio.Future[JobStatus]:
+        """A person brings a DEAD or PARKED job back."""
+        return self._put(partial(self._operations.retry, job_id, by, self._clock.now()))
+
+    def discard(self, job_id: int, reason: str, by: str) -> asyncio.Future[JobStatus]:
+        """A person gives a DEAD or PARKED job up."""
+        return self._put(partial(self._operations.discard, job_id, reason, by, self._clock.now()))
 
     def release(self, jobs: Iterable[Job]) -> asyncio.Future[None]:
         """Give RUNNING jobs back unharmed."""

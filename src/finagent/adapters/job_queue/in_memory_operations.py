@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from heapq import merge
 from itertools import islice
-from typing import Any
 
 from finagent.adapters.database.events import EventChains
 from finagent.adapters.database.registry import stored
@@ -12,7 +11,7 @@ from finagent.adapters.database.writer import Done
 from finagent.adapters.job_queue.in_memory_effects import EncodedRecords, encode_records
 from finagent.adapters.job_queue.in_memory_records import InMemoryRecords, decoded
 from finagent.adapters.job_queue.in_memory_rows import READY, RUNNING, SCHEDULED, Entry, Key, Row, place, suspect
-from finagent.adapters.job_queue.operations import PAYLOAD_VERSION, DurableQueuePolicy, EncodedNext
+from finagent.adapters.job_queue.operations import PAYLOAD_VERSION, DurableQueuePolicy, EncodedNext, subject_of
 from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome, SubjectType
 from finagent.domain.effect import Effect
 from finagent.domain.errors import InvariantViolated
@@ -59,10 +58,14 @@ class InMemoryOperations:
             else:
                 self._change(key, crashed | {"status": READY})
                 rescued.append(self._job(key))
+        self._next_epoch()
+        return Done(rescued, effects=tuple(effects))
+
+    def _next_epoch(self) -> None:
+        """Last in an operation, so that one that failed can be tried again."""
         epoch = self._records.number("epoch") + 1
         self._records.set_number("epoch", epoch)
-        self._epoch = epoch  # last, so that a recovery that failed can be tried again
-        return Done(rescued, effects=tuple(effects))
+        self._epoch = epoch
 
     def submit(self, effect: EncodedRecords, publish: Sequence[EncodedNext], job: Job | None, at: datetime) -> Done:
         """Acknowledge the job, apply the effect, publish what follows from it."""
@@ -202,7 +205,7 @@ class InMemoryOperations:
 
     def _record_end(self, job: Job, status: JobStatus, error: str, at: datetime) -> Effect:
         """Tell the story of a job that is dead or parked; the candidate of a dead one ends with it, if it has not ended yet."""
-        subject = _subject_of(job.payload)
+        subject = subject_of(job.payload)
         if subject is None:
             return Effect()
         subject_type, subject_id = subject
@@ -257,12 +260,3 @@ class InMemoryOperations:
 
 def _end_of(job: Job) -> JobStatus:
     return JobStatus.PARKED if job.kind.parks else JobStatus.DEAD
-
-
-def _subject_of(payload: dict[str, Any]) -> tuple[SubjectType, str] | None:
-    """Whose story a job belongs to, by the reference that its payload carries."""
-    if isinstance(payload.get("decision_id"), str):
-        return SubjectType.DECISION, payload["decision_id"]
-    if isinstance(payload.get("run_id"), str):
-        return SubjectType.RUN, payload["run_id"]
-    return None
