@@ -356,8 +356,14 @@ def build_market(settings: Settings) -> MarketDataPort:
     data, seed = settings.market_data, settings.replay.seed
     policy = bridged_market_policy(settings)
     if data.source == "sample":
-        return sample_market(NewYorkCalendar(), seed=seed, first=data.first_session, last=data.last_session, policy=policy)
+        return sample_market(
+            NewYorkCalendar(), seed=seed, first=data.first_session, last=data.last_session, policy=policy, symbols=data.symbols
+        )
     if data.source == "simulated":
+        if data.symbols:
+            raise BadInput(
+                "market_data.symbols: a simulated market names its own symbols; market_data.simulated.symbols counts them"
+            )
         return simulated_market(
             NewYorkCalendar(),
             symbols_count=data.simulated.symbols,
@@ -373,6 +379,7 @@ def build_market(settings: Settings) -> MarketDataPort:
         first=data.first_session,
         last=data.last_session,
         policy=files_policy(settings),
+        symbols=data.symbols,
     )
 
 

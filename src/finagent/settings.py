@@ -87,6 +87,7 @@ class MarketDataSettings(Section):
     source: str
     first_session: date
     last_session: date
+    symbols: tuple[str, ...]
     mean_sessions: AtLeastOne
     hole_sessions_max: Count
     cached_sessions_max: AtLeastOne

@@ -43,6 +43,7 @@ def finagent(tmp_path: Path) -> Run:
         ("risk.positions_max=-1", "risk.positions_max"),
         ("risk.daily_loss_fraction_max=.nan", "risk.daily_loss_fraction_max"),
         ("market_data.source=nowhere", "market_data.source"),
+        ("risk.positions_max=many", "risk.positions_max"),
         ("schedule=[{name: noon, expression: '61 9 * * *'}]", "noon"),
         ("schedule=[{name: a, expression: '0 10 * * *'}, {name: a, expression: '5 10 * * *'}]", "unique"),
         ("broker.faults.dropped=1.5", "broker.faults.dropped"),
@@ -56,6 +57,15 @@ def test_a_setting_that_cannot_be_is_refused_by_name(finagent: Run, tmp_path: Pa
     assert done.returncode == 2, done.stderr
     assert named in done.stderr
     assert not (tmp_path / "var").exists()
+
+
+@pytest.mark.parametrize("source", ["sample", "simulated"])
+def test_an_unknown_symbol_is_named(finagent: Run, source: str) -> None:
+    """Exit 2, and what there is instead."""
+    done = finagent("orchestrate", sets=(*ONE_DAY, f"market_data.source={source}", "market_data.symbols=[AAPL, TSLA]"))
+
+    assert done.returncode == 2, done.stderr
+    assert ("TSLA" in done.stderr and "MSFT" in done.stderr) or "market_data.simulated.symbols" in done.stderr
 
 
 def test_all_errors_are_told_at_once(finagent: Run) -> None:

@@ -37,10 +37,20 @@ NOTICE = "real daily bars, simulated intraday path"
 
 
 def sample_market(
-    calendar: ExchangeCalendar, *, seed: int, first: date, last: date, policy: BridgedMarketPolicy
+    calendar: ExchangeCalendar,
+    *,
+    seed: int,
+    first: date,
+    last: date,
+    policy: BridgedMarketPolicy,
+    symbols: tuple[str, ...] = (),
 ) -> MarketDataPort:
-    """The sample from `first` to `last`, of the symbols that have a bar in that window; the bridge fills in the minutes."""
+    """The sample from `first` to `last`, of `symbols` (empty: all with a bar in that window); the bridge fills in the minutes."""
     panel = sample_panel(calendar)
+    unknown = sorted(set(symbols) - set(panel.symbols))
+    if unknown:
+        raise BadInput(f"unknown symbol {', '.join(unknown)}: the sample holds {', '.join(panel.symbols)}")
+    panel = panel.of_symbols(tuple(symbol for symbol in panel.symbols if symbol in symbols)) if symbols else panel
     rows = [row for row, session in enumerate(panel.sessions) if first <= session.date <= last]
     present = np.flatnonzero(np.isfinite(panel.close[rows]).any(axis=0))
     return BridgedMarket(
@@ -48,7 +58,7 @@ def sample_market(
         MinuteBridge(seed),
         first=first,
         last=last,
-        source_id=f"sample:{first}:{last}:seed={seed}:sha256={_content_digest()[:16]}",
+        source_id=":".join(("sample", str(first), str(last), *symbols, f"seed={seed}", f"sha256={_content_digest()[:16]}")),
         notice=NOTICE,
         policy=policy,
     )
