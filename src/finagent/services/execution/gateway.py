@@ -13,11 +13,12 @@ from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.order_execution import Found, LookUp, OrderExecutionPort, SendResult
 from finagent.domain.ports.store import Reads
 from finagent.domain.time import to_text
+from finagent.domain.trading_state import TradingState
 from finagent.services.execution.intents import request_of, send_job
 from finagent.services.execution.policy import ExecutionPolicy
 from finagent.services.execution.reports import adopt, end_legs, entry_ended, matches, order_event
 from finagent.services.failpoints import Failpoints
-from finagent.services.kill_switch import KillSwitch
+from finagent.services.kill_switch import KillSwitch, state_change
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class ExecutionGateway:
             if found.found is Found.UNKNOWN:
                 return self._marked(order) + self._unresolved(order)
             if found.found is Found.YES:
-                return self._marked(order) + await self._looked_up(intent, order, found, reads)
+                return self._marked(order) + self._looked_up(intent, order, found, reads)
         request = request_of(intent, reads)
         self.failpoints("send.before")
         objection = self._objection(intent)
@@ -50,7 +51,7 @@ class ExecutionGateway:
             return self._denied(order, *objection, reads)
         result = await self.broker.submit(request)  # nothing may come between the objection and this line
         self.failpoints("send.after")
-        return await self._sent(intent, order, result, reads)
+        return self._sent(intent, order, result, reads)
 
     def _objection(self, intent: OrderIntent) -> tuple[SignalOutcome, str] | None:
         """Why an entry may not leave now; exits always may."""
@@ -72,7 +73,7 @@ class ExecutionGateway:
         effect += end_legs(order, OrderState.DENIED, SendOutcome.DENIED, reads, now)
         return effect + entry_ended(order, outcome, reason, reads, now)
 
-    async def _sent(self, intent: OrderIntent, order: BrokerOrder, result: SendResult, reads: Reads) -> Effect:
+    def _sent(self, intent: OrderIntent, order: BrokerOrder, result: SendResult, reads: Reads) -> Effect:
         now, marked = self.clock.now(), self._marked(order)
         if result.outcome is SendOutcome.CONFIRMED and result.report is not None:
             return marked + adopt(order, result.report, reads, now)
@@ -93,7 +94,7 @@ class ExecutionGateway:
         return Effect((Set(BrokerOrder, (order.client_order_id,), values),))
 
     def _unresolved(self, order: BrokerOrder) -> Effect:
-        """We do not know: say so, lock the symbol, and look it up when the time-out has passed."""
+        """We do not know: say so, and look it up when the time-out has passed."""
         now = self.clock.now()
         values = {"outcome": SendOutcome.UNRESOLVED, "reason": "no answer", "updated_at": now}
         change = Set(BrokerOrder, (order.client_order_id,), values, {"state": order.state, "outcome": order.outcome})
@@ -112,15 +113,15 @@ class ExecutionGateway:
         if order.outcome is not SendOutcome.UNRESOLVED or not order.state.live:
             return Effect()
         await self.broker.barrier()
-        return await self._looked_up(intent, order, await self.broker.look_up(intent.client_order_id), reads)
+        return self._looked_up(intent, order, await self.broker.look_up(intent.client_order_id), reads)
 
-    async def _looked_up(self, intent: OrderIntent, order: BrokerOrder, found: LookUp, reads: Reads) -> Effect:
+    def _looked_up(self, intent: OrderIntent, order: BrokerOrder, found: LookUp, reads: Reads) -> Effect:
         now = self.clock.now()
         if found.found is Found.YES and found.report is not None:
             if not matches(intent, found.report):
                 reason = f"the broker's order under {intent.client_order_id} is not the one we meant"
-                await self.kill_switch.halt(reason, "execution")
-                return self._set_aside(order, reason)  # looking again would find it again: a person has to
+                halt = state_change(reads, TradingState.HALTED, reason, "execution", now)
+                return halt + self._set_aside(order, reason)  # looking again would find it again: a person has to
             return adopt(order, found.report, reads, now)
         if found.found is Found.NO and now > self.session_close():
             return self._never_arrived(order, reads)

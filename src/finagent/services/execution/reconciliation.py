@@ -15,9 +15,9 @@ from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.order_execution import Found, OrderExecutionPort
 from finagent.domain.ports.store import Reads
 from finagent.domain.time import from_text, to_text
-from finagent.domain.trading_state import StartGate
+from finagent.domain.trading_state import StartGate, TradingState
 from finagent.services.execution.reports import order_of_report, with_legs
-from finagent.services.kill_switch import KillSwitch
+from finagent.services.kill_switch import KillSwitch, state_change
 from finagent.services.portfolio import ledger
 
 log = structlog.get_logger(__name__)
@@ -52,16 +52,17 @@ class Reconciler:
                 raise
             silence = DecisionEvent(SubjectType.ACCOUNT, "account", "reconciliation_unanswered", now, body={"error": str(error)})
             return Effect(next=following, events=(silence,))
-        await self.judge(differences)
         body = {"differences": list(differences)}
         events = (DecisionEvent(SubjectType.ACCOUNT, "account", "reconciled", now, body=body),) if differences else ()
-        return Effect(next=following, events=events)
+        return self.judge(differences, reads) + Effect(next=following, events=events)
 
-    async def judge(self, differences: tuple[str, ...]) -> None:
+    def judge(self, differences: tuple[str, ...], reads: Reads) -> Effect:
         """Agreement opens the gate; a mismatch shuts it until a clean comparison, and halts until a person looked."""
         self.kill_switch.gate = StartGate.RECONCILING if differences else StartGate.OPEN
         if differences and self.kill_switch.state().state.new_risk:
-            await self.kill_switch.halt("reconciliation: " + "; ".join(differences[:5]), "reconciliation")
+            reason = "reconciliation: " + "; ".join(differences[:5])
+            return state_change(reads, TradingState.HALTED, reason, "reconciliation", self.clock.now())
+        return Effect()
 
     async def differences(self, reads: Reads) -> tuple[str, ...]:
         """What the broker and we say differently, a sentence each. Raises Transient when the broker gave no usable answer."""
@@ -80,7 +81,7 @@ class Reconciler:
             differences = await self.differences(reads)
         except Transient as error:
             raise Unavailable(f"the broker cannot be read at start: {error}") from error
-        await self.judge(differences)
+        await self.kill_switch.queue.submit(self.judge(differences, reads))
         log.info("start_reconciled", start_gate=self.kill_switch.gate.value, differences=list(differences))
 
     async def _positions(self, reads: Reads) -> list[str]:

@@ -11,7 +11,7 @@ from finagent.domain.errors import Permanent
 from finagent.domain.jobs import RETRIED
 from finagent.domain.orders import BrokerOrder, Leg, OrderClass, OrderIntent, OrderState, SendOutcome
 from finagent.domain.ports.order_execution import Found
-from finagent.domain.trading_state import TradingState
+from finagent.domain.trading_state import TradingState, TradingStateRecord
 
 
 async def test_intents_are_committed_before_anything_is_sent(desk: Any, floor: Any, broker: Any) -> None:
@@ -396,5 +396,6 @@ async def test_what_is_set_aside_already_stays_so(desk: Any, floor: Any, broker:
     await desk.commit(await floor.gateway.resolve(job, desk.reads))
     again = await floor.gateway.resolve(job, desk.reads)
 
-    assert (again.records, again.next) == ((), ())
-    assert desk.told("order_parked") == 1
+    assert ([change.record_type for change in again.records], again.next) == ([TradingStateRecord], ()), "it halts, no more"
+    assert (desk.told("order_parked"), desk.told("trading_state_changed")) == (1, 1)
+    assert desk.state().state is TradingState.HALTED

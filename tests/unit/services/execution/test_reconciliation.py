@@ -47,9 +47,11 @@ async def test_a_position_that_differs_halts_and_is_told(desk: Any, broker: Any,
     broker.executions.append(stranger)
     await desk.commit(Position("AAPL", 7, Decimal(-700), Decimal(0), desk.clock.now()))
     effect = await reconciler.reconcile(reconcile(desk), desk.reads)
+    undecided = desk.state().state
+    await desk.commit(effect)
 
-    assert (desk.state().state, desk.state().by) == (TradingState.HALTED, "reconciliation")
-    assert effect.events[0].body["differences"] == [
+    assert (undecided, desk.state().state, desk.state().by) == (TradingState.ACTIVE, TradingState.HALTED, "reconciliation")
+    assert effect.events[-1].body["differences"] == [
         "position AAPL: the broker holds 0, we hold 7",
         "position IBM: the broker holds 5, we hold 0",
     ]
@@ -128,7 +130,7 @@ async def test_a_difference_keeps_the_gate_shut_and_halts_until_a_comparison_is_
     await desk.kill_switch.arm("looked at it", "ann")
     armed = desk.kill_switch.objection()
     await desk.commit(Set(Position, ("AAPL",), {"quantity": 0}))
-    await reconciler.judge(await reconciler.differences(desk.reads))
+    await desk.commit(reconciler.judge(await reconciler.differences(desk.reads), desk.reads))
 
     assert (halted.state, halted.reason[:30]) == (TradingState.HALTED, "reconciliation: position AAPL:")
     assert armed == "start gate RECONCILING"
