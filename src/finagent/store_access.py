@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finagent.adapters.database.reader import SqliteReads
-from finagent.adapters.job_queue.history import SqliteJobHistory
+from finagent.adapters.job_queue.history import StoredJobHistory
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.store import JobQueue
 from finagent.domain.trading_state import MarketClock
@@ -23,7 +23,7 @@ class Store:
 
     path: Path
     reads: SqliteReads
-    jobs: SqliteJobHistory
+    jobs: StoredJobHistory
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def reading(settings: Settings) -> Iterator[Store]:
     """The store opened `mode=ro`; raises Unavailable where nothing has run yet."""
     reads = SqliteReads(settings.database_path)
     try:
-        yield Store(settings.database_path, reads, SqliteJobHistory(reads))
+        yield Store(settings.database_path, reads, StoredJobHistory(reads))
     finally:
         reads.close()
 

@@ -14,7 +14,7 @@ from finagent.adapters.clock import VirtualClock
 from finagent.adapters.database.engine import WriterPolicy
 from finagent.adapters.database.migrate import upgrade
 from finagent.adapters.database.reader import SqliteReads
-from finagent.adapters.job_queue.history import SqliteJobHistory
+from finagent.adapters.job_queue.history import StoredJobHistory
 from finagent.adapters.job_queue.in_memory import InMemoryJobQueue
 from finagent.adapters.job_queue.in_memory_records import InMemoryReads, InMemoryRecords
 from finagent.adapters.job_queue.operations import DurableQueuePolicy
@@ -84,12 +84,12 @@ class SqliteStore:
         return await self.queue.recover()
 
     def row(self, job_id: int) -> JobRecord:
-        found = SqliteJobHistory(self.reads).job(job_id)
+        found = StoredJobHistory(self.reads).job(job_id)
         assert found is not None
         return found
 
     def ids(self) -> list[int]:
-        return [row.id for row in SqliteJobHistory(self.reads).listed(None, None, 10)]
+        return [row.id for row in StoredJobHistory(self.reads).listed(None, None, 10)]
 
 
 class InMemoryStore:

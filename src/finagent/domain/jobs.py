@@ -78,7 +78,7 @@ JOB_TYPES: dict[str, JobType] = {kind.name: kind for kind in _TYPES}
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A claimed job. `attempts` counts handler failures, `crashes` process ends while it was RUNNING."""
+    """A claimed job. `attempts` counts handler failures, `crashes` process ends while it was RUNNING, `fence` its claims."""
 
     id: int
     type: str
@@ -91,6 +91,7 @@ class Job:
     epoch: int
     trace_id: str
     dedup_key: str
+    fence: int = 0
 
     @property
     def kind(self) -> JobType:

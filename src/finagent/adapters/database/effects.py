@@ -1,9 +1,9 @@
 """Effects as statements: encoded on the caller's thread when they are submitted, applied inside the writer's transaction."""
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
+from finagent.adapters.database.connection import Driver
 from finagent.adapters.database.events import EventChains
 from finagent.adapters.database.registry import stored
 from finagent.domain.effect import Effect, Set
@@ -29,7 +29,7 @@ class EncodedEffect:
     events: list[dict[str, Any]]
     labels: frozenset[str]
 
-    def apply(self, driver: sqlite3.Connection, chains: EventChains, last_event_id: int) -> int:
+    def apply(self, driver: Driver, chains: EventChains, last_event_id: int) -> int:
         """Write records and events in order; returns the last event id. Raises Conflict where an expectation is not met."""
         for step in self.steps:
             if step.change is None:

@@ -12,7 +12,6 @@ object. In Python: `json.dumps(row_without_hash, sort_keys=True, separators=(","
 
 import hashlib
 import json
-import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ from sqlalchemy import bindparam, insert
 
 from finagent.adapters.database import tables
 from finagent.adapters.database.codec import canonical_json
+from finagent.adapters.database.connection import Driver
 from finagent.adapters.database.registry import compiled, stored
 from finagent.domain.decision import DecisionEvent
 
@@ -47,7 +47,7 @@ class EventChains:
         values = dict(zip(codec.columns, codec.encode(event), strict=True))
         return {**values, "body": canonical_json(event.body), "build_hash": self.build_hash, "settings_hash": self.settings_hash}
 
-    def append(self, driver: sqlite3.Connection, columns: dict[str, Any], event_id: int) -> None:
+    def append(self, driver: Driver, columns: dict[str, Any], event_id: int) -> None:
         """Insert the event behind the present head of its chain."""
         head = driver.execute(_HEAD, (columns["subject_type"], columns["subject_id"])).fetchall()
         number, previous_hash = head[0] if head else (0, GENESIS)

@@ -1,6 +1,7 @@
 """Committed state by key, read synchronously on the event loop."""
 
 import sqlite3
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,14 +13,17 @@ R = TypeVar("R")
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR})
 
 
-class SqliteReads:
-    """`Reads` on one read-only connection, used on the loop's thread alone; sees every commit as soon as its future resolves.
+class StoreReads(ABC):
+    """`Reads` by the statements of the registry; an adapter says how a statement is run."""
 
-    Every result is read to its end at once: a cursor left open would hold a snapshot and keep the log from being copied back.
-    """
+    @abstractmethod
+    def rows(self, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
+        """All rows of a statement, every value a `?`; for other adapters over the same store. Raises Unavailable for a store that
+        cannot be read."""
 
-    def __init__(self, path: Path) -> None:
-        self._connection = open_read_only(path)
+    @abstractmethod
+    def close(self) -> None:
+        """Close what is open; the object is of no use afterwards."""
 
     def get(self, record_type: type[R], *key: Any) -> R | None:
         """The record with that primary key."""
@@ -29,7 +33,7 @@ class SqliteReads:
         return kept.codec.decode(rows[0]) if rows else None
 
     def find(self, record_type: type[R], **where: Any) -> list[R]:
-        """All records whose columns equal the given values (a list or tuple means "one of"), in primary key order."""
+        """All records whose columns equal the given values (a list or tuple value means "one of"), in primary key order."""
         kept = stored(record_type)
         shape, values = kept.where(where)
         decode = kept.codec.decode
@@ -41,8 +45,18 @@ class SqliteReads:
         shape, values = kept.where(where)
         return int(self.rows(kept.count_sql(shape), values)[0][0])
 
+
+class SqliteReads(StoreReads):
+    """One read-only connection, used on the loop's thread alone; sees every commit as soon as its future resolves.
+
+    Every result is read to its end at once: a cursor left open would hold a snapshot and keep the log from being copied back.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._connection = open_read_only(path)
+
     def rows(self, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
-        """All rows of a statement; for other adapters over the same store."""
+        """See `StoreReads`."""
         try:
             return self._connection.execute(sql, values).fetchall()
         except sqlite3.DatabaseError as error:
@@ -51,5 +65,5 @@ class SqliteReads:
             raise Unavailable(f"the database cannot be read: {error}; see the runbook on a damaged database") from error
 
     def close(self) -> None:
-        """Close the connection; the object is of no use afterwards."""
+        """See `StoreReads`."""
         self._connection.close()

@@ -44,7 +44,7 @@ class StoredRecord(Generic[R]):
         self.get_sql = compiled(by_key)
         self.find_sql: Callable[[tuple[tuple[str, int], ...]], str] = lru_cache(maxsize=256)(self._find_sql)
         self.count_sql: Callable[[tuple[tuple[str, int], ...]], str] = lru_cache(maxsize=256)(self._count_sql)
-        self.update_sql: Callable[[tuple[str, ...], tuple[str, ...]], str] = lru_cache(maxsize=256)(self._update_sql)
+        self.update_sql: Callable[[tuple[str, ...], tuple[tuple[str, int], ...]], str] = lru_cache(maxsize=256)(self._update_sql)
 
     def insert(self, record: R) -> tuple[str, tuple[Any, ...]]:
         """Statement and values that insert the record."""
@@ -58,12 +58,13 @@ class StoredRecord(Generic[R]):
         if len(change.key) != len(self.key) or not values:
             raise BadInput(f"Set of {self.codec.record_type.__name__}: key {change.key!r} with {len(values)} values to set")
         encode = self.codec.encode_column
+        shape = tuple((name, _NULL if expect[name] is None else _ONE) for name in sorted(expect))
         parameters = (
             *(encode(name, values[name]) for name in sorted(values)),
             *(encode(name, value) for name, value in zip(self.key, change.key, strict=True)),
-            *(encode(name, expect[name]) for name in sorted(expect)),
+            *(encode(name, expect[name]) for name, size in shape if size == _ONE),
         )
-        return self.update_sql(tuple(sorted(values)), tuple(sorted(expect))), parameters
+        return self.update_sql(tuple(sorted(values)), shape), parameters
 
     def where(self, conditions: dict[str, Any]) -> tuple[tuple[tuple[str, int], ...], list[Any]]:
         """The shape of the conditions (column and how many values, or _ONE or _NULL) and the values in that order."""
@@ -101,9 +102,9 @@ class StoredRecord(Generic[R]):
     def _count_sql(self, shape: tuple[tuple[str, int], ...]) -> str:
         return compiled(select(func.count()).select_from(self.table).where(*self._conditions(shape)))
 
-    def _update_sql(self, values: tuple[str, ...], expect: tuple[str, ...]) -> str:
+    def _update_sql(self, values: tuple[str, ...], expect: tuple[tuple[str, int], ...]) -> str:
         statement = update(self.table).where(*[self.table.c[name] == bindparam(f"key_{name}") for name in self.key])
-        statement = statement.where(*[self.table.c[name].is_not_distinct_from(bindparam(f"expect_{name}")) for name in expect])
+        statement = statement.where(*self._conditions(expect))
         return compiled(statement.ordered_values(*[(self.table.c[name], bindparam(f"to_{name}")) for name in values]))
 
 

@@ -1,52 +1,39 @@
 """The one writer: a thread that owns the only read-write connection and commits in groups.
 
 There is no timer: what is submitted while the previous commit runs goes into the next one. Each operation runs in a SAVEPOINT, so
-an error undoes that operation only. What an error means:
+an error undoes that operation only. What an error means is the connection's to say (`Fate`):
 
 * of one operation (a constraint, a conflict, a value that cannot be bound): its caller gets it, the rest of the group commits.
-* SQLITE_FULL: SQLite has undone the whole transaction, at COMMIT too (its commit record is the last thing written, and the next
-  commit overwrites what was). Every caller of the group gets Transient, and `disk_full` holds until a probe write succeeds.
-* an I/O error, corruption, any other error of COMMIT: nobody knows what is on the disk. `abort` ends the process; the next start
-  finds out. The group is never run again.
+* no room, a foreign lock, a server that went away before COMMIT: the whole transaction is undone, and every caller of the group
+  gets Transient. After FULL, `disk_full` holds until a probe write succeeds.
+* an I/O error, corruption, an error of COMMIT: nobody knows what is stored. `abort` ends the process; the next start finds out.
+  The group is never run again.
 """
 
 import asyncio
 import os
-import sqlite3
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn, Protocol
 
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
-
-from finagent.adapters.database.engine import WriterPolicy, writer_engine
+from finagent.adapters.database.connection import Driver, Fate, StoreConnection
 from finagent.domain.effect import Effect
 from finagent.domain.errors import FinagentError, InvariantViolated, Transient, Unavailable
 from finagent.domain.jobs import Job
 from finagent.services.failpoints import Failpoints
 
-EXIT_CODE_UNKNOWN_OUTCOME = 4  # the disk is what is not there
-_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
-_FATAL = frozenset(
-    {
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_NOTADB,
-        sqlite3.SQLITE_NOMEM,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_PROTOCOL,
-    }
-)
-_OF_THE_GROUP = _FATAL | _BUSY | {sqlite3.SQLITE_FULL}
+EXIT_CODE_UNKNOWN_OUTCOME = 4  # the disk, or the server, is what is not there
+
+_UNDONE: dict[Fate, str] = {
+    Fate.FULL: "disk full: no room to write",
+    Fate.BUSY: "another program holds the write lock of",
+    Fate.LOST: "no connection to",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +47,8 @@ class Done:
     effects: tuple[tuple[Effect, Job | None], ...] = ()
 
 
-Operation = Callable[[sqlite3.Connection], Done]
+Operation = Callable[[Driver], Done]
+Connect = Callable[[], StoreConnection]
 Abort = Callable[[str], None]
 
 
@@ -90,19 +78,24 @@ def exit_at_once(reason: str) -> NoReturn:
 
 
 class Writer:
-    """Started on an event loop; `submit` and `close` are called on that loop, operations and failpoints run on the thread."""
+    """Started on an event loop; `submit` and `close` are called on that loop, the rest runs on the thread.
+
+    `connect` opens the connection there; `guard` runs first in every transaction, and what it raises ends the process: it is
+    for a writer that may have been replaced by another one.
+    """
 
     def __init__(
         self,
-        path: Path,
+        connect: Connect,
         *,
-        policy: WriterPolicy,
+        group_operations_max: int,
         memory: Memory,
         failpoints: Failpoints,
         abort: Abort,
         committed: Callable[[Sequence[Ticket], float], None],
+        guard: Callable[[Driver], None] = lambda _driver: None,
     ) -> None:
-        self._path, self._policy, self._memory = path, policy, memory
+        self._connect, self._group_operations_max, self._memory, self._guard = connect, group_operations_max, memory, guard
         self._failpoints, self._abort, self._committed = failpoints, abort, committed
         self._inbox: SimpleQueue[list[Ticket] | None] = SimpleQueue()
         self._pending: list[Ticket] = []
@@ -165,33 +158,29 @@ class Writer:
     def _main(self) -> None:
         assert self._loop is not None
         assert self._ended is not None
-        engine = writer_engine(self._path, self._policy)
-        connection = self._open(engine)
+        connection = self._open()
         while group := self._gather():
             started = time.perf_counter()
             if self._broken is None and connection is not None:
-                self._commit(_driver(connection), group)
+                self._commit(connection, group)
             for ticket in group:
                 if self._broken is not None:
                     ticket.error = type(self._broken)(str(self._broken))
             self._loop.call_soon_threadsafe(self._resolve, group, time.perf_counter() - started)
         if connection is not None:
-            if self._broken is None:
-                _fold_log(_driver(connection))
-            connection.close()
-        engine.dispose()
+            connection.close(sound=self._broken is None)
         self._loop.call_soon_threadsafe(self._ended.set_result, None)
 
-    def _open(self, engine: Engine) -> Connection | None:
+    def _open(self) -> StoreConnection | None:
         try:
-            return engine.connect()
-        except (DBAPIError, sqlite3.Error) as error:
-            self._broken = Unavailable(f"cannot write the database {self._path}: {getattr(error, 'orig', error)}")
+            return self._connect()
+        except Unavailable as error:
+            self._broken = error
             return None
 
     def _gather(self) -> list[Ticket]:
         """The next group: waits for its first operation only; empty when the writer is closing and all is done."""
-        size = self._policy.group_operations_max
+        size = self._group_operations_max
         open_ = bool(self._waiting) or self._take(self._inbox.get())
         while open_ and len(self._waiting) < size:
             try:
@@ -206,104 +195,77 @@ class Writer:
         self._waiting.extend(tickets or ())
         return tickets is not None
 
-    def _commit(self, driver: sqlite3.Connection, group: Sequence[Ticket]) -> None:
-        if self.disk_full and not self._probe(driver):
-            self._undo(driver, group, Transient(f"disk full: no room to write {self._path}"))
+    def _commit(self, connection: StoreConnection, group: Sequence[Ticket]) -> None:
+        if self.disk_full and not self._probe(connection):
+            self._undo(connection, group, Fate.FULL)
             return
         saved = self._memory.save()
         try:
-            driver.execute("BEGIN IMMEDIATE")
+            connection.begin()
+            self._guard(connection.driver)
             for ticket in group:
-                self._run(driver, ticket)
-            self._end_transaction(driver, group)
-        except sqlite3.Error as error:
+                self._run(connection, ticket)
+            self._end_transaction(connection, group)
+        except Exception as error:  # noqa: BLE001 - a fault of ours between BEGIN and COMMIT ends the process too
             self._memory.restore(saved)
-            self._group_failed(driver, group, error)
-        except Exception as error:  # noqa: BLE001 - not SQLite's: a fault of ours between BEGIN and COMMIT, the process ends
-            self._break(f"{type(error).__name__}: {error}")
+            fate = connection.fate(error)
+            if fate is not None and fate in _UNDONE:
+                self._undo(connection, group, fate)
+            else:
+                self._break(str(error) if fate else f"{type(error).__name__}: {error}")
 
-    def _run(self, driver: sqlite3.Connection, ticket: Ticket) -> None:
+    def _run(self, connection: StoreConnection, ticket: Ticket) -> None:
         """One operation in its SAVEPOINT; raises the errors that concern the whole group."""
-        saved = self._memory.save()
+        driver, saved = connection.driver, self._memory.save()
         driver.execute("SAVEPOINT operation")
         try:
             ticket.done = ticket.run(driver)
         except Exception as error:  # whatever an operation raises belongs to its caller
-            if isinstance(error, sqlite3.Error) and _code(error) in _OF_THE_GROUP:
+            fate = connection.fate(error)
+            if fate not in (None, Fate.OPERATION):
                 raise
-            ticket.error = _translated(error)
+            ticket.error = error if fate is None else InvariantViolated(f"refused by the database: {error}")
             self._memory.restore(saved)
             driver.execute("ROLLBACK TO operation")
         driver.execute("RELEASE operation")
 
-    def _end_transaction(self, driver: sqlite3.Connection, group: Sequence[Ticket]) -> None:
+    def _end_transaction(self, connection: StoreConnection, group: Sequence[Ticket]) -> None:
         done = [ticket.done for ticket in group if ticket.done is not None]
         if not any(each.wrote for each in done):
-            driver.execute("ROLLBACK")
+            connection.rollback()
             return
         labels = sorted(frozenset[str]().union(*(each.labels for each in done)))
         for label in labels:
             self._failpoints(f"{label}.before")
         try:
-            driver.execute("COMMIT")
-        except sqlite3.Error as error:
-            if _code(error) != sqlite3.SQLITE_FULL:
-                self._break(f"COMMIT: {error}")
-                return
-            raise
+            connection.commit()
+        except Exception as error:
+            if connection.fate(error, committing=True) is not Fate.UNKNOWN:
+                raise
+            self._break(f"COMMIT: {error}")
+            return
         for label in labels:
             self._failpoints(f"{label}.after")
 
-    def _group_failed(self, driver: sqlite3.Connection, group: Sequence[Ticket], error: sqlite3.Error) -> None:
-        if _code(error) == sqlite3.SQLITE_FULL:
-            self.disk_full = True
-            self._undo(driver, group, Transient(f"disk full: no room to write {self._path}"))
-        elif _code(error) in _BUSY:
-            self._undo(driver, group, Transient(f"another program holds the write lock of {self._path}"))
-        else:
-            self._break(str(error))
-
-    def _undo(self, driver: sqlite3.Connection, group: Sequence[Ticket], error: FinagentError) -> None:
-        if driver.in_transaction:
-            driver.execute("ROLLBACK")
+    def _undo(self, connection: StoreConnection, group: Sequence[Ticket], fate: Fate) -> None:
+        """Nothing of the group is stored; each caller may try again."""
+        self.disk_full = fate is Fate.FULL
+        connection.rollback()
         for ticket in group:
-            ticket.done, ticket.error = None, type(error)(str(error))
+            ticket.done, ticket.error = None, Transient(f"{_UNDONE[fate]} {connection.where}")
 
     def _break(self, reason: str) -> None:
         self._broken = InvariantViolated(f"the outcome of a commit is unknown ({reason}): only a new start can tell")
         self._abort(reason)
 
-    def _probe(self, driver: sqlite3.Connection) -> bool:
-        """Whether there is room again: a block is written and deleted, each in a commit of its own."""
+    def _probe(self, connection: StoreConnection) -> bool:
+        """Whether there is room again."""
         try:
-            driver.execute("REPLACE INTO meta (key, value) VALUES ('probe', zeroblob(?))", (self._policy.probe_bytes,))
-            driver.execute("DELETE FROM meta WHERE key = 'probe'")
-        except sqlite3.Error as error:
-            if _code(error) not in _BUSY | {sqlite3.SQLITE_FULL}:
+            connection.probe()
+        except Exception as error:  # noqa: BLE001 - judged by the connection, as above
+            fate = connection.fate(error)
+            if fate is None or fate not in _UNDONE:
                 self._break(str(error))
             return False
         self.disk_full = False
         return True
-
-
-def _fold_log(driver: sqlite3.Connection) -> None:
-    """Copy the log back into the file; where there is no room for it, what was committed stays in the log."""
-    with suppress(sqlite3.Error):
-        driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
-
-def _driver(connection: Connection) -> sqlite3.Connection:
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
-    return driver
-
-
-def _code(error: sqlite3.Error) -> int:
-    """The primary result code; 0 for an error of the driver itself."""
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
-
-
-def _translated(error: Exception) -> Exception:
-    if isinstance(error, sqlite3.Error):
-        return InvariantViolated(f"refused by the database: {error}")
-    return error

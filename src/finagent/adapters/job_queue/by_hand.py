@@ -1,10 +1,10 @@
 """What a person does to jobs that nobody runs any more: bring one back, or give it up."""
 
-import sqlite3
 from datetime import datetime
 from typing import Any
 
 from finagent.adapters.database.codec import canonical_json
+from finagent.adapters.database.connection import Driver
 from finagent.adapters.database.effects import encode
 from finagent.adapters.database.writer import Done
 from finagent.adapters.job_queue import rows
@@ -21,18 +21,16 @@ NO_OTHER_SUBJECT = (SubjectType.ACCOUNT, "account")
 class HandOperations(JobOperations):
     """The operations of the queue and those of a person."""
 
-    def retry(self, job_id: int, by: str, at: datetime, driver: sqlite3.Connection) -> Done:
+    def retry(self, job_id: int, by: str, at: datetime, driver: Driver) -> Done:
         """A DEAD or PARKED row waits again as if it had never failed."""
         self._require_recovered()
         job, status, error = _stuck(driver, job_id, JobStatus.READY)
         require_retriable(job, status)
         driver.execute(rows.BRING_BACK, (canonical_json(job.payload | {RETRIED: True}), to_text(at), job_id))
-        # A handler of an earlier claim may still run, and the attempts that would tell it apart start again: the epoch does.
-        self.memory.epoch = driver.execute(rows.EPOCH).fetchall()[0][0]
         told = Effect(events=(hand_event(job, "job_retried", at, by=by, was=status.name, error=error),))
         return self._told(driver, told, JobStatus.READY, at)
 
-    def discard(self, job_id: int, reason: str, by: str, at: datetime, driver: sqlite3.Connection) -> Done:
+    def discard(self, job_id: int, reason: str, by: str, at: datetime, driver: Driver) -> Done:
         """A DEAD or PARKED row is DEAD for good, and its candidate has ended."""
         self._require_recovered()
         job, status, error = _stuck(driver, job_id, JobStatus.DEAD)
@@ -44,12 +42,12 @@ class HandOperations(JobOperations):
             told += Effect((DecisionOutcome(event.decision_id, SignalOutcome.DEAD, f"{job.type}: {given_up}", at),))
         return self._told(driver, told, JobStatus.DEAD, at)
 
-    def _told(self, driver: sqlite3.Connection, told: Effect, status: JobStatus, at: datetime) -> Done:
-        self._apply(driver, encode(told, self._chains))
+    def _told(self, driver: Driver, told: Effect, status: JobStatus, at: datetime) -> Done:
+        self._apply(driver, encode(told, self.chains))
         return Done(status, labels=self._carry_clock(driver, at) | {"effect_commit"}, effects=((told, None),))
 
 
-def _stuck(driver: sqlite3.Connection, job_id: int, to: JobStatus) -> tuple[Job, JobStatus, str]:
+def _stuck(driver: Driver, job_id: int, to: JobStatus) -> tuple[Job, JobStatus, str]:
     """The job, its status and last error; raises BadInput for one that a person may not move to `to`."""
     found = driver.execute(rows.BY_ID, (job_id,)).fetchall()
     if not found:

@@ -1,11 +1,11 @@
-"""The job history over the SQLite store."""
+"""The job history over the store."""
 
 import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from finagent.adapters.database.reader import SqliteReads
+from finagent.adapters.database.reader import StoreReads
 from finagent.domain.jobs import JobStatus
 from finagent.services.forensics.job_history import JobRecord
 
@@ -17,10 +17,10 @@ _SELECT = f"SELECT {_COLUMNS} FROM job_queue"  # noqa: S608  constant text
 
 
 @dataclass(frozen=True, slots=True)
-class SqliteJobHistory:
+class StoredJobHistory:
     """Reads `job_queue` through the store's read-only connection (see the JobHistory port)."""
 
-    reads: SqliteReads
+    reads: StoreReads
 
     def job(self, job_id: int) -> JobRecord | None:
         rows = self.reads.rows(f"{_SELECT} WHERE id = ?", (job_id,))
@@ -30,8 +30,11 @@ class SqliteJobHistory:
         return [_record(row) for row in self.reads.rows(f"{_SELECT} WHERE trace_id = ? ORDER BY id", (trace_id,))]
 
     def listed(self, status: JobStatus | None, job_type: str | None, limit: int) -> list[JobRecord]:
-        sql = f"{_SELECT} WHERE (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR type = ?2) ORDER BY id DESC LIMIT ?3"
-        return [_record(row) for row in self.reads.rows(sql, (status.name if status else None, job_type, limit))]
+        wanted = {"status": status.name if status else None, "type": job_type}
+        conditions = [f"{column} = ?" for column, value in wanted.items() if value is not None]
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        values = (*(value for value in wanted.values() if value is not None), limit)
+        return [_record(row) for row in self.reads.rows(f"{_SELECT}{where} ORDER BY id DESC LIMIT ?", values)]
 
     def counts(self) -> list[tuple[str, JobStatus, int]]:
         rows = self.reads.rows("SELECT type, status, count(*) FROM job_queue GROUP BY type, status ORDER BY type, status")

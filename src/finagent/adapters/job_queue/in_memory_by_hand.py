@@ -27,11 +27,8 @@ class InMemoryHandOperations(InMemoryOperations):
         require_retriable(job, status)
         payload = canonical_json(job.payload | {RETRIED: True})
         self._change((job_id,), _CLEAN | {"status": READY, "payload": payload, "run_at": to_text(at)})
-        done = self._told(
-            Effect(events=(hand_event(job, "job_retried", at, by=by, was=status.name, error=error),)), JobStatus.READY, at
-        )
-        self._next_epoch()
-        return done
+        event = hand_event(job, "job_retried", at, by=by, was=status.name, error=error)
+        return self._told(Effect(events=(event,)), JobStatus.READY, at)
 
     def discard(self, job_id: int, reason: str, by: str, at: datetime) -> Done:
         """A DEAD or PARKED row is DEAD for good, and its candidate has ended."""

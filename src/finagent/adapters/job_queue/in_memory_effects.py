@@ -55,11 +55,11 @@ def _inserted(record: Any) -> Step:
 
 def _changed(change: Set) -> Step:
     kept = stored(change.record_type)
-    _, values = kept.change(change)
-    rest = iter(values)
-    row = {name: next(rest) for name in sorted(change.values)}
-    key = tuple([next(rest) for _ in kept.key])
-    return Step(kept.table.name, row, key, {name: next(rest) for name in sorted(change.expect)}, change)
+    kept.change(change)  # refuses what is no change of such a record
+    encode = kept.codec.encode_column
+    row = {name: encode(name, value) for name, value in change.values.items()}
+    key = tuple([encode(name, value) for name, value in zip(kept.key, change.key, strict=True)])
+    return Step(kept.table.name, row, key, {name: encode(name, value) for name, value in change.expect.items()}, change)
 
 
 def _compare_and_set(records: InMemoryRecords, step: Step, change: Set) -> None:

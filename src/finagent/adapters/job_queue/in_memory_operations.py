@@ -58,14 +58,10 @@ class InMemoryOperations:
             else:
                 self._change(key, crashed | {"status": READY})
                 rescued.append(self._job(key))
-        self._next_epoch()
-        return Done(rescued, effects=tuple(effects))
-
-    def _next_epoch(self) -> None:
-        """Last in an operation, so that one that failed can be tried again."""
         epoch = self._records.number("epoch") + 1
         self._records.set_number("epoch", epoch)
-        self._epoch = epoch
+        self._epoch = epoch  # last, so that a recovery that failed can be tried again
+        return Done(rescued, effects=tuple(effects))
 
     def submit(self, effect: EncodedRecords, publish: Sequence[EncodedNext], job: Job | None, at: datetime) -> Done:
         """Acknowledge the job, apply the effect, publish what follows from it."""
@@ -234,14 +230,12 @@ class InMemoryOperations:
     def _owns(self, job: Job) -> bool:
         row = self._jobs.rows.get((job.id,))
         running = row is not None and row["status"] == RUNNING
-        return running and row is not None and (row["epoch"], row["attempts"]) == (job.epoch, job.attempts)
+        return running and row is not None and (row["epoch"], row["fence"]) == (job.epoch, job.fence)
 
     def _own(self, job: Job) -> Key:
         """The key of the RUNNING row of this very claim."""
         if not self._owns(job):
-            raise InvariantViolated(
-                f"fenced: {job.type} job {job.id} is not running in epoch {job.epoch}, attempt {job.attempts}"
-            )
+            raise InvariantViolated(f"fenced: {job.type} job {job.id} is not running in epoch {job.epoch}, claim {job.fence}")
         return (job.id,)
 
     def _change(self, key: Key, values: Row) -> None:

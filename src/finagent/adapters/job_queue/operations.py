@@ -1,13 +1,15 @@
 """What the queue does inside the writer's transaction. Every method runs on the writer's thread, in a SAVEPOINT of its own."""
 
 import json
-import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from heapq import merge
+from itertools import islice
 from typing import Any
 
 from finagent.adapters.database.codec import canonical_json
+from finagent.adapters.database.connection import Cursor, Driver
 from finagent.adapters.database.effects import EncodedEffect, encode
 from finagent.adapters.database.events import EventChains
 from finagent.adapters.database.writer import Done
@@ -58,13 +60,16 @@ class JobOperations:
     """Recover, submit, claim, fail, release, prune: each a change of the tables and of the memory beside them."""
 
     def __init__(self, policy: DurableQueuePolicy, chains: EventChains, worker_id: str, *, carries_market_clock: bool) -> None:
-        self._policy, self._chains, self._worker_id = policy, chains, worker_id
+        self._policy, self.chains, self._worker_id = policy, chains, worker_id
         self._carries_market_clock = carries_market_clock
         self.memory = QueueMemory()
 
+    def guard(self, driver: Driver) -> None:
+        """What must hold in every transaction of this writer; on a file the lock beside it says so."""
+
     # -- recovery ------------------------------------------------------------------------------------------------------------
 
-    def recover(self, at: datetime, driver: sqlite3.Connection) -> Done:
+    def recover(self, at: datetime, driver: Driver) -> Done:
         """A new epoch; the last process's RUNNING rows wait again, one crash older."""
         memory = self.memory
         if memory.epoch:
@@ -72,7 +77,14 @@ class JobOperations:
         memory.epoch = driver.execute(rows.EPOCH).fetchall()[0][0]
         memory.last_event_id = driver.execute(rows.LAST_EVENT).fetchall()[0][0]
         memory.market_at = (driver.execute(rows.MARKET_CLOCK).fetchall() or [("",)])[0][0]
-        left = driver.execute(rows.RUNNING).fetchall()
+        rescued, effects = self._rescue(driver, driver.execute(rows.RUNNING).fetchall(), at)
+        memory.quarantined = driver.execute(rows.QUARANTINED).fetchall()[0][0]
+        return Done(rescued, labels=frozenset({"recovery"}), effects=effects)
+
+    def _rescue(
+        self, driver: Driver, left: Sequence[tuple[Any, ...]], at: datetime
+    ) -> tuple[list[Job], tuple[tuple[Effect, Job | None], ...]]:
+        """What one ended process left RUNNING waits again; the only job that it ran may be what ended it."""
         rescued: list[Job] = []
         effects: list[tuple[Effect, Job | None]] = []
         for *columns, solo_crashes in left:
@@ -83,11 +95,10 @@ class JobOperations:
                 effects.append((self._bury_killer(driver, job, solo_crashes, at), job))
             else:
                 driver.execute(rows.RESCUE, (solo_crashes, job.id))
-                rescued.append(rows.job((*columns[:7], job.crashes + 1, 0, *columns[9:])))
-        memory.quarantined = driver.execute(rows.QUARANTINED).fetchall()[0][0]
-        return Done(rescued, labels=frozenset({"recovery"}), effects=tuple(effects))
+                rescued.append(replace(job, crashes=job.crashes + 1, epoch=0))
+        return rescued, tuple(effects)
 
-    def _bury_killer(self, driver: sqlite3.Connection, job: Job, solo_crashes: int, at: datetime) -> Effect:
+    def _bury_killer(self, driver: Driver, job: Job, solo_crashes: int, at: datetime) -> Effect:
         error = f"the process died {solo_crashes} times while this job was the only one running"
         status = _end_of(job)
         driver.execute(rows.BURY_KILLER, (status.name, solo_crashes, to_text(at), error, job.id))
@@ -96,14 +107,14 @@ class JobOperations:
     # -- effects -------------------------------------------------------------------------------------------------------------
 
     def submit(
-        self, effect: EncodedEffect, publish: Sequence[EncodedNext], job: Job | None, at: datetime, driver: sqlite3.Connection
+        self, effect: EncodedEffect, publish: Sequence[EncodedNext], job: Job | None, at: datetime, driver: Driver
     ) -> Done:
         """Acknowledge the job, apply the effect, publish what follows from it."""
         self._require_recovered()
         if job is None and not (effect.steps or effect.events or publish):
             return Done([], wrote=False)
         if job is not None:
-            self._own(driver.execute(rows.ACKNOWLEDGE, (to_text(at), job.id, job.epoch, job.attempts)), job)
+            self._own(driver.execute(rows.ACKNOWLEDGE, (to_text(at), *_owned(job))), job)
             self.memory.quarantined -= _in_quarantine(job)
         self._apply(driver, effect)
         handed_out = [self._publish(driver, each, job, at) for each in publish]
@@ -113,10 +124,10 @@ class JobOperations:
             effects=((effect.effect, job),),
         )
 
-    def _apply(self, driver: sqlite3.Connection, effect: EncodedEffect) -> None:
-        self.memory.last_event_id = effect.apply(driver, self._chains, self.memory.last_event_id)
+    def _apply(self, driver: Driver, effect: EncodedEffect) -> None:
+        self.memory.last_event_id = effect.apply(driver, self.chains, self.memory.last_event_id)
 
-    def _publish(self, driver: sqlite3.Connection, encoded: EncodedNext, parent: Job | None, at: datetime) -> Job | None:
+    def _publish(self, driver: Driver, encoded: EncodedNext, parent: Job | None, at: datetime) -> Job | None:
         """Insert one job; the job itself when it was handed out, None when it waits, is not wanted or was published before."""
         next_, memory = encoded.next, self.memory
         if next_.when is not None and not driver.execute(rows.RUN_SETTLED, (next_.when.run_id,)).fetchall()[0][0]:
@@ -128,7 +139,7 @@ class JobOperations:
         id_ = self._next_id(driver)
         at_text = to_text(at)
         due, run_text = run_at <= at, at_text if run_at is at else to_text(run_at)
-        hand_out = due and self._may_hand_out(driver, (priority, run_text, id_), at_text)
+        hand_out = due and self._may_hand_out(driver, kind.queue, (priority, run_text, id_), at_text)
         status = JobStatus.RUNNING if hand_out else JobStatus.READY if due else JobStatus.SCHEDULED
         epoch, worker, fence, started_at = (memory.epoch, self._worker_id, 1, at_text) if hand_out else (0, None, 0, None)
         parent_id, attempts_max = parent.id if parent else None, self._policy.attempts_max
@@ -142,16 +153,17 @@ class JobOperations:
             return None
         memory.running += 1
         payload = json.loads(encoded.payload)  # what a later process would read, not the caller's own objects
-        return Job(id_, next_.type, payload, PAYLOAD_VERSION, priority, run_at, 0, 0, epoch, trace_id, next_.key)
+        return Job(id_, next_.type, payload, PAYLOAD_VERSION, priority, run_at, 0, 0, epoch, trace_id, next_.key, fence)
 
-    def _next_id(self, driver: sqlite3.Connection) -> int:
+    def _next_id(self, driver: Driver) -> int:
         memory = self.memory
         if memory.next_id == memory.end_id:
-            memory.end_id = driver.execute(rows.RESERVE_IDS, {"size": self._policy.id_block_size}).fetchall()[0][0]
-            memory.next_id = memory.end_id - self._policy.id_block_size
+            size = self._policy.id_block_size
+            memory.end_id = driver.execute(rows.RESERVE_IDS, (size, size)).fetchall()[0][0]
+            memory.next_id = memory.end_id - size
         return memory.next_id
 
-    def _may_hand_out(self, driver: sqlite3.Connection, place: tuple[int, str, int], now: str) -> bool:
+    def _may_hand_out(self, driver: Driver, _queue: str, place: tuple[int, str, int], now: str) -> bool:
         """Whether there is room in memory, and no job in quarantine runs or has an earlier place."""
         memory = self.memory
         if memory.solo or memory.running >= self._policy.memory_limit:
@@ -163,14 +175,13 @@ class JobOperations:
 
     # -- claims --------------------------------------------------------------------------------------------------------------
 
-    def claim(self, now: datetime, limit: int, at: datetime, driver: sqlite3.Connection) -> Done:
+    def claim(self, now: datetime, limit: int, at: datetime, driver: Driver) -> Done:
         """READY and due rows become RUNNING in order, up to the first one in quarantine; that one only when nothing else runs."""
         self._require_recovered()
         memory = self.memory
-        due = [] if memory.solo else driver.execute(rows.DUE, {"now": to_text(now), "limit": limit}).fetchall()
         claimed: list[Job] = []
-        for row in due:
-            job = rows.job(row, epoch=memory.epoch)
+        for row in [] if memory.solo else self._due(driver, to_text(now), limit):
+            job = rows.claimed(row, memory.epoch)
             if _in_quarantine(job):
                 if not claimed and memory.running == 0:
                     claimed.append(job)
@@ -184,21 +195,27 @@ class JobOperations:
         memory.running += len(claimed)
         return Done(claimed, labels=self._carry_clock(driver, at) | {"claim"})
 
-    def release(self, jobs: Sequence[Job], at: datetime, driver: sqlite3.Connection) -> Done:
+    def _due(self, driver: Driver, now: str, limit: int) -> Iterable[tuple[Any, ...]]:
+        """The first rows, in claim order, that are READY or whose time has come."""
+        ready = driver.execute(rows.READY_FIRST, (limit,)).fetchall()
+        scheduled = driver.execute(rows.SCHEDULED_FIRST, (now, limit)).fetchall()
+        return islice(merge(ready, scheduled, key=rows.place), limit)
+
+    def release(self, jobs: Sequence[Job], at: datetime, driver: Driver) -> Done:
         """RUNNING rows of these jobs wait again; a job that is no longer ours is left alone."""
         self._require_recovered()
         released = 0
         for job in jobs:
-            if driver.execute(rows.RELEASE, (job.id, job.epoch, job.attempts)).rowcount:
+            if driver.execute(rows.RELEASE, _owned(job)).rowcount:
                 released += 1
                 self._no_longer_running()
         labels = self._carry_clock(driver, at) if released else frozenset()
         return Done(None, wrote=released > 0, labels=labels)
 
-    def fail(self, job: Job, error: str, retry_at: datetime | None, at: datetime, driver: sqlite3.Connection) -> Done:
+    def fail(self, job: Job, error: str, retry_at: datetime | None, at: datetime, driver: Driver) -> Done:
         """One attempt more: the job waits for `retry_at`, or is dead or parked."""
         self._require_recovered()
-        owned = (job.id, job.epoch, job.attempts)
+        owned = _owned(job)
         error = error[: self._policy.error_length_max]
         effects: tuple[tuple[Effect, Job | None], ...] = ()
         if retry_at is not None:
@@ -211,7 +228,7 @@ class JobOperations:
             effects = ((self._record_end(driver, job, status, error, at), job),)
         return Done(status, labels=self._carry_clock(driver, at) | {"effect_commit"}, effects=effects)
 
-    def prune(self, now: datetime, driver: sqlite3.Connection) -> Done:
+    def prune(self, now: datetime, driver: Driver) -> Done:
         """Delete one batch of jobs that were DONE long ago."""
         self._require_recovered()
         before = to_text(now - timedelta(days=self._policy.done_retention_days))
@@ -224,19 +241,17 @@ class JobOperations:
         if not self.memory.epoch:
             raise InvariantViolated("recover() comes before anything else")
 
-    def _own(self, cursor: sqlite3.Cursor, job: Job) -> None:
+    def _own(self, cursor: Cursor, job: Job) -> None:
         """The statement must have met the RUNNING row of this very claim."""
         if cursor.rowcount != 1:
-            raise InvariantViolated(
-                f"fenced: {job.type} job {job.id} is not running in epoch {job.epoch}, attempt {job.attempts}"
-            )
+            raise InvariantViolated(f"fenced: {job.type} job {job.id} is not running in epoch {job.epoch}, claim {job.fence}")
         self._no_longer_running()
 
     def _no_longer_running(self) -> None:
         self.memory.running -= 1
         self.memory.solo = False
 
-    def _carry_clock(self, driver: sqlite3.Connection, at: datetime) -> frozenset[str]:
+    def _carry_clock(self, driver: Driver, at: datetime) -> frozenset[str]:
         """The first commit of an instant says so: a process that dies starts again at the last instant with an effect.
 
         Answers with the failpoint label of a first effect, or nothing.
@@ -249,7 +264,7 @@ class JobOperations:
         self.memory.market_at = now
         return frozenset({"instant_first_effect"})
 
-    def _record_end(self, driver: sqlite3.Connection, job: Job, status: JobStatus, error: str, at: datetime) -> Effect:
+    def _record_end(self, driver: Driver, job: Job, status: JobStatus, error: str, at: datetime) -> Effect:
         """Tell the story of a job that is dead or parked; the candidate of a dead one ends with it, if it has not ended yet."""
         subject = subject_of(job.payload)
         if subject is None:
@@ -261,8 +276,13 @@ class JobOperations:
         effect = Effect(events=(event,))
         if status is JobStatus.DEAD and decision_id and driver.execute(rows.WITHOUT_OUTCOME, (decision_id,)).fetchall():
             effect += Effect(records=(DecisionOutcome(decision_id, SignalOutcome.DEAD, f"{job.type}: {error}", at),))
-        self._apply(driver, encode(effect, self._chains))
+        self._apply(driver, encode(effect, self.chains))
         return effect
+
+
+def _owned(job: Job) -> tuple[int, int, int]:
+    """What names one claim: the row, the life that claimed it, and which of its claims it was."""
+    return job.id, job.epoch, job.fence
 
 
 def _end_of(job: Job) -> JobStatus:

@@ -18,14 +18,10 @@ INSERT INTO job_queue (id, queue, type, payload, payload_version, status, priori
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (dedup_key) DO NOTHING"""
 
-# The READY rows come from their index in claim order; due SCHEDULED rows are few and sorted here.
-DUE = f"""
-SELECT {_COLUMNS} FROM (
-  SELECT * FROM (SELECT * FROM job_queue WHERE status = 'READY' ORDER BY priority, run_at, id LIMIT :limit)
-  UNION ALL
-  SELECT * FROM (
-    SELECT * FROM job_queue WHERE status = 'SCHEDULED' AND run_at <= :now ORDER BY priority, run_at, id LIMIT :limit))
-ORDER BY priority, run_at, id LIMIT :limit"""
+# Each comes from its index; the due SCHEDULED rows are few and sorted.
+READY_FIRST = f"SELECT {_COLUMNS} FROM job_queue WHERE status = 'READY' ORDER BY priority, run_at, id LIMIT ?"
+SCHEDULED_FIRST = f"""
+SELECT {_COLUMNS} FROM job_queue WHERE status = 'SCHEDULED' AND run_at <= ? ORDER BY priority, run_at, id LIMIT ?"""
 
 FIRST_QUARANTINED = """
 SELECT priority, run_at, id FROM job_queue
@@ -36,8 +32,8 @@ CLAIM = """
 UPDATE job_queue SET status = 'RUNNING', epoch = ?, worker_id = ?, started_at = ?, fence = fence + 1
 WHERE id = ? AND status IN ('READY', 'SCHEDULED')"""
 
-# `attempts` fences off a handler of this process that was given up and ran on: its job has failed once more since.
-_OWNED = "WHERE id = ? AND epoch = ? AND attempts = ? AND status = 'RUNNING'"
+# `fence` counts the claims of a row: it fences off a handler that was given up and ran on while its job was claimed again.
+_OWNED = "WHERE id = ? AND epoch = ? AND fence = ? AND status = 'RUNNING'"
 ACKNOWLEDGE = f"UPDATE job_queue SET status = 'DONE', finished_at = ? {_OWNED}"
 RETRY = f"UPDATE job_queue SET status = 'SCHEDULED', epoch = 0, attempts = attempts + 1, run_at = ?, last_error = ? {_OWNED}"
 BURY = f"UPDATE job_queue SET status = ?, epoch = 0, attempts = attempts + 1, finished_at = ?, last_error = ? {_OWNED}"
@@ -67,7 +63,7 @@ NEXT_DUE = """
 SELECT min(run_at) FROM (
   SELECT min(run_at) AS run_at FROM job_queue WHERE status = 'READY'
   UNION ALL
-  SELECT min(run_at) FROM job_queue WHERE status = 'SCHEDULED')"""
+  SELECT min(run_at) FROM job_queue WHERE status = 'SCHEDULED') AS waiting"""
 
 COUNTS = """
 SELECT 'READY', count(*) FROM job_queue WHERE status = 'READY'
@@ -86,28 +82,29 @@ WITHOUT_OUTCOME = """
 SELECT 1 FROM candidate WHERE decision_id = ?
 AND NOT EXISTS (SELECT 1 FROM decision_outcome WHERE decision_outcome.decision_id = candidate.decision_id)"""
 
-EPOCH = "INSERT INTO meta (key, value) VALUES ('epoch', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1 RETURNING value"
+EPOCH = """
+INSERT INTO meta (key, value) VALUES ('epoch', 1) ON CONFLICT (key) DO UPDATE SET value = meta.value + 1 RETURNING value"""
 RESERVE_IDS = """
-INSERT INTO meta (key, value) VALUES ('next_job_id', 1 + :size) ON CONFLICT (key) DO UPDATE SET value = value + :size
+INSERT INTO meta (key, value) VALUES ('next_job_id', 1 + ?) ON CONFLICT (key) DO UPDATE SET value = meta.value + ?
 RETURNING value"""
 LAST_EVENT = "SELECT coalesce(max(event_id), 0) FROM decision_event"
 MARKET_CLOCK = "SELECT at FROM market_clock WHERE id = 1"
 CARRY_CLOCK = "UPDATE market_clock SET at = ? WHERE id = 1 AND at < ?"
 
 
-def job(row: tuple[Any, ...], *, epoch: int | None = None) -> Job:
-    """The job of a row of JOB_COLUMNS; `epoch` replaces the stored one after a claim."""
-    id_, type_, payload, version, priority, run_at, attempts, crashes, stored_epoch, trace_id, key = row
-    return Job(
-        id_,
-        type_,
-        json.loads(payload),
-        version,
-        priority,
-        datetime.fromisoformat(run_at),
-        attempts,
-        crashes,
-        stored_epoch if epoch is None else epoch,
-        trace_id,
-        key,
-    )
+def job(row: tuple[Any, ...]) -> Job:
+    """The job of a row of JOB_COLUMNS."""
+    id_, type_, payload, version, priority, run_at, attempts, crashes, epoch, trace_id, key, fence = row
+    at = datetime.fromisoformat(run_at)
+    return Job(id_, type_, json.loads(payload), version, priority, at, attempts, crashes, epoch, trace_id, key, fence)
+
+
+def claimed(row: tuple[Any, ...], epoch: int) -> Job:
+    """The job of a row that waits, as it is once it is claimed."""
+    *waiting, _, trace_id, key, fence = row
+    return job((*waiting, epoch, trace_id, key, fence + 1))
+
+
+def place(row: tuple[Any, ...]) -> tuple[int, str, int]:
+    """Where a row of JOB_COLUMNS stands in the claim order."""
+    return row[4], row[5], row[0]

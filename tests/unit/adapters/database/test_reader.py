@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
 from finagent.adapters.database.engine import open_read_only, reading_engine
-from finagent.adapters.database.reader import SqliteReads
+from finagent.adapters.database.reader import SqliteReads, StoreReads
 from finagent.adapters.database.tables import position
 from finagent.adapters.job_queue.sqlite import SqliteJobQueue
 from finagent.domain.effect import Effect
@@ -25,7 +25,7 @@ START = datetime(2008, 10, 1, 13, 35, tzinfo=UTC)
 
 
 @pytest.fixture
-async def reads(open_queue: OpenQueue, database: Path) -> SqliteReads:
+async def reads(open_queue: OpenQueue, database: Path) -> StoreReads:
     """Three positions, two snapshots, a run with two symbols."""
     queue = await open_queue()
     positions = [Position(symbol, size, Decimal("1.50"), Decimal(0), START) for symbol, size in (("B", 1), ("A", 0), ("C", 1))]

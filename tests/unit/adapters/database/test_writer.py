@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from finagent.adapters.clock import VirtualClock
+from finagent.adapters.database.connection import Driver
 from finagent.adapters.database.engine import WriterPolicy
 from finagent.adapters.database.reader import SqliteReads
 from finagent.adapters.database.writer import EXIT_CODE_UNKNOWN_OUTCOME, Done
@@ -97,10 +98,10 @@ async def test_commits_are_synced_in_full(open_queue: OpenQueue) -> None:
     queue = await open_queue()
     settings: dict[str, int] = {}
 
-    def look(driver: sqlite3.Connection) -> Done:
+    def look(driver: Driver) -> Done:
         for name in ("synchronous", "foreign_keys", "wal_autocheckpoint"):
-            settings[name] = driver.execute(f"PRAGMA {name}").fetchone()[0]
-        settings["wal"] = driver.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+            settings[name] = driver.execute(f"PRAGMA {name}").fetchall()[0][0]
+        settings["wal"] = driver.execute("PRAGMA journal_mode").fetchall()[0][0] == "wal"
         return Done(None, wrote=False)
 
     await queue._writer.submit(look)
@@ -289,7 +290,7 @@ async def test_an_unknown_outcome_ends_everything(open_queue: OpenQueue, databas
     reasons: list[str] = []
     queue = await open_queue(abort=reasons.append)
 
-    def doubtful(driver: sqlite3.Connection) -> Done:
+    def doubtful(driver: Driver) -> Done:
         driver.execute("PRAGMA defer_foreign_keys=ON")
         driver.execute("INSERT INTO symbol_run VALUES ('no such run', 'IBM', 'SCAN', 'RUNNING', '')")
         return Done(None)
@@ -309,7 +310,7 @@ async def test_an_unknown_outcome_ends_everything(open_queue: OpenQueue, databas
     assert rows_of(database, "position") == 0
 
 
-async def test_a_damaged_file_ends_everything(open_queue: OpenQueue, database: Path) -> None:
+async def test_a_damaged_file_ends_everything(open_queue: OpenQueue, database: Path, policy: WriterPolicy) -> None:
     reasons: list[str] = []
     first = await open_queue()
     await first.close()
@@ -320,7 +321,7 @@ async def test_a_damaged_file_ends_everything(open_queue: OpenQueue, database: P
         file.seek((page - 1) * 4096)
         file.write(os.urandom(4096))
     queue = SqliteJobQueue(
-        database, reads=first._reads, clock=first._clock, policy=first._operations._policy, writer_policy=first._writer._policy,
+        database, reads=first._reads, clock=first._clock, policy=first._operations._policy, writer_policy=policy,
         failpoints=lambda label: None, build_hash="", settings_hash="", worker_id="", carries_market_clock=False,
         abort=reasons.append,
     )  # fmt: skip
@@ -348,11 +349,11 @@ async def test_a_fault_of_the_frame_ends_everything(open_queue: OpenQueue) -> No
     assert reasons == ["ZeroDivisionError: "]
 
 
-async def test_a_folder_that_is_not_there_is_named(tmp_path: Path, open_queue: OpenQueue) -> None:
+async def test_a_folder_that_is_not_there_is_named(tmp_path: Path, open_queue: OpenQueue, policy: WriterPolicy) -> None:
     there = await open_queue()
     queue = SqliteJobQueue(
         tmp_path / "gone" / "finagent.db", reads=there._reads, clock=there._clock, policy=there._operations._policy,
-        writer_policy=there._writer._policy, failpoints=lambda label: None, build_hash="", settings_hash="", worker_id="",
+        writer_policy=policy, failpoints=lambda label: None, build_hash="", settings_hash="", worker_id="",
         carries_market_clock=False,
     )  # fmt: skip
 
@@ -376,6 +377,7 @@ import asyncio, json, resource, shutil, sqlite3, sys
 from datetime import UTC, datetime
 from pathlib import Path
 from finagent.adapters.clock import VirtualClock
+from finagent.adapters.database.connection import Driver
 from finagent.adapters.database.engine import WriterPolicy
 from finagent.adapters.database.migrate import upgrade
 from finagent.adapters.database.reader import SqliteReads

@@ -1,0 +1,144 @@
+"""The `JobQueue` on a SQL store: callers' futures on the loop, everything else in the writer's transactions."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from functools import partial
+
+import structlog
+
+from finagent.adapters.database.effects import encode
+from finagent.adapters.database.reader import StoreReads
+from finagent.adapters.database.writer import Abort, Connect, Done, Ticket, Writer
+from finagent.adapters.job_queue import rows
+from finagent.adapters.job_queue.by_hand import HandOperations
+from finagent.adapters.job_queue.operations import encode_next
+from finagent.domain.effect import Effect
+from finagent.domain.jobs import Job, JobStatus
+from finagent.domain.ports.clock import Clock
+from finagent.services.failpoints import Failpoints
+
+CommitObserver = Callable[[Sequence[Effect], Sequence[Job | None]], None]
+GroupObserver = Callable[[int, float], None]
+log = structlog.get_logger(__name__)
+
+
+class SqlJobQueue:
+    """See `finagent.domain.ports.store.JobQueue` for the contract. Used on one event loop; `recover` starts the writer.
+
+    A caller that was cancelled while its commit ran does not get the jobs that it published or claimed: they are released, so
+    that no job stays RUNNING with nobody to run it.
+    """
+
+    def __init__(
+        self,
+        connect: Connect,
+        *,
+        reads: StoreReads,
+        clock: Clock,
+        operations: HandOperations,
+        group_operations_max: int,
+        failpoints: Failpoints,
+        abort: Abort,
+    ) -> None:
+        self._reads, self._clock, self._operations = reads, clock, operations
+        self._writer = Writer(
+            connect,
+            group_operations_max=group_operations_max,
+            memory=operations.memory,
+            failpoints=failpoints,
+            abort=abort,
+            committed=self._committed,
+            guard=operations.guard,
+        )
+        # Called on the loop after each commit: its effects in order with the job that each acknowledged; its size and seconds.
+        self.on_commit: list[CommitObserver] = []
+        self.on_group: list[GroupObserver] = []
+
+    @property
+    def disk_full(self) -> bool:
+        """The last commit found no room; holds until `probe` or any other operation finds some."""
+        return self._writer.disk_full
+
+    def recover(self) -> asyncio.Future[list[Job]]:
+        """Once, before anything else: epoch + 1, RUNNING rows back to READY with crashes + 1."""
+        return self._writer.submit(partial(self._operations.recover, self._clock.now()))
+
+    def submit(self, effect: Effect, job: Job | None = None) -> asyncio.Future[list[Job]]:
+        """Commit the effect and acknowledge `job`; the published jobs that are due now come back RUNNING."""
+        encoded = encode(effect, self._operations.chains)
+        publish = [encode_next(next_) for next_ in effect.next]
+        return self._writer.submit(partial(self._operations.submit, encoded, publish, job, self._clock.now()))
+
+    def claim(self, now: datetime, limit: int) -> asyncio.Future[list[Job]]:
+        """READY and due SCHEDULED jobs become RUNNING; nothing to claim writes nothing."""
+        return self._writer.submit(partial(self._operations.claim, now, limit, self._clock.now()))
+
+    def fail(self, job: Job, error: str, retry_at: datetime | None) -> asyncio.Future[JobStatus]:
+        """SCHEDULED at `retry_at` with attempts + 1; without one DEAD, or PARKED for a type that parks."""
+        return self._writer.submit(partial(self._operations.fail, job, error, retry_at, self._clock.now()))
+
+    def retry(self, job_id: int, by: str) -> asyncio.Future[JobStatus]:
+        """A person brings a DEAD or PARKED job back."""
+        return self._writer.submit(partial(self._operations.retry, job_id, by, self._clock.now()))
+
+    def discard(self, job_id: int, reason: str, by: str) -> asyncio.Future[JobStatus]:
+        """A person gives a DEAD or PARKED job up."""
+        return self._writer.submit(partial(self._operations.discard, job_id, reason, by, self._clock.now()))
+
+    def release(self, jobs: Iterable[Job]) -> asyncio.Future[None]:
+        """Give RUNNING jobs back unharmed."""
+        return self._writer.submit(partial(self._operations.release, list(jobs), self._clock.now()))
+
+    def prune(self) -> asyncio.Future[int]:
+        """Delete one batch of jobs that have been DONE longer than the policy keeps them, and nothing else; says how many. Call
+        again while a batch comes back full."""
+        return self._writer.submit(partial(self._operations.prune, self._clock.now()))
+
+    async def probe(self) -> bool:
+        """Whether the store takes writes: after a full disk this finds out, and ends `disk_full` when there is room again."""
+        answered = self._writer.submit(lambda _driver: Done(None, wrote=False))
+        await asyncio.wait([answered])
+        return answered.exception() is None
+
+    def next_due(self) -> datetime | None:
+        """The earliest `run_at` of a READY or SCHEDULED job."""
+        earliest = self._reads.rows(rows.NEXT_DUE)[0][0]
+        return None if earliest is None else datetime.fromisoformat(earliest)
+
+    def counts(self) -> dict[str, int]:
+        """Rows by status name."""
+        counted: dict[str, int] = dict.fromkeys((status.name for status in JobStatus), 0)
+        counted.update(dict(self._reads.rows(rows.COUNTS)))
+        return counted
+
+    async def close(self) -> None:
+        """Commit what was submitted, fold the log into the file, end the writer. Jobs that are RUNNING stay so for `recover`."""
+        await self._writer.close()
+
+    def _committed(self, group: Sequence[Ticket], seconds: float) -> None:
+        done = [ticket.done for ticket in group if ticket.done is not None and ticket.error is None]
+        for ticket in group:
+            if (
+                ticket.future.cancelled()
+                and ticket.done is not None
+                and isinstance(ticket.done.answer, list)
+                and ticket.done.answer
+            ):
+                self._take_back(ticket.done.answer)
+        effects = [each for result in done for each in result.effects]
+        if effects:
+            self._tell(self.on_commit, [effect for effect, _ in effects], [job for _, job in effects])
+        if any(result.wrote for result in done):
+            self._tell(self.on_group, len(group), seconds)
+
+    def _take_back(self, jobs: list[Job]) -> None:
+        if not self._writer.closing:  # a closed writer leaves them RUNNING: the next start gives them back
+            self.release(jobs)
+
+    def _tell(self, observers: Sequence[Callable[..., None]], *facts: object) -> None:
+        for observer in observers:
+            try:
+                observer(*facts)
+            except Exception as error:  # watching must never stop what is watched
+                log.warning("commit_observer_failed", observer=repr(observer), error=repr(error), exc_info=error)
