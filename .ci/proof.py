@@ -26,6 +26,7 @@ PROOFS: dict[str, tuple[str, ...]] = {
         "finagent orchestrate --json --set storage.directory={folder}/second",
     ),
     "bench-scan": ("finagent bench scan --json",),
+    "bench-queue": ("finagent bench queue --json",),
     "stateful": ("python -m pytest -q --durations=5 tests/stateful",),
     "statistics": ("python -m pytest -q -m statistics tests",),
 }

@@ -212,7 +212,8 @@ def test_file_names_say_what_is_inside() -> None:
     found = [
         str(path.relative_to(ROOT))
         for path in paths
-        if path.stem.strip("_") in MEANINGLESS_NAMES or path.parent.name in MEANINGLESS_NAMES
+        if (path.stem.strip("_") in MEANINGLESS_NAMES or path.parent.name in MEANINGLESS_NAMES)
+        and path.parent.name != "peers"  # scripts of others, kept as they stand
     ]
 
     assert not found, f"names that say nothing: {found}"

@@ -23,8 +23,44 @@ class Contestant:
 
 
 @dataclass(frozen=True, slots=True)
+class AtLeast:
+    """Goal: so many times as good as the peer, or as every peer."""
+
+    times: float
+    peer: str = ""
+
+    def __str__(self) -> str:
+        return f"at least {self.times:g}x {self.peer or 'every peer'}"
+
+    def met(self, row: "Row") -> bool | None:
+        """None when there is nobody to compare with."""
+        ratio = row.ratio_to(self.peer) if self.peer else row.ratio_to_best_peer
+        return None if ratio is None else ratio >= self.times
+
+
+@dataclass(frozen=True, slots=True)
+class Below:
+    """Goal: less than so much, in the unit of the row."""
+
+    limit: float
+
+    def __str__(self) -> str:
+        return f"below {self.limit:g}"
+
+    def met(self, row: "Row") -> bool | None:
+        """Ours alone decides."""
+        return row.ours < self.limit
+
+
+Goal = AtLeast | Below
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
-    """One figure of a contest: medians over the repeats, all in `unit`. `spread` is (largest - smallest) / median of ours."""
+    """One figure of a contest: medians over the repeats, all in `unit`. `spread` is (largest - smallest) / median of ours.
+
+    `goals` were set before anything was measured; one that is missed is shown as missed.
+    """
 
     figure: str
     unit: str
@@ -34,16 +70,21 @@ class Row:
     peers: dict[str, float]
     repeats: int
     spread: float
+    goals: tuple[Goal, ...] = ()
 
     @property
     def ratio_to_best_peer(self) -> float | None:
         """Above 1 is in our favour."""
-        return max((self._ratio(value) for value in self.peers.values()), key=lambda ratio: -ratio, default=None)
+        return min((self._ratio(value) for value in self.peers.values()), default=None)
 
     @property
     def ratio_to_floor(self) -> float | None:
         """1 means nothing is left to gain."""
         return None if self.floor is None else self._ratio(self.floor)
+
+    def ratio_to(self, peer: str) -> float | None:
+        """The same for one peer; None when it took no part."""
+        return self._ratio(self.peers[peer]) if peer in self.peers else None
 
     def _ratio(self, other: float) -> float:
         return other / self.ours if self.better == "lower" else self.ours / other
@@ -61,6 +102,7 @@ class Row:
             "ratio_to_floor": self.ratio_to_floor,
             "repeats": self.repeats,
             "spread": self.spread,
+            "goals": [{"goal": str(goal), "met": goal.met(self)} for goal in self.goals],
         }
 
 
