@@ -1,9 +1,12 @@
 """What tests of every room share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from finagent.domain.errors import Unavailable
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -16,3 +19,26 @@ def market_data_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no external market data: {folder} is not a folder (set FINAGENT_TEST_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A migrated database of this process alone on FINAGENT_TEST_POSTGRES, else on the local server; skips without a server."""
+    from tests.contract.stores import POSTGRES, postgres_database
+
+    from finagent.adapters.database.postgres import PostgresReads
+
+    server = os.environ.get("FINAGENT_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
+    try:
+        PostgresReads(server, POSTGRES).close()
+    except Unavailable as error:
+        without_service(f"no PostgreSQL: {error} (docker compose --profile postgres up -d, or set FINAGENT_TEST_POSTGRES)")
+    with postgres_database(server, f"finagent_test_{os.getpid()}") as url:
+        yield url
+
+
+def without_service(reason: str) -> None:
+    """A missing service skips its tests; with FINAGENT_REQUIRE_SERVICES=1 it fails them."""
+    if os.environ.get("FINAGENT_REQUIRE_SERVICES") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)

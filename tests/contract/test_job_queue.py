@@ -1,22 +1,15 @@
 """One suite for every durable queue: what `finagent.domain.ports.store.JobQueue` promises."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Sequence
+from datetime import date, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.contract.stores import POLICY, START
+from tests.contract.stores import DurableStore as Store
 
-from finagent.adapters.clock import VirtualClock
-from finagent.adapters.database.engine import WriterPolicy
-from finagent.adapters.database.migrate import upgrade
-from finagent.adapters.database.reader import SqliteReads
-from finagent.adapters.job_queue.in_memory import InMemoryJobQueue
-from finagent.adapters.job_queue.in_memory_records import InMemoryReads, InMemoryRecords
-from finagent.adapters.job_queue.operations import DurableQueuePolicy
-from finagent.adapters.job_queue.sqlite import SqliteJobQueue
 from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome, SubjectType
 from finagent.domain.effect import Effect, Set
 from finagent.domain.errors import BadInput, Conflict, FinagentError, InvariantViolated
@@ -26,102 +19,6 @@ from finagent.domain.orders import Side
 from finagent.domain.portfolio import Position
 from finagent.domain.runs import PipelineRun, RunState
 from finagent.domain.trade_plan import TradePlan
-from finagent.services.failpoints import unarmed
-
-START = datetime(2008, 10, 1, 13, 35, tzinfo=UTC)
-MEMORY_LIMIT = 8
-SOLO_CRASHES = 3
-POLICY = DurableQueuePolicy(
-    memory_limit=MEMORY_LIMIT,
-    max_solo_crashes=SOLO_CRASHES,
-    attempts_max=5,
-    id_block_size=4,
-    done_retention_days=1,
-    prune_batch_rows=2,
-    error_length_max=100,
-)
-
-
-class SqliteStore:
-    """A store on disk that can be left behind and opened again, as after the end of its process."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "finagent.db"
-        self.clock = VirtualClock(START)
-        self.writer_policy = WriterPolicy(
-            busy_timeout_seconds=1,
-            wal_autocheckpoint_pages=1000,
-            group_operations_max=500,
-            database_bytes_max=0,
-            probe_bytes=4096,
-        )
-        upgrade(self.path, self.writer_policy, unarmed)
-
-    def open(self) -> None:
-        self.reads = SqliteReads(self.path)
-        self.queue = SqliteJobQueue(
-            self.path,
-            reads=self.reads,
-            clock=self.clock,
-            policy=POLICY,
-            writer_policy=self.writer_policy,
-            failpoints=unarmed,
-            build_hash="build",
-            settings_hash="settings",
-            worker_id="worker",
-            carries_market_clock=False,
-        )
-
-    async def close(self) -> None:
-        await self.queue.close()
-        self.reads.close()
-
-    async def restart(self) -> list[Job]:
-        """The process ends with its jobs RUNNING, another starts."""
-        await self.close()
-        self.open()
-        return await self.queue.recover()
-
-
-class InMemoryStore:
-    """Records that outlive the queues over them, as a file outlives its processes."""
-
-    def __init__(self, _folder: Path) -> None:
-        self.clock = VirtualClock(START)
-        self.records = InMemoryRecords()
-        self.reads = InMemoryReads(self.records)
-
-    def open(self) -> None:
-        self.queue = InMemoryJobQueue(
-            self.records,
-            clock=self.clock,
-            policy=POLICY,
-            build_hash="build",
-            settings_hash="settings",
-            worker_id="worker",
-            carries_market_clock=False,
-        )
-
-    async def close(self) -> None:
-        await self.queue.close()
-
-    async def restart(self) -> list[Job]:
-        """The process ends with its jobs RUNNING, another starts."""
-        await self.close()
-        self.open()
-        return await self.queue.recover()
-
-
-Store = SqliteStore | InMemoryStore
-
-
-@pytest.fixture(params=[SqliteStore, InMemoryStore])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    opened: Store = request.param(tmp_path)
-    opened.open()
-    await opened.queue.recover()
-    yield opened
-    await opened.close()
 
 
 def a_job(key: str, type_: str = "score", **fields: Any) -> Effect:
@@ -206,9 +103,9 @@ async def test_a_child_keeps_the_trace_of_its_parent(store: Store) -> None:
 
 
 async def test_beyond_the_memory_limit_jobs_wait_in_the_table(store: Store) -> None:
-    handed_out = await store.queue.submit(Effect(next=tuple(Next("score", f"{n:02}") for n in range(MEMORY_LIMIT + 2))))
+    handed_out = await store.queue.submit(Effect(next=tuple(Next("score", f"{n:02}") for n in range(POLICY.memory_limit + 2))))
 
-    assert len(handed_out) == MEMORY_LIMIT
+    assert len(handed_out) == POLICY.memory_limit
     assert store.queue.counts()["READY"] == 2
     assert store.queue.next_due() == START
     for job in handed_out:
@@ -557,7 +454,7 @@ async def test_a_job_that_kills_every_process_is_given_up(store: Store, type_: s
         await store.queue.claim(START, 10)
         deaths += 1
 
-    assert deaths == 2 + SOLO_CRASHES, "two beside others, then alone"
+    assert deaths == 2 + POLICY.max_solo_crashes, "two beside others, then alone"
     outcome = store.reads.get(DecisionOutcome, "a")
     assert (outcome is not None and outcome.outcome is SignalOutcome.DEAD) == (end is JobStatus.DEAD)
     assert store.queue.counts()["RUNNING"] == 1, "the innocent one runs on"

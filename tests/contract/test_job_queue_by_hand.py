@@ -1,145 +1,19 @@
 """What every durable queue promises a person: `retry` and `discard` of `finagent.domain.ports.store.JobQueue`."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
-from dataclasses import fields
-from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
+from tests.contract.stores import POLICY, START
+from tests.contract.stores import DurableStore as Store
 
-from finagent.adapters.clock import VirtualClock
-from finagent.adapters.database.engine import WriterPolicy
-from finagent.adapters.database.migrate import upgrade
-from finagent.adapters.database.reader import SqliteReads
-from finagent.adapters.job_queue.history import StoredJobHistory
-from finagent.adapters.job_queue.in_memory import InMemoryJobQueue
-from finagent.adapters.job_queue.in_memory_records import InMemoryReads, InMemoryRecords
-from finagent.adapters.job_queue.operations import DurableQueuePolicy
-from finagent.adapters.job_queue.sqlite import SqliteJobQueue
 from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome, SubjectType
 from finagent.domain.effect import Effect
 from finagent.domain.errors import BadInput, InvariantViolated
 from finagent.domain.gap import Direction, GapCandidate, GapFacts
 from finagent.domain.jobs import JOB_TRANSITIONS, WAITS_FOR_A_PERSON, Job, JobStatus, Next
 from finagent.domain.runs import PipelineRun, RunState
-from finagent.domain.time import from_text
-from finagent.services.failpoints import unarmed
-from finagent.services.forensics.job_history import JobRecord
-
-START = datetime(2008, 10, 1, 13, 35, tzinfo=UTC)
-ERROR_LENGTH_MAX = 100
-SOLO_CRASHES = 3
-POLICY = DurableQueuePolicy(
-    memory_limit=8,
-    max_solo_crashes=SOLO_CRASHES,
-    attempts_max=5,
-    id_block_size=4,
-    done_retention_days=1,
-    prune_batch_rows=2,
-    error_length_max=ERROR_LENGTH_MAX,
-)
-
-
-class SqliteStore:
-    """A store on disk that can be left behind and opened again, as after the end of its process."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "finagent.db"
-        self.clock = VirtualClock(START)
-        self.writer_policy = WriterPolicy(
-            busy_timeout_seconds=1,
-            wal_autocheckpoint_pages=1000,
-            group_operations_max=500,
-            database_bytes_max=0,
-            probe_bytes=4096,
-        )
-        upgrade(self.path, self.writer_policy, unarmed)
-
-    def open(self) -> None:
-        self.reads = SqliteReads(self.path)
-        self.queue = SqliteJobQueue(
-            self.path,
-            reads=self.reads,
-            clock=self.clock,
-            policy=POLICY,
-            writer_policy=self.writer_policy,
-            failpoints=unarmed,
-            build_hash="build",
-            settings_hash="settings",
-            worker_id="worker",
-            carries_market_clock=False,
-        )
-
-    async def close(self) -> None:
-        await self.queue.close()
-        self.reads.close()
-
-    async def restart(self) -> list[Job]:
-        """The process ends with its jobs RUNNING, another starts."""
-        await self.close()
-        self.open()
-        return await self.queue.recover()
-
-    def row(self, job_id: int) -> JobRecord:
-        found = StoredJobHistory(self.reads).job(job_id)
-        assert found is not None
-        return found
-
-    def ids(self) -> list[int]:
-        return [row.id for row in StoredJobHistory(self.reads).listed(None, None, 10)]
-
-
-class InMemoryStore:
-    """Records that outlive the queues over them, as a file outlives its processes."""
-
-    def __init__(self, _folder: Path) -> None:
-        self.clock = VirtualClock(START)
-        self.records = InMemoryRecords()
-        self.reads = InMemoryReads(self.records)
-
-    def open(self) -> None:
-        self.queue = InMemoryJobQueue(
-            self.records,
-            clock=self.clock,
-            policy=POLICY,
-            build_hash="build",
-            settings_hash="settings",
-            worker_id="worker",
-            carries_market_clock=False,
-        )
-
-    async def close(self) -> None:
-        await self.queue.close()
-
-    async def restart(self) -> list[Job]:
-        """The process ends with its jobs RUNNING, another starts."""
-        await self.close()
-        self.open()
-        return await self.queue.recover()
-
-    def row(self, job_id: int) -> JobRecord:
-        row = dict(self.records.jobs.rows[job_id,])
-        times = {name: row[name] and from_text(row[name]) for name in ("run_at", "created_at", "started_at", "finished_at")}
-        known = {"status": JobStatus[row["status"]], "payload": json.loads(row["payload"]), "last_error": row["last_error"] or ""}
-        return JobRecord(**{field.name: (row | times | known)[field.name] for field in fields(JobRecord)})
-
-    def ids(self) -> list[int]:
-        return [id_ for (id_,) in self.records.jobs.rows]
-
-
-Store = SqliteStore | InMemoryStore
-
-
-@pytest.fixture(params=[SqliteStore, InMemoryStore])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    opened: Store = request.param(tmp_path)
-    opened.open()
-    await opened.queue.recover()
-    yield opened
-    await opened.close()
 
 
 async def stuck(store: Store, type_: str = "score", error: str = "boom", **payload: Any) -> Job:
@@ -185,7 +59,7 @@ async def test_a_retried_job_waits_as_if_it_had_never_failed(store: Store, type_
 async def test_a_retried_killer_is_out_of_quarantine(store: Store) -> None:
     """Given up because the process died with it, it is claimed beside others, and has all its process ends again."""
     (job,) = await store.queue.submit(Effect(next=(Next("score", "killer"),)))
-    for _ in range(SOLO_CRASHES + 2):
+    for _ in range(POLICY.max_solo_crashes + 2):
         await store.restart()
         await store.queue.claim(START, 10)
     assert store.row(job.id).status is JobStatus.DEAD
@@ -196,7 +70,7 @@ async def test_a_retried_killer_is_out_of_quarantine(store: Store) -> None:
     (again,) = await store.queue.claim(START, 10)
     assert (other.dedup_key, again.dedup_key, again.crashes) == ("other", "killer", 0)
     await store.queue.submit(Effect(), other)
-    for _ in range(SOLO_CRASHES + 1):
+    for _ in range(POLICY.max_solo_crashes + 1):
         await store.restart()
         await store.queue.claim(START, 10)
     assert store.row(job.id).status is JobStatus.RUNNING, "as many process ends as the first time, not fewer"
@@ -272,7 +146,7 @@ async def test_a_long_reason_is_cut(store: Store) -> None:
 
     await store.queue.discard(job.id, "x" * 500, "ann")
 
-    assert store.row(job.id).last_error == ("discarded by ann: " + "x" * 500)[:ERROR_LENGTH_MAX]
+    assert store.row(job.id).last_error == ("discarded by ann: " + "x" * 500)[: POLICY.error_length_max]
 
 
 async def test_a_discarded_job_about_orders_does_not_come_back(store: Store) -> None:
@@ -325,7 +199,7 @@ async def in_status(store: Store, status: JobStatus) -> int:
         await store.queue.release(handed_out)
     if status is JobStatus.DONE:
         await store.queue.submit(Effect(), handed_out[0])
-    (only,) = store.ids()
+    (only,) = [row.id for row in store.listed()]
     assert store.row(only).status is status
     return only
 

@@ -5,33 +5,37 @@ import shutil
 import tempfile
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from tests.contract.stores import START, WRITER, DurableStore, InMemoryStore, PostgresStore, SqliteStore
 
-from finagent.adapters.clock import VirtualClock
-from finagent.adapters.database.engine import WriterPolicy
 from finagent.adapters.database.migrate import upgrade
-from finagent.adapters.database.reader import SqliteReads
 from finagent.adapters.job_queue.in_memory import InMemoryJobQueue
-from finagent.adapters.job_queue.in_memory_records import InMemoryRecords
 from finagent.adapters.job_queue.operations import DurableQueuePolicy
-from finagent.adapters.job_queue.sqlite import SqliteJobQueue
+from finagent.adapters.job_queue.sql import SqlJobQueue
 from finagent.domain.effect import Effect
 from finagent.domain.errors import InvariantViolated
 from finagent.domain.jobs import Job, JobStatus, Next
 from finagent.services.failpoints import unarmed
 
 T = TypeVar("T")
-START = datetime(2008, 10, 1, 13, 35, tzinfo=UTC)
 MEMORY_LIMIT = 4
 SOLO_CRASHES = 2
-WRITER = WriterPolicy(1, 1000, group_operations_max=500, database_bytes_max=0, probe_bytes=4096)
 POLICY = DurableQueuePolicy(MEMORY_LIMIT, SOLO_CRASHES, 5, 3, 30, 500, 2000)
 KEYS = st.sampled_from([f"key-{n}" for n in range(12)])
 PRIORITIES = st.sampled_from([1, 50, 99])
@@ -121,37 +125,35 @@ class DurableQueueMachine(RuleBasedStateMachine):
 
     held: Bundle[Job] = Bundle("held")
     stale: Bundle[Job] = Bundle("stale")
-    queue: SqliteJobQueue | InMemoryJobQueue
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.clock, self.model = VirtualClock(START), Model()
-        self.epoch = 0
+        self.store, self.model = self.make_store(), Model()
+        self.clock = self.store.clock
         self.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
 
-    def open(self) -> None:
-        """A queue over the store that the one before has left."""
+    def make_store(self) -> DurableStore:
+        """An empty store."""
         raise NotImplementedError
 
-    def rows(self) -> list[tuple[Any, ...]]:
-        """Key, status, attempts, crashes and solo crashes of every job by its id, as the store holds them."""
-        raise NotImplementedError
+    @property
+    def queue(self) -> SqlJobQueue | InMemoryJobQueue:
+        return self.store.queue
 
     def close(self) -> None:
-        self.run(self.queue.close())
+        self.run(self.store.close())
 
     def start(self) -> None:
-        self.open()
-
         async def recover() -> list[Job]:
+            self.store.open()
             return await self.queue.recover()
 
-        self.epoch += 1
         self.rescued = [job.dedup_key for job in self.run(recover())]
+        self.claims: dict[str, tuple[int, int]] = {}
 
     def teardown(self) -> None:
         self.close()
@@ -159,8 +161,12 @@ class DurableQueueMachine(RuleBasedStateMachine):
 
     def ours(self, job: Job) -> bool:
         """Whether the model thinks that this very claim is still running."""
-        kept = self.model.jobs[job.dedup_key]
-        return kept.status is JobStatus.RUNNING and kept.attempts == job.attempts and job.epoch == self.epoch
+        running = self.model.jobs[job.dedup_key].status is JobStatus.RUNNING
+        return running and self.claims.get(job.dedup_key) == (job.epoch, job.fence)
+
+    def handed_out(self, jobs: list[Job]) -> Any:
+        self.claims |= {job.dedup_key: (job.epoch, job.fence) for job in jobs}
+        return multiple(*jobs)
 
     def submit(self, effect: Effect, job: Job | None = None) -> list[Job]:
         async def submitted() -> list[Job]:
@@ -174,7 +180,7 @@ class DurableQueueMachine(RuleBasedStateMachine):
         jobs = self.submit(Effect(next=(Next("score", key, run_at=run_at, priority=priority),)))
 
         assert [job.dedup_key for job in jobs] == self.model.publish(key, priority, delay)
-        return multiple(*jobs)
+        return self.handed_out(jobs)
 
     @rule(target=held, limit=st.integers(1, 6))
     def claim(self, limit: int) -> Any:
@@ -184,7 +190,7 @@ class DurableQueueMachine(RuleBasedStateMachine):
         jobs = self.run(claimed())
 
         assert [job.dedup_key for job in jobs] == self.model.claim(limit)
-        return multiple(*jobs)
+        return self.handed_out(jobs)
 
     @rule(target=stale, job=consumes(held), child=KEYS, priority=PRIORITIES)
     def acknowledge(self, job: Job, child: str, priority: int) -> Any:
@@ -247,9 +253,10 @@ class DurableQueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def both_hold_the_same(self) -> None:
-        expected = [(job.key, job.status.name, job.attempts, job.crashes, job.solo_crashes) for job in self.model.jobs.values()]
+        expected = [(job.key, job.status.name, job.attempts, job.crashes) for job in self.model.jobs.values()]
 
-        assert self.rows() == expected
+        stored = [(row.dedup_key, row.status.name, row.attempts, row.crashes) for row in self.store.listed()]
+        assert stored == expected
         waiting = self.model.of(JobStatus.READY, JobStatus.SCHEDULED)
         assert self.queue.next_due() == min((job.run_at for job in waiting), default=None)
         assert self.queue.counts() == {status.name: len(self.model.of(status)) for status in JobStatus}
@@ -260,33 +267,11 @@ class SqliteMachine(DurableQueueMachine):
 
     template: ClassVar[Path]
 
-    def __init__(self) -> None:
+    def make_store(self) -> DurableStore:
         self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name) / "finagent.db"
-        shutil.copy(self.template, self.path)
-        super().__init__()
-
-    def open(self) -> None:
-        self.reads = SqliteReads(self.path)
-        self.queue = SqliteJobQueue(
-            self.path,
-            reads=self.reads,
-            clock=self.clock,
-            policy=POLICY,
-            writer_policy=WRITER,
-            failpoints=unarmed,
-            build_hash="",
-            settings_hash="",
-            worker_id="",
-            carries_market_clock=False,
-        )
-
-    def rows(self) -> list[tuple[Any, ...]]:
-        return self.reads.rows("SELECT dedup_key, status, attempts, crashes, solo_crashes FROM job_queue ORDER BY id")
-
-    def close(self) -> None:
-        super().close()
-        self.reads.close()
+        path = Path(self.folder.name) / "finagent.db"
+        shutil.copy(self.template, path)
+        return SqliteStore(path, POLICY)
 
     def teardown(self) -> None:
         super().teardown()
@@ -296,24 +281,17 @@ class SqliteMachine(DurableQueueMachine):
 class InMemoryMachine(DurableQueueMachine):
     """Over records that outlive each queue."""
 
-    def __init__(self) -> None:
-        self.records = InMemoryRecords()
-        super().__init__()
+    def make_store(self) -> DurableStore:
+        return InMemoryStore(POLICY)
 
-    def open(self) -> None:
-        self.queue = InMemoryJobQueue(
-            self.records,
-            clock=self.clock,
-            policy=POLICY,
-            build_hash="",
-            settings_hash="",
-            worker_id="",
-            carries_market_clock=False,
-        )
 
-    def rows(self) -> list[tuple[Any, ...]]:
-        columns = ("dedup_key", "status", "attempts", "crashes", "solo_crashes")
-        return [tuple([row[name] for name in columns]) for _, row in sorted(self.records.jobs.rows.items())]
+class PostgresMachine(DurableQueueMachine):
+    """On a real server."""
+
+    url: ClassVar[str]
+
+    def make_store(self) -> DurableStore:
+        return PostgresStore(self.url, POLICY)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -323,7 +301,18 @@ def _migrated(tmp_path_factory: pytest.TempPathFactory) -> None:
     upgrade(SqliteMachine.template, WRITER, unarmed)
 
 
-SqliteMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
-InMemoryMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
-TestSqlite = SqliteMachine.TestCase
-TestInMemory = InMemoryMachine.TestCase
+def run_machine(machine: type[DurableQueueMachine], examples: int) -> None:
+    run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=40, deadline=None))
+
+
+def test_sqlite() -> None:
+    run_machine(SqliteMachine, 40)
+
+
+def test_in_memory() -> None:
+    run_machine(InMemoryMachine, 40)
+
+
+def test_postgres(postgres_url: str) -> None:
+    PostgresMachine.url = postgres_url
+    run_machine(PostgresMachine, 15)

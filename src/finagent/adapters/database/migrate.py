@@ -1,7 +1,9 @@
 """Bring the store to the schema of this program, in one transaction, before the writer opens it."""
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from alembic import command
@@ -11,12 +13,15 @@ from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
 
 import finagent
 from finagent.adapters.database.engine import WriterPolicy, writer_engine
 from finagent.domain.errors import BadInput, Unavailable
 from finagent.services.failpoints import Failpoints
 
+MIGRATION_LOCK = 716150  # of PostgreSQL's advisory locks: one program migrates at a time
 _PACKAGE = Path(finagent.__file__).parent
 
 
@@ -35,6 +40,34 @@ def upgrade(path: Path, policy: WriterPolicy, failpoints: Failpoints, revision: 
     failpoints("migration.before")
     _migrate(path, policy, lambda config: command.upgrade(config, revision))
     failpoints("migration.after")
+
+
+def upgrade_postgres(url: str, failpoints: Failpoints, revision: str = "head") -> None:
+    """The same on PostgreSQL; a second program that starts meanwhile waits for the first. Raises as `upgrade`."""
+    failpoints("migration.before")
+    with ThreadPoolExecutor(1) as thread:  # the caller's thread may have a running loop
+        thread.submit(asyncio.run, _upgrade_postgres(url, revision)).result()
+    failpoints("migration.after")
+
+
+async def _upgrade_postgres(url: str, revision: str) -> None:
+    from finagent.adapters.database.postgres import without_password  # asyncpg is an extra
+
+    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://", 1), poolclass=NullPool)
+
+    def act(connection: Connection) -> None:
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+        command.upgrade(_config(connection), revision)
+
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(act)
+    except CommandError as error:
+        raise BadInput(f"database {without_password(url)} is not of this program's line of versions: {error}") from error
+    except (DBAPIError, OSError) as error:
+        raise Unavailable(f"cannot write the database {without_password(url)}: {getattr(error, 'orig', error)}") from error
+    finally:
+        await engine.dispose()
 
 
 def downgrade(path: Path, policy: WriterPolicy, revision: str) -> None:

@@ -2,17 +2,25 @@
 
 from typing import Any
 
-from sqlalchemy import Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint, text
 
 metadata = MetaData()
 
+# PostgreSQL sorts and compares texts by their bytes, as SQLite does, and counts as far.
+_TEXT = Text().with_variant(Text(collation="C"), "postgresql")
+_INTEGER = Integer().with_variant(BigInteger(), "postgresql")
+
 
 def _text(name: str, *rules: Any, optional: bool = False, key: bool = False) -> "Column[str]":
-    return Column(name, Text, *rules, nullable=optional, primary_key=key)
+    return Column(name, _TEXT, *rules, nullable=optional, primary_key=key)
 
 
 def _integer(name: str, *, optional: bool = False, key: bool = False) -> "Column[int]":
-    return Column(name, Integer, nullable=optional, primary_key=key, autoincrement=False)
+    return Column(name, _INTEGER, nullable=optional, primary_key=key, autoincrement=False)
+
+
+def _where(condition: Any) -> dict[str, Any]:
+    return {"sqlite_where": condition, "postgresql_where": condition}
 
 
 def _decision(*, key: bool = False) -> "Column[str]":
@@ -52,19 +60,19 @@ job_queue = Table(
     UniqueConstraint("dedup_key", name="job_queue_dedup_key"),
 )
 # Partial indexes hold live rows only, so that finished rows cost nothing; each serves the one query that names its condition.
-Index("job_queue_ready", job_queue.c.priority, job_queue.c.run_at, job_queue.c.id, sqlite_where=text("status = 'READY'"))
-Index("job_queue_ready_at", job_queue.c.run_at, sqlite_where=text("status = 'READY'"))
-Index("job_queue_scheduled_at", job_queue.c.run_at, sqlite_where=text("status = 'SCHEDULED'"))
-Index("job_queue_running", job_queue.c.id, sqlite_where=text("status = 'RUNNING'"))
+Index("job_queue_ready", job_queue.c.priority, job_queue.c.run_at, job_queue.c.id, **_where(text("status = 'READY'")))
+Index("job_queue_ready_at", job_queue.c.run_at, **_where(text("status = 'READY'")))
+Index("job_queue_scheduled_at", job_queue.c.run_at, **_where(text("status = 'SCHEDULED'")))
+Index("job_queue_running", job_queue.c.id, **_where(text("status = 'RUNNING'")))
 Index(
     "job_queue_quarantined",
     job_queue.c.priority,
     job_queue.c.run_at,
     job_queue.c.id,
-    sqlite_where=text("crashes >= 2 AND status IN ('READY', 'SCHEDULED')"),
+    **_where(text("crashes >= 2 AND status IN ('READY', 'SCHEDULED')")),
 )
-Index("job_queue_done_at", job_queue.c.finished_at, sqlite_where=text("status = 'DONE'"))
-Index("job_queue_dead", job_queue.c.status, job_queue.c.id, sqlite_where=text("status IN ('DEAD', 'PARKED')"))
+Index("job_queue_done_at", job_queue.c.finished_at, **_where(text("status = 'DONE'")))
+Index("job_queue_dead", job_queue.c.status, job_queue.c.id, **_where(text("status IN ('DEAD', 'PARKED')")))
 
 pipeline_run = Table(
     "pipeline_run",
@@ -293,7 +301,7 @@ decision_event = Table(
     _text("previous_hash"),
     _text("hash"),
     UniqueConstraint("subject_type", "subject_id", "number", name="decision_event_chain"),
-    Index("decision_event_decision", "decision_id", sqlite_where=text("decision_id IS NOT NULL")),
+    Index("decision_event_decision", "decision_id", **_where(text("decision_id IS NOT NULL"))),
     Index("decision_event_trace", "trace_id"),
 )
 
@@ -331,6 +339,18 @@ ledger_identity = Table(
 
 # What the store counts for itself: `epoch` (process starts) and `next_job_id` (first id of the block not yet reserved).
 meta = Table("meta", metadata, _text("key", key=True), _integer("value"))
+
+# Who takes part where several processes share a store: one row a living process, and one named `leader`. `until` is in seconds of
+# the server's clock. A file has one process, and no rows here.
+lease = Table(
+    "lease",
+    metadata,
+    _text("name", key=True),
+    _integer("epoch"),
+    _text("worker_id"),
+    _text("services"),
+    Column("until", Float, nullable=False),
+)
 
 VIEWS = {
     "signal_outcome": """

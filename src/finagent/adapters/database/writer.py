@@ -66,6 +66,7 @@ class Ticket:
 
     run: Operation
     future: asyncio.Future[Any]
+    serial: bool
     done: Done | None = field(default=None)
     error: Exception | None = field(default=None)
 
@@ -81,7 +82,8 @@ class Writer:
     """Started on an event loop; `submit` and `close` are called on that loop, the rest runs on the thread.
 
     `connect` opens the connection there; `guard` runs first in every transaction, and what it raises ends the process: it is
-    for a writer that may have been replaced by another one.
+    for a writer that may have been replaced by another one. It is told whether an operation of the group is `serial`, that is,
+    reads or writes what only one writer of the store may at a time.
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class Writer:
         failpoints: Failpoints,
         abort: Abort,
         committed: Callable[[Sequence[Ticket], float], None],
-        guard: Callable[[Driver], None] = lambda _driver: None,
+        guard: Callable[[Driver, bool], None],
     ) -> None:
         self._connect, self._group_operations_max, self._memory, self._guard = connect, group_operations_max, memory, guard
         self._failpoints, self._abort, self._committed = failpoints, abort, committed
@@ -109,14 +111,14 @@ class Writer:
 
     # -- on the loop ---------------------------------------------------------------------------------------------------------
 
-    def submit(self, operation: Operation) -> asyncio.Future[Any]:
+    def submit(self, operation: Operation, *, serial: bool = True) -> asyncio.Future[Any]:
         """Put the operation under way, behind all earlier ones. Cancelling the future does not cancel the operation."""
         if self.closing:
             raise InvariantViolated("the writer is closed")
         if self._loop is None:
             self._start()
         assert self._loop is not None
-        ticket = Ticket(operation, self._loop.create_future())
+        ticket = Ticket(operation, self._loop.create_future(), serial)
         if not self._pending:
             self._loop.call_soon(self._flush)  # all that this turn of the loop submits travels together
         self._pending.append(ticket)
@@ -202,7 +204,7 @@ class Writer:
         saved = self._memory.save()
         try:
             connection.begin()
-            self._guard(connection.driver)
+            self._guard(connection.driver, any(ticket.serial for ticket in group))
             for ticket in group:
                 self._run(connection, ticket)
             self._end_transaction(connection, group)

@@ -10,7 +10,8 @@ class QueueMemory:
     """Counters that follow the table; touched by the writer's thread alone, put back with a transaction that is undone.
 
     `running` rows of this epoch, `solo` when the only one of them is in quarantine, `quarantined` rows that wait or run there;
-    `next_id` and `end_id` bound the block of job ids reserved in the store; `market_at` is the instant in `market_clock`.
+    `next_id` and `end_id` bound the block of job ids reserved in the store; `market_at` is the instant in `market_clock`. Where
+    other processes share the store, `elsewhere` holds the services that one of them takes.
     """
 
     epoch: int = 0
@@ -21,6 +22,7 @@ class QueueMemory:
     end_id: int = 0
     last_event_id: int = 0
     market_at: str = ""
+    elsewhere: frozenset[str] = frozenset()
 
     def save(self) -> tuple[Any, ...]:
         """Everything, as one value."""

@@ -64,7 +64,7 @@ class JobOperations:
         self._carries_market_clock = carries_market_clock
         self.memory = QueueMemory()
 
-    def guard(self, driver: Driver) -> None:
+    def guard(self, driver: Driver, serial: bool) -> None:
         """What must hold in every transaction of this writer; on a file the lock beside it says so."""
 
     # -- recovery ------------------------------------------------------------------------------------------------------------

@@ -108,3 +108,8 @@ def claimed(row: tuple[Any, ...], epoch: int) -> Job:
 def place(row: tuple[Any, ...]) -> tuple[int, str, int]:
     """Where a row of JOB_COLUMNS stands in the claim order."""
     return row[4], row[5], row[0]
+
+
+def epoch(row: tuple[Any, ...]) -> int:
+    """The life that claimed a row of JOB_COLUMNS."""
+    return int(row[8])

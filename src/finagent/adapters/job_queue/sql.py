@@ -68,11 +68,12 @@ class SqlJobQueue:
         """Commit the effect and acknowledge `job`; the published jobs that are due now come back RUNNING."""
         encoded = encode(effect, self._operations.chains)
         publish = [encode_next(next_) for next_ in effect.next]
-        return self._writer.submit(partial(self._operations.submit, encoded, publish, job, self._clock.now()))
+        serial = bool(effect.records or effect.events or any(next_.when for next_ in effect.next))
+        return self._writer.submit(partial(self._operations.submit, encoded, publish, job, self._clock.now()), serial=serial)
 
     def claim(self, now: datetime, limit: int) -> asyncio.Future[list[Job]]:
         """READY and due SCHEDULED jobs become RUNNING; nothing to claim writes nothing."""
-        return self._writer.submit(partial(self._operations.claim, now, limit, self._clock.now()))
+        return self._writer.submit(partial(self._operations.claim, now, limit, self._clock.now()), serial=False)
 
     def fail(self, job: Job, error: str, retry_at: datetime | None) -> asyncio.Future[JobStatus]:
         """SCHEDULED at `retry_at` with attempts + 1; without one DEAD, or PARKED for a type that parks."""
@@ -88,12 +89,12 @@ class SqlJobQueue:
 
     def release(self, jobs: Iterable[Job]) -> asyncio.Future[None]:
         """Give RUNNING jobs back unharmed."""
-        return self._writer.submit(partial(self._operations.release, list(jobs), self._clock.now()))
+        return self._writer.submit(partial(self._operations.release, list(jobs), self._clock.now()), serial=False)
 
     def prune(self) -> asyncio.Future[int]:
         """Delete one batch of jobs that have been DONE longer than the policy keeps them, and nothing else; says how many. Call
         again while a batch comes back full."""
-        return self._writer.submit(partial(self._operations.prune, self._clock.now()))
+        return self._writer.submit(partial(self._operations.prune, self._clock.now()), serial=False)
 
     async def probe(self) -> bool:
         """Whether the store takes writes: after a full disk this finds out, and ends `disk_full` when there is room again."""

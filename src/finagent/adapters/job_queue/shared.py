@@ -1,0 +1,167 @@
+"""What the queue does inside a transaction of a store that several processes share.
+
+Each process has a life: an epoch of its own and a lease under it, renewed by heartbeats in the server's time. Every transaction
+begins by holding its own lease fast; a lease that ran out is deleted by whoever notices, in the transaction that gives the jobs
+under it back. So what a process commits is committed before its jobs are given away, or not at all. One process is the leader:
+it alone feeds, schedules, gates, executes and reconciles; the others take the services that they name.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from heapq import merge
+from itertools import groupby, islice
+from typing import Any
+
+from finagent.adapters.database.connection import Driver
+from finagent.adapters.database.events import EventChains
+from finagent.adapters.database.writer import Done
+from finagent.adapters.job_queue import rows
+from finagent.adapters.job_queue.by_hand import HandOperations
+from finagent.adapters.job_queue.operations import DurableQueuePolicy
+from finagent.domain.effect import Effect
+from finagent.domain.errors import InvariantViolated
+from finagent.domain.jobs import Job
+
+LEADER = "leader"
+CHANNEL = "finagent_jobs"
+STORY_LOCK = 716151  # of PostgreSQL's advisory locks: chains grow, and predicates are judged, by one writer at a time
+_NOW = "extract(epoch FROM clock_timestamp())::float8"
+
+LOCK_STORY = f"SELECT pg_advisory_xact_lock({STORY_LOCK})"
+HOLD_LEASE = f"SELECT pg_notify('{CHANNEL}', '') FROM lease WHERE name = ? AND epoch = ? FOR KEY SHARE"  # noqa: S608
+TAKE_LEASE = f"""
+INSERT INTO lease (name, epoch, worker_id, services, until) VALUES (?, ?, ?, ?, {_NOW} + ?)
+ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, worker_id = excluded.worker_id, services = excluded.services,
+  until = excluded.until
+WHERE lease.until < {_NOW}
+RETURNING epoch"""  # noqa: S608
+HOLDER = f"SELECT worker_id, until - {_NOW} FROM lease WHERE name = ?"  # noqa: S608
+RENEW = f"UPDATE lease SET until = {_NOW} + ? WHERE epoch = ?"  # noqa: S608
+REAP = f"DELETE FROM lease WHERE name <> '{LEADER}' AND until < {_NOW}"  # noqa: S608
+LEAVE = "DELETE FROM lease WHERE epoch = ?"
+OTHERS = f"SELECT services FROM lease WHERE name <> '{LEADER}' AND epoch <> ?"  # noqa: S608
+ORPHANED = rows.RUNNING.replace(
+    "ORDER BY priority, run_at, id",
+    f"AND NOT EXISTS (SELECT 1 FROM lease WHERE name <> '{LEADER}' AND lease.epoch = job_queue.epoch) "  # noqa: S608
+    "ORDER BY epoch, priority, run_at, id",
+)
+RUNNING_ELSEWHERE = "SELECT EXISTS (SELECT 1 FROM job_queue WHERE status = 'RUNNING' AND epoch <> ?)"
+_SKIP = " FOR UPDATE SKIP LOCKED"
+READY_OF = rows.READY_FIRST.replace("ORDER BY", "AND queue = ANY(?) ORDER BY") + _SKIP
+SCHEDULED_OF = rows.SCHEDULED_FIRST.replace("ORDER BY", "AND queue = ANY(?) ORDER BY") + _SKIP
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What this process does: the leader every service that nobody else takes, a worker the `services` that it names."""
+
+    leader: bool
+    services: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """A life has begun: the jobs that it gave back, and whether it leads in place of a leader that fell silent."""
+
+    rescued: list[Job]
+    succeeded: bool
+
+
+class SharedOperations(HandOperations):
+    """The operations of a process that is one of several."""
+
+    def __init__(
+        self,
+        policy: DurableQueuePolicy,
+        chains: EventChains,
+        worker_id: str,
+        role: Role,
+        lease_seconds: float,
+        *,
+        carries_market_clock: bool,
+    ) -> None:
+        super().__init__(policy, chains, worker_id, carries_market_clock=carries_market_clock)
+        self._role, self._lease_seconds = role, lease_seconds
+
+    # -- life ----------------------------------------------------------------------------------------------------------------
+
+    def guard(self, driver: Driver, serial: bool) -> None:
+        """Our lease is held fast until COMMIT; whoever listens hears of the commit. Raises InvariantViolated once it is gone."""
+        memory = self.memory
+        if serial:
+            driver.execute(LOCK_STORY)
+            memory.last_event_id = driver.execute(rows.LAST_EVENT).fetchall()[0][0]
+        if memory.epoch and not driver.execute(HOLD_LEASE, (_life(memory.epoch), memory.epoch)).fetchall():
+            raise InvariantViolated(f"fenced: the lease of life {memory.epoch} ran out, and its jobs were given away")
+
+    def enter(self, at: datetime, driver: Driver) -> Done:
+        """Begin a life: take the leader's lease if that is the role, then a lease of our own, and give back what the dead left.
+
+        Answers with (holder, seconds left of its lease), and nothing is changed, while another leader lives.
+        """
+        memory = self.memory
+        if memory.epoch:
+            raise InvariantViolated("recover() was called twice")
+        epoch = driver.execute(rows.EPOCH).fetchall()[0][0]
+        leader = driver.execute(HOLDER, (LEADER,)).fetchall()
+        terms = (epoch, self._worker_id, " ".join(sorted(self._role.services)), self._lease_seconds)
+        if self._role.leader and not driver.execute(TAKE_LEASE, (LEADER, *terms)).fetchall():
+            return Done(leader[0], wrote=False)
+        driver.execute(TAKE_LEASE, (_life(epoch), *terms))
+        memory.epoch = epoch
+        memory.market_at = (driver.execute(rows.MARKET_CLOCK).fetchall() or [("",)])[0][0]
+        rescued, effects = self._give_back(driver, at)
+        self._look_around(driver)
+        return Done(Entered(rescued, self._role.leader and bool(leader)), labels=frozenset({"recovery"}), effects=effects)
+
+    def heartbeat(self, at: datetime, driver: Driver) -> Done:
+        """Our leases last anew, and what the dead left waits again. Raises InvariantViolated when one of ours is gone."""
+        renewed = driver.execute(RENEW, (self._lease_seconds, self.memory.epoch)).rowcount
+        if renewed != 1 + self._role.leader:
+            raise InvariantViolated(f"fenced: another process leads, or gave the jobs of life {self.memory.epoch} away")
+        rescued, effects = self._give_back(driver, at)
+        self._look_around(driver)
+        return Done(rescued, labels=self._carry_clock(driver, at) if rescued else frozenset(), effects=effects)
+
+    def leave(self, driver: Driver) -> Done:
+        """End this life in good order: what it left RUNNING waits for the next start, which need not wait for a lease."""
+        driver.execute(LEAVE, (self.memory.epoch,))
+        return Done(None)
+
+    def _give_back(self, driver: Driver, at: datetime) -> tuple[list[Job], tuple[tuple[Effect, Job | None], ...]]:
+        driver.execute(REAP)
+        rescued: list[Job] = []
+        effects: tuple[tuple[Effect, Job | None], ...] = ()
+        orphaned = driver.execute(ORPHANED).fetchall()
+        for _, left in groupby(orphaned, key=rows.epoch):
+            given_back, told = self._rescue(driver, list(left), at)
+            rescued += given_back
+            effects += told
+        return rescued, effects
+
+    def _look_around(self, driver: Driver) -> None:
+        """Which services another process takes, and how many jobs are in quarantine, as of now."""
+        taken = driver.execute(OTHERS, (self.memory.epoch,)).fetchall() if self._role.leader else []
+        self.memory.elsewhere = frozenset(name for (services,) in taken for name in services.split())
+        self.memory.quarantined = driver.execute(rows.QUARANTINED).fetchall()[0][0]
+
+    # -- what is ours to take ------------------------------------------------------------------------------------------------
+
+    def _services(self) -> frozenset[str]:
+        return self._role.services - self.memory.elsewhere
+
+    def _may_hand_out(self, driver: Driver, queue: str, place: tuple[int, str, int], now: str) -> bool:
+        return queue in self._services() and super()._may_hand_out(driver, queue, place, now)
+
+    def _due(self, driver: Driver, now: str, limit: int) -> Iterable[tuple[Any, ...]]:
+        """As on a file, of our services alone; rows that another process is about to take are passed over."""
+        self._look_around(driver)
+        services = sorted(self._services())
+        ready = driver.execute(READY_OF, (services, limit)).fetchall()
+        scheduled = driver.execute(SCHEDULED_OF, (now, services, limit)).fetchall()
+        return islice(merge(ready, scheduled, key=rows.place), limit)
+
+
+def _life(epoch: int) -> str:
+    return f"life-{epoch}"
