@@ -315,4 +315,4 @@ def test_in_memory() -> None:
 
 def test_postgres(postgres_url: str) -> None:
     PostgresMachine.url = postgres_url
-    run_machine(PostgresMachine, 15)
+    run_machine(PostgresMachine, 8)
