@@ -231,7 +231,7 @@ def over_arrays(sql: str, kinds: tuple[str, ...]) -> str:
     body = head + "".join(name + part for name, part in zip(names, rest, strict=True))
     if " WHERE " in body.replace("\n", " "):
         return re.sub(r"\sWHERE\s", f" FROM {source} WHERE ", body, count=1)
-    return re.sub(r"VALUES\s*\((.*?)\)(?=\s*(ON CONFLICT|$))", rf"SELECT \1 FROM {source}", body, count=1, flags=re.DOTALL)  # noqa: S608
+    return re.sub(r"VALUES\s*\((.*?)\)(?=\s*(ON CONFLICT|$))", rf"SELECT \1 FROM {source}", body, count=1, flags=re.DOTALL)  # noqa: S608 - our own
 
 
 def without_password(url: str) -> str:

@@ -5,6 +5,7 @@ begins by holding its own lease fast; a lease that ran out is deleted by whoever
 under it back. So what a process commits is committed before its jobs are given away, or not at all. One process is the leader:
 it alone feeds, schedules, gates, executes and reconciles; the others take the services that they name.
 """
+# ruff: noqa: S608 - the statements are put together from constants of this file and of `rows`
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -29,21 +30,21 @@ STORY_LOCK = 716151  # of PostgreSQL's advisory locks: chains grow, and predicat
 _NOW = "extract(epoch FROM clock_timestamp())::float8"
 
 LOCK_STORY = f"SELECT pg_advisory_xact_lock({STORY_LOCK})"
-HOLD_LEASE = f"SELECT pg_notify('{CHANNEL}', '') FROM lease WHERE name = ? AND epoch = ? FOR KEY SHARE"  # noqa: S608
+HOLD_LEASE = f"SELECT pg_notify('{CHANNEL}', '') FROM lease WHERE name = ? AND epoch = ? FOR KEY SHARE"
 TAKE_LEASE = f"""
 INSERT INTO lease (name, epoch, worker_id, services, until) VALUES (?, ?, ?, ?, {_NOW} + ?)
 ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, worker_id = excluded.worker_id, services = excluded.services,
   until = excluded.until
 WHERE lease.until < {_NOW}
-RETURNING epoch"""  # noqa: S608
-HOLDER = f"SELECT worker_id, until - {_NOW} FROM lease WHERE name = ?"  # noqa: S608
-RENEW = f"UPDATE lease SET until = {_NOW} + ? WHERE epoch = ?"  # noqa: S608
-REAP = f"DELETE FROM lease WHERE name <> '{LEADER}' AND until < {_NOW}"  # noqa: S608
+RETURNING epoch"""
+HOLDER = f"SELECT worker_id, until - {_NOW} FROM lease WHERE name = ?"
+RENEW = f"UPDATE lease SET until = {_NOW} + ? WHERE epoch = ?"
+REAP = f"DELETE FROM lease WHERE name <> '{LEADER}' AND until < {_NOW}"
 LEAVE = "DELETE FROM lease WHERE epoch = ?"
-OTHERS = f"SELECT services FROM lease WHERE name <> '{LEADER}' AND epoch <> ?"  # noqa: S608
+OTHERS = f"SELECT services FROM lease WHERE name <> '{LEADER}' AND epoch <> ?"
 ORPHANED = rows.RUNNING.replace(
     "ORDER BY priority, run_at, id",
-    f"AND NOT EXISTS (SELECT 1 FROM lease WHERE name <> '{LEADER}' AND lease.epoch = job_queue.epoch) "  # noqa: S608
+    f"AND NOT EXISTS (SELECT 1 FROM lease WHERE name <> '{LEADER}' AND lease.epoch = job_queue.epoch) "
     "ORDER BY epoch, priority, run_at, id",
 )
 RUNNING_ELSEWHERE = "SELECT EXISTS (SELECT 1 FROM job_queue WHERE status = 'RUNNING' AND epoch <> ?)"
