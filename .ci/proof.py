@@ -18,9 +18,16 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
 FOLDER = ROOT / "docs" / "proof"
 
-# {folder} is a fresh temporary folder of the proof: it is removed afterwards.
-PROOFS: dict[str, tuple[str, ...]] = {
+NORMAL = "tests.planted_bugs.normal_instead_of_full:application"
+
+# {folder} is a fresh temporary folder of the proof: it is removed afterwards. A pair names the exit code that a negative control,
+# which must be caught, has to end with.
+PROOFS: dict[str, tuple[str | tuple[str, int], ...]] = {
     "drill-kill": ("finagent drill kill --kills 300 --seed 1 --json",),
+    "drill-power-loss": (
+        "finagent drill power-loss --images 1500 --seed 1 --json",
+        (f"python -m finagent.cli drill power-loss --images 1500 --seed 1 --json --application {NORMAL}", 3),
+    ),
     "equal-replays": (
         "finagent orchestrate --json --set storage.directory={folder}/first",
         "finagent orchestrate --json --set storage.directory={folder}/second",
@@ -38,6 +45,7 @@ class Answer:
 
     command: str
     exit_code: int
+    exit_code_wanted: int
     seconds: float
     output: object
 
@@ -49,7 +57,7 @@ def commit() -> str:
     ).stdout.strip()
 
 
-def run(command: str) -> Answer:
+def run(command: str, exit_code_wanted: int) -> Answer:
     """Run one command of .venv/bin and keep its JSON, or the end of its text."""
     started = time.monotonic()
     words = command.split()
@@ -59,15 +67,16 @@ def run(command: str) -> Answer:
         output = json.loads(process.stdout)
     except json.JSONDecodeError:
         output = process.stdout.splitlines()[-20:]
-    return Answer(command, process.returncode, round(time.monotonic() - started, 1), output)
+    return Answer(command, process.returncode, exit_code_wanted, round(time.monotonic() - started, 1), output)
 
 
-def prove(name: str, commands: tuple[str, ...]) -> bool:
+def prove(name: str, commands: tuple[str | tuple[str, int], ...]) -> bool:
     """Run the commands of one proof and write its file; equal replays must also agree on their outcome hash."""
     print(f"== {name}", flush=True)
     with tempfile.TemporaryDirectory(prefix="finagent-proof-") as folder:
-        answers = [run(command.format(folder=folder)) for command in commands]
-    held = all(answer.exit_code == 0 for answer in answers)
+        pairs = [(command, 0) if isinstance(command, str) else command for command in commands]
+        answers = [run(command.format(folder=folder), wanted) for command, wanted in pairs]
+    held = all(answer.exit_code == answer.exit_code_wanted for answer in answers)
     if name == "equal-replays":
         hashes = {answer.output.get("outcome_hash") for answer in answers if isinstance(answer.output, dict)}
         held = held and len(hashes) == 1 and None not in hashes

@@ -1,6 +1,7 @@
 """What tests of every room share."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,15 @@ def postgres_url() -> Iterator[str]:
         without_service(f"no PostgreSQL: {error} (docker compose --profile postgres up -d, or set FINAGENT_TEST_POSTGRES)")
     with postgres_database(server, f"finagent_test_{os.getpid()}") as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def strace() -> str:
+    """The program that records system calls and makes them fail; skips where it is not installed."""
+    found = shutil.which("strace")
+    if found is None:
+        without_service("no strace (Debian: apt install strace)")
+    return str(found)
 
 
 def without_service(reason: str) -> None:

@@ -48,16 +48,55 @@ def kill(
     """
     if broker != SIMULATED:
         raise BadInput(f"--broker {broker}: a drill kills agents with orders in flight, so it runs against 'simulated' only")
-    place = directory or Path(tempfile.mkdtemp(prefix="finagent-drill-"))
     unknown = sorted(set(label or ()) - set(LABELS))
     if unknown:
         raise BadInput(f"--label {unknown[0]}: the labels are {', '.join(LABELS)}")
-    if place.exists() and any(place.iterdir()):
-        raise BadInput(f"--directory {place} is not empty: choose another one")
+    place = _empty(directory)
     document, failed = _run(kills, seed, place, application, tuple(label or ()), replays, jitter)
     sys.stdout.write((json.dumps(document, indent=2) if as_json else _as_text(document, place)) + "\n")
     if failed:
         raise typer.Exit(FOUND_SOMETHING_WRONG)
+
+
+@app.command("power-loss", epilog="Example: finagent drill power-loss --images 1500 --seed 1 --json")
+def power_loss(
+    images: Annotated[int, typer.Option(min=1, help="How many crash images are made and started on.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Key of the market, the instants and the damage.")] = 1,
+    application: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE:FACTORY", help="Another application in place of the agent, such as a planted bug."),
+    ] = None,
+    directory: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Where the images go; default: a temporary folder.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Record what an agent writes, cut the power at dealt instants (un-synced writes dropped, reordered, torn), and start the
+    agent on what is left: is all there that was acknowledged?
+
+    Exit 0: it is. Exit 3: something was lost or damaged, or too little was at risk to prove anything. Exit 4: no strace here.
+    """
+    place = _empty(directory)
+    from finagent.drill.power_loss import PowerLossDrill  # the agent's code is imported only when it is drilled
+
+    report = asyncio.run(PowerLossDrill(images, seed, place, application, _say).run())
+    document = report.as_json()
+    sys.stdout.write((json.dumps(document, indent=2) if as_json else _power_loss_as_text(document, place)) + "\n")
+    if report.failed:
+        raise typer.Exit(FOUND_SOMETHING_WRONG)
+
+
+def _empty(directory: Path | None) -> Path:
+    """The folder of a drill: the one that was named, if nothing is in it, or a temporary one."""
+    place = directory or Path(tempfile.mkdtemp(prefix="finagent-drill-"))
+    if place.exists() and any(place.iterdir()):
+        raise BadInput(f"--directory {place} is not empty: choose another one")
+    return place
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
 
 
 def _run(
@@ -65,11 +104,7 @@ def _run(
 ) -> tuple[dict[str, Any], bool]:
     from finagent.drill.kill import KillDrill  # the agent's code is imported only when it is drilled
 
-    def say(line: str) -> None:
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
-
-    report = asyncio.run(KillDrill(kills, seed, directory, application, labels, replays, jitter, say).run())
+    report = asyncio.run(KillDrill(kills, seed, directory, application, labels, replays, jitter, _say).run())
     return report.as_json(), report.failed
 
 
@@ -80,6 +115,20 @@ def _as_text(document: dict[str, Any], directory: Path) -> str:
         f"at risk: {document['signals_at_risk']} signals; {document['kills_with_order_in_flight']} kills with an order in flight",
         f"lost {document['lost']}, duplicate {document['duplicate']}, unequal {document['unequal']}, parked {document['parked']}",
         f"recovery: p50 {recovery['p50']} s, p99 {recovery['p99']} s; folders in {directory}",
+        f"violations: {document['violations_total']}",
+    ]
+    lines += [f"  {found['invariant']} {found['subject']}: {found['message']}" for found in document["violations"]]
+    return "\n".join(lines)
+
+
+def _power_loss_as_text(document: dict[str, Any], directory: Path) -> str:
+    recording, dealt = document["recording"], document["dealt"]
+    lines = [
+        f"{document['images']} images of {recording['instants']} instants, seed {document['seed']}, "
+        f"synchronous {document['synchronous']}",
+        f"recorded: {recording['acknowledgements']} acknowledgements, {recording['checkpoints']} checkpoints; "
+        f"dealt: {', '.join(f'{count} {name}' for name, count in dealt.items())}",
+        f"lost {document['lost']} in {document['images_lost']} images, damaged {document['corrupt']}; folders in {directory}",
         f"violations: {document['violations_total']}",
     ]
     lines += [f"  {found['invariant']} {found['subject']}: {found['message']}" for found in document["violations"]]

@@ -6,12 +6,14 @@
 import argparse
 import asyncio
 import importlib
+import json
 import random
 import socket
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,8 +25,10 @@ from finagent.domain.jobs import Job
 from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.ports.store import JobQueue
 from finagent.drill import fork_server
+from finagent.drill.acknowledged import AcknowledgementLog, Promises
 from finagent.drill.arming import AgentFailpoints, Arm, BrokerFailpoints
 from finagent.drill.control import Control
+from finagent.drill.image import judge
 from finagent.drill.market import MarketInMemory
 from finagent.drill.scenario import Scenario
 from finagent.services.scheduling.cron import CronEntry
@@ -60,15 +64,18 @@ class ConflictCounter:
 
 @dataclass(frozen=True, slots=True)
 class Children:
-    """What a forked child does with the market and the code that it was born with."""
+    """What a forked child does with the market, the code and the promises that it was born with."""
 
     scenario: Scenario
     market: MarketDataPort
     factory: ApplicationFactory
+    promises: Promises
 
     def __call__(self, request: dict[str, Any]) -> int:
         """The exit code of the child."""
         settings = self.scenario.settings(Path(request["storage"]))
+        if request["role"] == "image":
+            return self._image(settings, request)
         with Control(Path(request["control"])) as control:
             if request["role"] == "broker":
                 broker = build_simulated_broker(settings, self.market, BrokerFailpoints(control))
@@ -79,9 +86,23 @@ class Children:
                 "failpoints": AgentFailpoints(control, arm),
                 "jitter": jitter_of(request["jitter_milliseconds"]),
                 "market": self.market,
-                "wraps": Wraps(queue=lambda queue: cast(JobQueue, ConflictCounter(queue, control))),
+                "wraps": Wraps(queue=lambda queue: _watched(queue, control, request["acknowledgements"])),
             }
             return asyncio.run(run_agent(self.factory, settings, overrides))
+
+    def _image(self, settings: Settings, request: dict[str, Any]) -> int:
+        """Start the agent on a crash image and leave the verdict in a file."""
+        start = partial(self.factory, settings, market=self.market)
+        verdict = asyncio.run(judge(settings.storage.directory, self.promises, request["told"], start))
+        Path(request["answer"]).write_text(json.dumps(asdict(verdict)))
+        return FINISHED
+
+
+def _watched(queue: JobQueue, control: Control, acknowledgements: str | None) -> JobQueue:
+    """The queue with its conflicts counted and, where a file is named, its acknowledgements written down."""
+    if acknowledgements is not None:
+        queue = cast(JobQueue, AcknowledgementLog(queue, Path(acknowledgements)))
+    return cast(JobQueue, ConflictCounter(queue, control))
 
 
 async def run_agent(factory: ApplicationFactory, settings: Settings, overrides: dict[str, Any]) -> int:
@@ -131,6 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sockets", type=Path, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--application")
+    parser.add_argument("--promises", type=Path, help="what the callers of a recorded agent were told, to judge crash images by")
     given = parser.parse_args(arguments)
     scenario = Scenario(given.seed, given.sockets, given.application)
     try:
@@ -141,7 +163,8 @@ def main(arguments: list[str] | None = None) -> int:
     if given.work == "agent":
         return asyncio.run(run_agent(factory, scenario.settings(given.storage), {}))
     settings = scenario.settings(Path("unused"))
-    children = Children(scenario, asyncio.run(_market_of(settings)), factory)
+    promises = Promises(given.promises.read_bytes().splitlines() if given.promises else ())
+    children = Children(scenario, asyncio.run(_market_of(settings)), factory, promises)
     with socket.socket(fileno=given.connection) as connection:
         fork_server.serve(connection, children)
     return 0

@@ -65,15 +65,16 @@ class ForkServer:
 
 
 @asynccontextmanager
-async def fork_server(arguments: Sequence[str]) -> AsyncIterator[ForkServer]:
-    """Start `python -m finagent.drill.children serve` with the arguments; its children end with it.
+async def fork_server(arguments: Sequence[str], under: Sequence[str] = ()) -> AsyncIterator[ForkServer]:
+    """Start `python -m finagent.drill.children serve` with the arguments, `under` a command such as a tracer; its children end
+    with it.
 
     Raises BadInput when it refuses what it was told (it says why on stderr), Unavailable when it does not start.
     """
     ours, theirs = socket.socketpair()
     with theirs:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "finagent.drill.children", "serve", "--connection", str(theirs.fileno()), *arguments,
+            *under, sys.executable, "-m", "finagent.drill.children", "serve", "--connection", str(theirs.fileno()), *arguments,
             pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
             env={**os.environ, **_SINGLE_THREAD},
         )  # fmt: skip

@@ -72,9 +72,17 @@ class Replay:
     """Runs one plan in one folder."""
 
     def __init__(
-        self, server: ForkServer, scenario: Scenario, workspace: Path, *, jitter_milliseconds: int, pace: Pace | None = None
+        self,
+        server: ForkServer,
+        scenario: Scenario,
+        workspace: Path,
+        *,
+        jitter_milliseconds: int,
+        pace: Pace | None = None,
+        acknowledgements: Path | None = None,
     ) -> None:
         self._server, self._scenario, self._workspace = server, scenario, workspace
+        self._acknowledgements = acknowledgements
         self._storage = workspace / "storage"
         self._jitter_milliseconds, self._pace = jitter_milliseconds, pace
         self._record = ReplayRecord(self._storage)
@@ -197,6 +205,7 @@ class Replay:
             "log": str(self._workspace / f"{role}.log"),
             "jitter_milliseconds": self._jitter_milliseconds,
             "arm": arm.as_json() if arm else None,
+            "acknowledgements": str(self._acknowledgements) if self._acknowledgements else None,
         }
 
     async def _forked_start(self, arm: Arm | None) -> Agent:

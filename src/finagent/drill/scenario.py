@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from finagent.domain.errors import BadInput
@@ -24,6 +25,7 @@ _LIMITS = (  # wide enough for many orders, narrow enough that some are cut and 
     "risk.sector_fraction_max=4",
     "risk.gross_leverage_max=1.5",
 )
+_STORE = ("database.wal_autocheckpoint_pages=40",)  # many checkpoints in a short day
 _BROKER = (  # a quarter of all submits get no usable answer
     "broker.partial_fill_rate=0.3",
     "broker.faults.dropped=0.1",
@@ -50,13 +52,15 @@ class Scenario:
     def overrides(self, storage: Path) -> tuple[str, ...]:
         """The settings of a replay in the folder, as `--set` takes them."""
         places = (f"storage.directory={storage}", f"broker.address=unix:{self.broker_socket(storage)}", "http.enabled=false")
-        return (*places, f"replay.seed={self.seed}", *_MARKET, *_LIMITS, *_BROKER)
+        return (*places, f"replay.seed={self.seed}", *_MARKET, *_LIMITS, *_STORE, *_BROKER)
 
     def settings(self, storage: Path) -> Settings:
         """The same as a value; refuses any broker but the simulator."""
-        settings = load_settings(overrides=self.overrides(storage))
-        require_simulator(settings)
-        return settings
+        settings = _loaded(self)
+        places = {"storage": {"directory": storage}, "broker": {"address": f"unix:{self.broker_socket(storage)}"}}
+        return settings.model_copy(
+            update={name: getattr(settings, name).model_copy(update=values) for name, values in places.items()}
+        )
 
     def command(self, storage: Path) -> Sequence[str]:
         """What `python -m` is given for the real command on the folder; a named application stands in for it."""
@@ -73,6 +77,14 @@ class Scenario:
     def broker_socket(self, storage: Path) -> Path:
         """Where the broker of the folder listens: beside no other, under a name that fits a socket's address."""
         return self.sockets / f"{storage.parent.name}.sock"
+
+
+@cache
+def _loaded(scenario: Scenario) -> Settings:
+    """Read once: it takes longer than a start of the agent."""
+    settings = load_settings(overrides=scenario.overrides(Path("unused")))
+    require_simulator(settings)
+    return settings
 
 
 def require_simulator(settings: Settings) -> None:
