@@ -35,7 +35,7 @@ format: ## put the source in its one form
 	@$(BIN)/ruff format .
 
 .PHONY: proof
-proof: ## the long forms (300 kills, benchmarks, equal replays); answers with command, commit and machine in docs/proof/
+proof: ## the long forms (10,000 kills, benchmarks, equal replays); answers with command, commit and machine in docs/proof/
 	@.ci/venv dev
 	@$(BIN)/python .ci/proof.py $(ONLY)
 

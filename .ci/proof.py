@@ -23,7 +23,7 @@ NORMAL = "tests.planted_bugs.normal_instead_of_full:application"
 # {folder} is a fresh temporary folder of the proof: it is removed afterwards. A pair names the exit code that a negative control,
 # which must be caught, has to end with.
 PROOFS: dict[str, tuple[str | tuple[str, int], ...]] = {
-    "drill-kill": ("finagent drill kill --kills 300 --seed 1 --json",),
+    "drill-kill": ("finagent drill kill --kills 10000 --seed 1 --json",),
     "drill-power-loss": (
         "finagent drill power-loss --images 1500 --seed 1 --json",
         (f"python -m finagent.cli drill power-loss --images 1500 --seed 1 --json --application {NORMAL}", 3),

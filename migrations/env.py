@@ -9,7 +9,13 @@ from finagent.adapters.database.tables import metadata
 
 def run(connection: Connection) -> None:
     # SQLite can change its schema inside a transaction: a process that dies in a migration leaves the old schema whole.
-    context.configure(connection=connection, target_metadata=metadata, transactional_ddl=True, render_as_batch=True)
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        transactional_ddl=True,
+        render_as_batch=True,
+        on_version_apply=context.config.attributes.get("stepped", ()),  # told after each step, before the COMMIT
+    )
     with context.begin_transaction():
         context.run_migrations()
 

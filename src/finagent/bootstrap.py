@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,11 @@ from finagent.policies import (
 )
 from finagent.quant.specialists.gap_and_go import GapAndGoFormula, features
 from finagent.services.execution.activity import BrokerActivity
+from finagent.services.execution.broker_calls import BrokerCalls
 from finagent.services.execution.exits import ExitService
 from finagent.services.execution.gateway import ExecutionGateway
 from finagent.services.execution.reconciliation import Reconciler, ReconciliationPolicy
-from finagent.services.failpoints import Failpoints, unarmed
+from finagent.services.failpoints import Failpoints, around, unarmed
 from finagent.services.kill_switch import KillSwitch
 from finagent.services.lock_step import LockStepDriver
 from finagent.services.market_data.feed import Feed
@@ -100,14 +102,20 @@ class Parts:
     tidy_up: Callable[[], Awaitable[None]]
 
 
+async def _nobody_comes(_application: "Application", _at: datetime) -> None:
+    """No person is at work."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wraps:
-    """What may be put around a part; identities by default. A wrap sees the real part and may not be armed from settings."""
+    """What may be put around a part; identities by default. A wrap sees the real part and may not be armed from settings.
+    `visit` is what a person does to the agent at an instant of lock-step time, before its work; nothing by default."""
 
     broker: Callable[[OrderExecutionPort], OrderExecutionPort] = lambda broker: broker
     queue: Callable[[JobQueue], JobQueue] = lambda queue: queue
     reads: Callable[[Reads], Reads] = lambda reads: reads
     handlers: Callable[[Parts, dict[str, Handler]], dict[str, Handler]] = lambda _parts, handlers: handlers
+    visit: Callable[["Application", datetime], Awaitable[None]] = _nobody_comes
 
 
 @asynccontextmanager
@@ -131,9 +139,11 @@ async def build_application(
         check(settings)
         failpoints("recovery.before")
         _make_folder(settings.storage.directory)
-        stack.enter_context(DatabaseLock(settings.database_path))
+        with around(failpoints, "lock"):
+            stack.enter_context(DatabaseLock(settings.database_path))
         upgrade(settings.database_path, writer_policy(settings), failpoints)
-        store = SqliteReads(settings.database_path)
+        with around(failpoints, "store_open"):
+            store = SqliteReads(settings.database_path)
         stack.callback(store.close)
         market = market or build_market(settings)
         stored = store.get(MarketClock, 1)
@@ -144,17 +154,19 @@ async def build_application(
         durable.on_group.append(metrics.committed)
         rescued = await durable.recover()
         if stored is None:
-            await durable.release(await durable.submit(_first_effect(settings, market)))
+            with around(failpoints, "first_effect"):
+                await durable.release(await durable.submit(_first_effect(settings, market)))
         else:
             _require_same_replay(settings, market, store)
         venue = build_broker_client(settings, market, clock, metrics)
         stack.push_async_callback(venue.close)
+        calls = BrokerCalls(venue, venue, failpoints)
         parts = Parts(
             settings,
             clock,
             market,
-            wraps.broker(venue),
-            venue,
+            wraps.broker(calls),
+            calls,
             wraps.queue(durable),
             wraps.reads(store),
             failpoints,
@@ -175,7 +187,7 @@ class Application:
         self.reads, self.queue, self.clock, self.market_data = reads, queue, clock, parts.market
         self._stop = False
         halt_file = settings.storage.directory / "HALT"
-        self.kill_switch = KillSwitch(reads, queue, clock, halt_file.exists)
+        self.kill_switch = KillSwitch(reads, queue, clock, halt_file.exists, failpoints=parts.failpoints)
         self.feed = Feed(parts.market, clock, scan_rules(settings), parts.metrics.scan_duration.time)
         self.reconciler = Reconciler(
             parts.broker, clock, ReconciliationPolicy(settings.reconciliation.interval_seconds), self.kill_switch
@@ -233,6 +245,7 @@ class Application:
                 stopping=lambda: self._stop,
                 tidy_up=parts.tidy_up,
                 reconcile_start=self._reconcile_start,
+                visit=partial(wraps.visit, self),
             )
 
     @property
@@ -271,7 +284,8 @@ class Application:
         """No new risk until the broker and we agree; what an earlier process left is then taken over."""
         if self.kill_switch.gate is not StartGate.STARTING:
             return
-        await self.reconciler.start(self.reads)
+        with around(self.parts.failpoints, "start_reconcile"):
+            await self.reconciler.start(self.reads)
         self.parts.failpoints("recovery.after")
 
     async def _halt_on_invariant(self, message: str) -> None:
@@ -300,7 +314,6 @@ class Application:
             clock,
             execution_policy(settings),
             kill_switch,
-            self.parts.failpoints,
             lambda: self.feed.session.closes_at,
         )
         exits = ExitService(self.parts.broker, clock, execution_policy(settings))

@@ -19,11 +19,16 @@ def main(arguments: list[str] | None = None) -> int:
         description="Checks the folder of a replay against the broker's ledger in it. Changes nothing.",
         epilog="example: python -m finagent_checker var --complete --json",
     )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="holds finagent.db and broker-simulator.db")
+    parser.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help="holds finagent.db and broker-simulator.db")
+    parser.add_argument("--serve", action="store_true", help="answer questions on stdin, a JSON line each, until it ends")
     parser.add_argument("--reference", type=Path, metavar="FOLDER", help="a replay whose rows must be the same")
     parser.add_argument("--complete", action="store_true", help="fail unless a finished replay with orders is there to see")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args(arguments)
+    if options.serve:
+        return _serve()
+    if options.folder is None:
+        parser.error("name a FOLDER")
     try:
         report = check_folder(options.folder, options.reference, complete=options.complete)
     except Missing as error:
@@ -31,6 +36,24 @@ def main(arguments: list[str] | None = None) -> int:
         return BAD_USAGE
     sys.stdout.write(json.dumps(report.as_json(), indent=2) + "\n" if options.json else _as_text(report))
     return VIOLATED if report.violations else CLEAN
+
+
+def _serve() -> int:
+    """`{"folder": ..., "reference": ..., "complete": ...}` in, the document of the folder out; `{"missing": why}` where there is
+    nothing to judge."""
+    for line in sys.stdin:
+        asked = json.loads(line)
+        reference = asked.get("reference")
+        try:
+            report = check_folder(
+                Path(asked["folder"]), Path(reference) if reference else None, complete=asked.get("complete", False)
+            )
+            answer = report.as_json()
+        except Missing as error:
+            answer = {"missing": str(error)}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+    return CLEAN
 
 
 def _as_text(report: Report) -> str:

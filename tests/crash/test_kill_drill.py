@@ -28,15 +28,16 @@ def test_thirty_kills_lose_nothing_and_send_nothing_twice(tmp_path: Path) -> Non
     assert document["cold_starts"] >= 1
     assert document["signals_at_risk"] >= 3 * KILLS
     assert document["kills_with_order_in_flight"] >= 0.2 * KILLS
-    assert min(document["aims"].values()) >= KILLS // 5
-    assert document["recovery_seconds"]["p99"] < 10
+    assert min(document["aims"][aim] for aim in ("instant", "label", "recovery")) >= KILLS // 5
+    assert document["labels"] >= 60
+    assert document["recovery_seconds"]["forked"]["p99"] < 10
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (("--broker", "alpaca"), "runs against 'simulated' only"),
-        (("--label", "nowhere.before"), "the labels are migration.before"),
+        (("--label", "nowhere.before"), "the labels are migration_step.after"),
         (("--kills", "0"), "kills"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from finagent.drill.labels import LABELS
 
 SIMULATED = "simulated"
 FOUND_SOMETHING_WRONG = 3
+MEMORY, MEMORY_BYTES_MIN = Path("/dev/shm"), 1 << 30  # noqa: S108 - mkdtemp makes a folder of our own there
 
 app = typer.Typer(
     no_args_is_help=True, help="Proofs that end real processes: kill the agent, start it again, check what is left."
@@ -36,10 +38,13 @@ def kill(
     ] = None,
     label: Annotated[list[str] | None, typer.Option(help="Kill only at this failpoint; repeatable. Default: everywhere.")] = None,
     directory: Annotated[
-        Path | None, typer.Option(file_okay=False, help="Where the folders of the replays go; default: a temporary one.")
+        Path | None,
+        typer.Option(
+            file_okay=False, help="Where the folders of the replays go; default: a temporary one, in memory where there is room."
+        ),
     ] = None,
     replays: Annotated[int, typer.Option(min=1, help="Replays under way at the same time; they mostly sleep.")] = 8,
-    jitter: Annotated[int, typer.Option("--jitter-ms", min=0, help="Handlers wait up to this long; less proves less.")] = 100,
+    jitter: Annotated[int, typer.Option("--jitter-ms", min=0, help="Handlers wait up to this long; less proves less.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Kill a real agent again and again on a simulated day with a faulty broker, and count what was lost or sent twice.
@@ -51,11 +56,13 @@ def kill(
     unknown = sorted(set(label or ()) - set(LABELS))
     if unknown:
         raise BadInput(f"--label {unknown[0]}: the labels are {', '.join(LABELS)}")
-    place = _empty(directory)
+    place = _empty(directory, _memory())
     document, failed = _run(kills, seed, place, application, tuple(label or ()), replays, jitter)
     sys.stdout.write((json.dumps(document, indent=2) if as_json else _as_text(document, place)) + "\n")
     if failed:
         raise typer.Exit(FOUND_SOMETHING_WRONG)
+    if directory is None:
+        shutil.rmtree(place)
 
 
 @app.command("power-loss", epilog="Example: finagent drill power-loss --images 1500 --seed 1 --json")
@@ -86,9 +93,9 @@ def power_loss(
         raise typer.Exit(FOUND_SOMETHING_WRONG)
 
 
-def _empty(directory: Path | None) -> Path:
-    """The folder of a drill: the one that was named, if nothing is in it, or a temporary one."""
-    place = directory or Path(tempfile.mkdtemp(prefix="finagent-drill-"))
+def _empty(directory: Path | None, parent: Path | None = None) -> Path:
+    """The folder of a drill: the one that was named, if nothing is in it, or a temporary one (in `parent`)."""
+    place = directory or Path(tempfile.mkdtemp(prefix="finagent-drill-", dir=parent))
     if place.exists() and any(place.iterdir()):
         raise BadInput(f"--directory {place} is not empty: choose another one")
     return place
@@ -97,6 +104,11 @@ def _empty(directory: Path | None) -> Path:
 def _say(line: str) -> None:
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
+
+
+def _memory() -> Path | None:
+    """What a SIGKILL leaves of a file does not depend on the disk, so a drill does without one where memory has the room."""
+    return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES_MIN else None
 
 
 def _run(
@@ -114,7 +126,7 @@ def _as_text(document: dict[str, Any], directory: Path) -> str:
         f"{document['kills']} kills in {document['replays']} replays ({document['cold_starts']} cold), seed {document['seed']}",
         f"at risk: {document['signals_at_risk']} signals; {document['kills_with_order_in_flight']} kills with an order in flight",
         f"lost {document['lost']}, duplicate {document['duplicate']}, unequal {document['unequal']}, parked {document['parked']}",
-        f"recovery: p50 {recovery['p50']} s, p99 {recovery['p99']} s; folders in {directory}",
+        f"recovery: p50 {recovery['p50']} s, p99 {recovery['p99']} s; folders of findings in {directory}",
         f"violations: {document['violations_total']}",
     ]
     lines += [f"  {found['invariant']} {found['subject']}: {found['message']}" for found in document["violations"]]

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from finagent.drill.control import Control
@@ -15,15 +15,17 @@ from finagent.drill.labels import LABELS, RECOVERED
 class Arm:
     """When this process ends: at its `passage`-th passage of `label` (None: any; 0: at its start), `delay_seconds` later.
 
-    A delay puts the end at no label at all: at whatever instruction the process is by then.
+    A delay puts the end at no label at all: at whatever instruction the process is by then. With `stops`, the passage stops the
+    process (SIGSTOP) until somebody lets it go on; it ends that many passages after that.
     """
 
     label: str | None
     passage: int
     delay_seconds: float = 0.0
+    stops: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        return {"label": self.label, "passage": self.passage, "delay_seconds": self.delay_seconds}
+        return asdict(self)
 
 
 class AgentFailpoints:
@@ -33,6 +35,7 @@ class AgentFailpoints:
         self._control, self._arm = control, arm
         self._passages = 0
         self._lock = threading.Lock()  # labels are passed on the loop and in the writer's thread
+        self.passed: list[str] = []
         if arm is not None and arm.passage == 0:
             _end_self_in(arm.delay_seconds)
 
@@ -41,15 +44,21 @@ class AgentFailpoints:
             return
         with self._lock:
             self._control.count(label)
+            self.passed.append(label)
             if label == RECOVERED:
                 self._control.recovered_at = time.monotonic()
-            if self._arm is None or self._arm.label not in (None, label):
+            arm = self._arm
+            if arm is None or arm.label not in (None, label):
                 return
             self._passages += 1
-            if self._passages != self._arm.passage:
+            if self._passages != arm.passage:
                 return
-        if self._arm.delay_seconds:
-            _end_self_in(self._arm.delay_seconds)
+            if arm.stops:
+                self._arm, self._passages = Arm(None, arm.stops), 0
+        if arm.stops:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        elif arm.delay_seconds:
+            _end_self_in(arm.delay_seconds)
         else:
             _end(os.getpid())
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -24,13 +25,18 @@ from finagent.domain.errors import BadInput, Conflict
 from finagent.domain.jobs import Job
 from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.ports.store import JobQueue
+from finagent.domain.sessions import Session
+from finagent.domain.time import to_text
 from finagent.drill import fork_server
 from finagent.drill.acknowledged import AcknowledgementLog, Promises
 from finagent.drill.arming import AgentFailpoints, Arm, BrokerFailpoints
 from finagent.drill.control import Control
+from finagent.drill.course import COURSE, Course
 from finagent.drill.image import judge
 from finagent.drill.market import MarketInMemory
+from finagent.drill.person import visit
 from finagent.drill.scenario import Scenario
+from finagent.services.progress import Onlookers
 from finagent.services.scheduling.cron import CronEntry
 from finagent.services.scheduling.trading_day import scan_minutes
 from finagent.settings import Settings
@@ -81,14 +87,18 @@ class Children:
                 broker = build_simulated_broker(settings, self.market, BrokerFailpoints(control))
                 serve_broker(broker, str(settings.broker.address))
                 return FINISHED
-            arm = Arm(**request["arm"]) if request["arm"] else None
+            failpoints = AgentFailpoints(control, Arm(**request["arm"]) if request["arm"] else None)
+            course = CourseRecorder(failpoints)
             overrides = {
-                "failpoints": AgentFailpoints(control, arm),
+                "failpoints": failpoints,
                 "jitter": jitter_of(request["jitter_milliseconds"]),
                 "market": self.market,
-                "wraps": Wraps(queue=lambda queue: _watched(queue, control, request["acknowledgements"])),
+                "observer": course,
+                "wraps": Wraps(queue=lambda queue: _watched(queue, control, request["acknowledgements"]), visit=visit),
             }
-            return asyncio.run(run_agent(self.factory, settings, overrides))
+            status = asyncio.run(run_agent(self.factory, settings, overrides))
+            course.save(Path(request["control"]).with_name(COURSE))
+            return status
 
     def _image(self, settings: Settings, request: dict[str, Any]) -> int:
         """Start the agent on a crash image and leave the verdict in a file."""
@@ -96,6 +106,22 @@ class Children:
         verdict = asyncio.run(judge(settings.storage.directory, self.promises, request["told"], start))
         Path(request["answer"]).write_text(json.dumps(asdict(verdict)))
         return FINISHED
+
+
+class CourseRecorder(Onlookers):
+    """Notes where in the order of the labels each market time ended."""
+
+    def __init__(self, failpoints: AgentFailpoints) -> None:
+        super().__init__()
+        self._failpoints = failpoints
+        self._instants: list[tuple[str, int]] = []
+
+    def instant(self, at: datetime, session: Session, done: int, total: int) -> None:
+        self._instants.append((to_text(at), len(self._failpoints.passed)))
+
+    def save(self, path: Path) -> None:
+        """What this one process passed."""
+        Course(tuple(self._failpoints.passed), tuple(self._instants)).save(path)
 
 
 def _watched(queue: JobQueue, control: Control, acknowledgements: str | None) -> JobQueue:
@@ -161,7 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return BAD_INPUT
     if given.work == "agent":
-        return asyncio.run(run_agent(factory, scenario.settings(given.storage), {}))
+        return asyncio.run(run_agent(factory, scenario.settings(given.storage), {"wraps": Wraps(visit=visit)}))
     settings = scenario.settings(Path("unused"))
     promises = Promises(given.promises.read_bytes().splitlines() if given.promises else ())
     children = Children(scenario, asyncio.run(_market_of(settings)), factory, promises)

@@ -6,6 +6,7 @@ socket closes, the server kills its children and leaves.
 """
 
 import gc
+import io
 import json
 import os
 import selectors
@@ -93,6 +94,9 @@ def _fork(request: dict[str, Any], child: Child, inherited: tuple[int, ...]) -> 
         with Path(request["log"]).open("ab", buffering=0) as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(line_buffering=True)  # the last words of a child that is killed are kept, too
         status = child(request)
     except BaseException:  # noqa: BLE001 - the child's last words; it must not unwind into the server's stack
         traceback.print_exc()

@@ -3,14 +3,17 @@
 import asyncio
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from finagent.drill.checking import check_finished
+from finagent.drill.checking import Checker, resident_checker
+from finagent.drill.course import COURSE, Course
 from finagent.drill.fork_client import ForkServer, fork_server
-from finagent.drill.labels import LABELS
+from finagent.drill.labels import BROKER_LABELS, LABELS
 from finagent.drill.plan import KillPlanner, ReplayPlan
+from finagent.drill.processes import Processes
 from finagent.drill.replay import Pace, Replay, ReplayRecord
 from finagent.drill.report import DrillReport
 from finagent.drill.scenario import Scenario
@@ -19,6 +22,7 @@ CANDIDATES_MIN = 40
 ORDERS_MIN = 15
 COLD_RECOVERY_FACTOR = 8.0  # a cold start imports and makes the market first; only where kills fall hangs on it
 REPLAYS_A_KILL_MAX = 4  # a drill whose kills keep missing gives up
+_MOUNTS = Path("/proc/mounts")
 _UNDISTURBED = ("reference", "jittered-1", "jittered-2")
 
 
@@ -41,24 +45,22 @@ class KillDrill:
 
     async def run(self) -> DrillReport:
         """The whole drill. What goes wrong in its replays is in the report; raises Unavailable when it cannot be held at all."""
-        report = DrillReport(self.seed, self.jitter_milliseconds)
         self.directory.mkdir(parents=True, exist_ok=True)
+        report = DrillReport(self.seed, self.jitter_milliseconds, on_disk=not in_memory(self.directory))
         with tempfile.TemporaryDirectory(prefix="drill-") as sockets:
             scenario = Scenario(self.seed, Path(sockets), self.application)
-            async with fork_server(scenario.arguments()) as server:
+            async with fork_server(scenario.arguments()) as server, resident_checker() as checker:
                 self.say("three undisturbed replays: a reference and two with jitter")
-                calm = await asyncio.gather(*(self._undisturbed(server, scenario, name) for name in _UNDISTURBED))
-                if await self._agree(calm, report):
-                    await _Campaign(self, server, scenario, calm[0].folder, _pace(calm[1]), report).run()
+                calm = await asyncio.gather(*(self._undisturbed(server, scenario, checker, name) for name in _UNDISTURBED))
+                if await self._agree(calm, checker, report):
+                    await _Campaign(self, server, scenario, checker, calm[0].folder, _pace(calm[1]), report).run()
         return report
 
-    async def _undisturbed(self, server: ForkServer, scenario: Scenario, name: str) -> ReplayRecord:
-        replay = Replay(
-            server, scenario, self.directory / name, jitter_milliseconds=0 if name == "reference" else self.jitter_milliseconds
-        )
-        return await replay.run(ReplayPlan(-1, ()))
+    async def _undisturbed(self, server: ForkServer, scenario: Scenario, checker: Checker, name: str) -> ReplayRecord:
+        jitter = 0 if name == "reference" else self.jitter_milliseconds
+        return await Replay(Processes(server, scenario, self.directory / name, jitter), checker).run(ReplayPlan(-1, ()))
 
-    async def _agree(self, calm: list[ReplayRecord], report: DrillReport) -> bool:
+    async def _agree(self, calm: list[ReplayRecord], checker: Checker, report: DrillReport) -> bool:
         """The jittered replays equal the reference, which holds enough to be worth killing."""
         reference = calm[0].folder
         for record in calm:
@@ -67,7 +69,7 @@ class KillDrill:
                 report.violate("DRILL", str(record.folder), record.failure)
             if not (record.folder / "finagent.db").exists():
                 continue
-            found = await check_finished(record.folder, reference if record is not calm[0] else None)
+            found = await checker.check_finished(record.folder, reference if record is not calm[0] else None)
             report.take(str(record.folder), found)
             if found["candidates"] < CANDIDATES_MIN or found["orders"] < ORDERS_MIN:
                 held = f"{found['candidates']} candidates and {found['orders']} orders"
@@ -86,6 +88,7 @@ class _Campaign:
     drill: KillDrill
     server: ForkServer
     scenario: Scenario
+    checker: Checker
     reference: Path
     pace: Pace
     report: DrillReport
@@ -93,7 +96,8 @@ class _Campaign:
 
     async def run(self) -> None:
         self.unplanned = self.drill.kills
-        planner = KillPlanner(self.drill.seed, self.drill.labels)
+        began = time.monotonic()
+        planner = KillPlanner(self.drill.seed, self.pace.course, self.drill.labels)
         under_way: set[asyncio.Task[None]] = set()
         opened = 0
         while self.unplanned or under_way:
@@ -109,20 +113,21 @@ class _Campaign:
             done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
-        self.report.require_proof(self.drill.kills)
+        self.report.seconds = time.monotonic() - began
+        self.report.require_proof(self.drill.kills, self.drill.labels or LABELS)
 
     async def _replay(self, plan: ReplayPlan, planner: KillPlanner) -> None:
         workspace = self.drill.directory / f"replay-{plan.index:04d}"
-        record = await Replay(
-            self.server, self.scenario, workspace, jitter_milliseconds=self.drill.jitter_milliseconds, pace=self.pace
-        ).run(plan)
+        processes = Processes(self.server, self.scenario, workspace, self.drill.jitter_milliseconds)
+        record = await Replay(processes, self.checker, self.pace).run(plan)
+        (workspace / "plan.txt").write_text("\n".join(map(repr, plan.kills)) + "\n")
         for missed in record.missed:
             planner.missed(missed)
         self.unplanned += len(record.missed)
         self._count(record)
         violations = list(record.violations)
         if (record.folder / "finagent.db").exists():
-            found = await check_finished(record.folder, self.reference)
+            found = await self.checker.check_finished(record.folder, self.reference)
             self.report.take(str(record.folder), found)
             violations += found["violations"]
         faults = [record.failure] if record.failure else [f"{v['invariant']} {v['subject']}: {v['message']}" for v in violations]
@@ -136,6 +141,9 @@ class _Campaign:
         self.report.replays += 1
         self.report.kills += record.kills
         self.report.recovery_seconds += record.recovery_seconds
+        self.report.cold_recovery_seconds += record.cold_recovery_seconds
+        self.report.slot_seconds += record.seconds
+        self.report.cold_slot_seconds += record.cold_seconds
         self.report.cold_starts += record.cold_starts
         self.report.conflicts += record.conflicts
         self.report.violations += record.violations
@@ -145,4 +153,13 @@ class _Campaign:
 
 def _pace(record: ReplayRecord) -> Pace:
     seconds = record.recovery_seconds[0]
-    return Pace(record.passages, record.replay_seconds, seconds, seconds * COLD_RECOVERY_FACTOR)
+    broker = {label: record.passages[label] for label in BROKER_LABELS}
+    course = Course.load(record.folder.with_name(COURSE))
+    return Pace(course, broker, record.replay_seconds, seconds, seconds * COLD_RECOVERY_FACTOR)
+
+
+def in_memory(folder: Path) -> bool:
+    """Whether the folder lies in a file system of memory: a SIGKILL leaves that as it is, a power cut would not."""
+    mounts = [line.split()[1:3] for line in _MOUNTS.read_text().splitlines()] if _MOUNTS.exists() else []
+    above = [(Path(place), kind) for place, kind in mounts if folder.resolve().is_relative_to(place)]
+    return bool(above) and max(above, key=lambda mount: len(mount[0].parts))[1] == "tmpfs"

@@ -13,11 +13,12 @@ WHERE order_intent.parent_client_order_id IS NULL AND broker_order.outcome IS NU
 @dataclass(frozen=True, slots=True)
 class Aftermath:
     """Candidates without a signal outcome, and intents that were committed and have no recorded outcome. Not `begun`: the agent
-    died before its tables were made."""
+    died before its tables were made. `market_at`: where the next start goes on."""
 
     signals_at_risk: int
     orders_in_flight: int
     begun: bool = True
+    market_at: str = ""
 
 
 NOTHING = Aftermath(0, 0, begun=False)
@@ -31,10 +32,11 @@ def observe(database: Path) -> Aftermath:
     try:
         (at_risk,) = connection.execute(_AT_RISK).fetchone()
         (in_flight,) = connection.execute(_IN_FLIGHT).fetchone()
+        (market_at,) = connection.execute("SELECT at FROM market_clock").fetchone() or ("",)
     except sqlite3.OperationalError as error:
         if "no such table" not in str(error):
             raise
         return NOTHING  # killed in the migration
     finally:
         connection.close()
-    return Aftermath(at_risk, in_flight)
+    return Aftermath(at_risk, in_flight, market_at=market_at)

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from finagent.domain.errors import Unavailable
+from finagent.drill.checking import resident_checker
+from finagent.drill.course import Course
 from finagent.drill.fork_client import ForkServer, fork_server
 from finagent.drill.image import DAMAGE, CrashImage, CrashImages, MadeImage, Verdict
 from finagent.drill.plan import Aim, PlannedKill, ReplayPlan
+from finagent.drill.processes import Processes
 from finagent.drill.recording import ACKNOWLEDGEMENTS, LOG, command, recorded_events
 from finagent.drill.replay import Pace, Replay
 from finagent.drill.report import VIOLATIONS_SHOWN
@@ -23,7 +26,7 @@ from finagent.drill.scenario import Scenario
 
 # The recorded agent is killed once, in the middle of its day: the recording holds a recovery.
 _KILLED_AT, _KILLED_AFTER = "effect_commit.after", 150
-_PACE = Pace({_KILLED_AT: _KILLED_AFTER}, 0.0, 0.0, 0.0)
+_PACE = Pace(Course((_KILLED_AT,) * _KILLED_AFTER, (("", 0),)), {}, 0.0, 0.0, 0.0)
 ACKNOWLEDGEMENTS_MIN = 200
 CHECKPOINTS_MIN = 10
 UNSURE_SHARE_MIN = 0.2  # of the images: with writes on the way that no sync covered
@@ -140,18 +143,11 @@ class PowerLossDrill:
 
     async def _record(self, scenario: Scenario, workspace: Path) -> None:
         """One day of an agent with its broker, both under strace; the agent is killed once and started again."""
-        kill = PlannedKill(Aim.LABEL, _KILLED_AT, 1.0, 0.0)
+        kill = PlannedKill(Aim.LABEL, _KILLED_AT, 1.0, 0.0, _KILLED_AFTER - 1)
         self.say("recording an agent")
-        async with fork_server(scenario.arguments(), command(workspace / LOG)) as server:
-            replay = Replay(
-                server,
-                scenario,
-                workspace,
-                jitter_milliseconds=0,
-                pace=_PACE,
-                acknowledgements=workspace / ACKNOWLEDGEMENTS,
-            )
-            record = await replay.run(ReplayPlan(0, (kill,)))
+        async with fork_server(scenario.arguments(), command(workspace / LOG)) as server, resident_checker() as checker:
+            processes = Processes(server, scenario, workspace, 0, workspace / ACKNOWLEDGEMENTS)
+            record = await Replay(processes, checker, _PACE).run(ReplayPlan(0, (kill,)))
         if record.failure or not record.kills:
             raise Unavailable(f"no agent could be recorded: {record.failure or 'it was not killed'}; see {workspace}")
 

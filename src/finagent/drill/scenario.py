@@ -8,13 +8,13 @@ from pathlib import Path
 from finagent.domain.errors import BadInput
 from finagent.settings import Settings, load_settings
 
-DAY = "2008-06-03"
+DAY = "2008-07-03"
 _MARKET = (
     "market_data.source=simulated",
     f"market_data.first_session={DAY}",
     f"market_data.last_session={DAY}",
     f"market_data.simulated.clustered_gap_date={DAY}",
-    "market_data.simulated.symbols=500",
+    "market_data.simulated.symbols=250",
     "market_data.simulated.history_sessions=30",
     "scan.candidates_max=44",  # enough to lose, few enough for hundreds of replays
 )

@@ -1,5 +1,7 @@
 """Named places in the code where a drill may end the process."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 
@@ -11,3 +13,11 @@ class Failpoints(Protocol):
 
 def unarmed(label: str) -> None:
     """The failpoints of every process that is not under a drill."""
+
+
+@contextmanager
+def around(failpoints: Failpoints, thing: str) -> Iterator[None]:
+    """Passes `thing.before` on the way in and, if what is inside ends without an error, `thing.after` on the way out."""
+    failpoints(f"{thing}.before")
+    yield
+    failpoints(f"{thing}.after")

@@ -10,6 +10,7 @@ from finagent.domain.errors import InvariantViolated
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.store import JobQueue, Reads
 from finagent.domain.trading_state import StartGate, TradingState, TradingStateRecord
+from finagent.services.failpoints import Failpoints, around, unarmed
 
 STATE_KEY = 1
 
@@ -35,6 +36,7 @@ class KillSwitch:
     clock: Clock
     halt_requested: Callable[[], bool]
     gate: StartGate = StartGate.STARTING
+    failpoints: Failpoints = unarmed
 
     def state(self) -> TradingStateRecord:
         """The persisted trading state; raises InvariantViolated for a database without one."""
@@ -60,11 +62,13 @@ class KillSwitch:
 
     async def halt(self, reason: str, by: str) -> None:
         """Stop new risk until a person re-arms; cancels, protective legs and reducing exits still go."""
-        await self._move(TradingState.HALTED, reason, by)
+        with around(self.failpoints, "halt"):
+            await self._move(TradingState.HALTED, reason, by)
 
     async def arm(self, reason: str, by: str) -> None:
         """A person's act: allow new risk again."""
-        await self._move(TradingState.ACTIVE, reason, by)
+        with around(self.failpoints, "arm"):
+            await self._move(TradingState.ACTIVE, reason, by)
 
     async def _move(self, state: TradingState, reason: str, by: str) -> None:
         await self.queue.submit(state_change(self.reads, state, reason, by, self.clock.now()))

@@ -12,7 +12,7 @@ from finagent.domain.ports.store import JobQueue, Reads
 from finagent.domain.sessions import Session
 from finagent.domain.trading_state import MarketClock
 from finagent.services.execution.activity import BrokerActivity
-from finagent.services.failpoints import Failpoints
+from finagent.services.failpoints import Failpoints, around
 from finagent.services.market_data.feed import Feed
 from finagent.services.progress import ProgressObserver
 from finagent.services.queue.processor import JobProcessor
@@ -30,7 +30,8 @@ class SettableClock(Clock, Protocol):
 class LockStepDriver:
     """t: the broker moves to t, what it did since is fetched, everything due runs to quiet.
 
-    Then t is the earliest of the next bar and the next due job. The wall clock decides nothing.
+    Then t is the earliest of the next bar and the next due job. The wall clock decides nothing. `visit` is what a person does at
+    an instant, before its work.
     """
 
     clock: SettableClock
@@ -47,6 +48,7 @@ class LockStepDriver:
     stopping: Callable[[], bool]
     tidy_up: Callable[[], Awaitable[None]]
     reconcile_start: Callable[[], Awaitable[None]]
+    visit: Callable[[datetime], Awaitable[None]]
 
     async def run(self) -> bool:
         """From the stored market clock to the end of the window; False when stopped before. The instant of the market clock is
@@ -70,20 +72,25 @@ class LockStepDriver:
         return True
 
     async def _open(self, session: Session, at: datetime) -> None:
-        self.clock.set(max(at, self.clock.now()))
-        await self.feed.open_session(session, self.minutes(session))
-        await self.tidy_up()
+        with around(self.failpoints, "session_open"):
+            self.clock.set(max(at, self.clock.now()))
+            with around(self.failpoints, "feed_open"):
+                await self.feed.open_session(session, self.minutes(session))
+            with around(self.failpoints, "tidy_up"):
+                await self.tidy_up()
 
     async def _instant(self, at: datetime) -> None:
         since = self._market_clock()
-        self.clock.set(at)
-        await self.venue.advance(at)
-        self.feed.advance()
-        await self.activity.apply(since, at)
-        await self.reconcile_start()
-        await self.processor.drain_instant(at)
-        self.failpoints("instant_end.before")
-        self.failpoints("instant_end.after")
+        with around(self.failpoints, "instant"):
+            self.clock.set(at)
+            await self.venue.advance(at)
+            self.feed.advance()
+            with around(self.failpoints, "activity_apply"):
+                await self.activity.apply(since, at)
+            await self.reconcile_start()
+            await self.visit(at)
+            with around(self.failpoints, "drain"):
+                await self.processor.drain_instant(at)
 
     def _following(self, at: datetime, session: Session) -> datetime | None:
         """The earliest of the next bar and the next due job; None when the session has nothing left to do."""

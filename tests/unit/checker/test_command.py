@@ -45,5 +45,36 @@ def test_a_reference_without_files_is_bad_usage(sound_folder: Path, tmp_path: Pa
     assert checker(sound_folder, "--reference", tmp_path / "nowhere").returncode == 2
 
 
+def test_a_resident_checker_answers_one_question_after_the_other(
+    sound_folder: Path, reference_folder: Path, tmp_path: Path, spoil: Spoil
+) -> None:
+    questions = (
+        {"folder": str(sound_folder), "reference": str(reference_folder), "complete": True},
+        {"folder": str(tmp_path / "nowhere")},
+        {"folder": str(sound_folder)},
+    )
+    asked = "".join(json.dumps(question) + "\n" for question in questions)
+    spoil("DELETE FROM decision_outcome WHERE decision_id = 'refused'")
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "finagent_checker", "--serve"],
+        input=asked,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    compared, missing, alone = map(json.loads, ended.stdout.splitlines())
+
+    assert ended.returncode == 0
+    assert compared["unequal"] == 1
+    assert "finagent.db: no such file" in missing["missing"]
+    assert (alone["unequal"], alone["lost"]) == (0, 1)
+
+
+def test_neither_a_folder_nor_questions_is_bad_usage() -> None:
+    assert checker().returncode == 2
+
+
 def test_an_unknown_option_is_bad_usage(sound_folder: Path) -> None:
     assert checker(sound_folder, "--lenient").returncode == 2

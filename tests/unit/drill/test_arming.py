@@ -69,6 +69,31 @@ def test_a_delayed_end_comes_between_the_labels(page: Path) -> None:
         assert control.passed("send.after") == 1
 
 
+def test_a_stop_lasts_until_somebody_lets_it_go_on_and_the_end_comes_some_passages_later(page: Path) -> None:
+    def work() -> None:
+        with Control(page) as control:
+            failpoints = AgentFailpoints(control, Arm("send.before", 1, stops=2))
+            for label in ("send.before", "send.after", "claim.before", "claim.after"):
+                failpoints(label)
+
+    process = FORK.Process(target=work)
+    process.start()
+    assert process.pid is not None
+    _, status = os.waitpid(process.pid, os.WUNTRACED)
+    with Control(page) as control:
+        assert os.WIFSTOPPED(status)
+        assert sum(control.passed_all().values()) == 1
+
+        os.kill(process.pid, signal.SIGCONT)
+        process.join(30)
+        assert process.exitcode == -signal.SIGKILL
+        assert {label for label, passed in control.passed_all().items() if passed} == {
+            "send.before",
+            "send.after",
+            "claim.before",
+        }
+
+
 def test_an_arm_without_a_passage_counts_from_the_start(page: Path) -> None:
     assert in_child(page, Arm(None, 0, delay_seconds=0.01), linger=True) == -signal.SIGKILL
 

@@ -60,6 +60,13 @@ def test_an_intent_is_in_flight_until_its_outcome_is_recorded(database: Path) ->
     assert observe(database).orders_in_flight == 0
 
 
+def test_the_next_start_goes_on_at_the_market_clock(database: Path) -> None:
+    assert observe(database).market_at == ""
+    execute(database, "INSERT INTO market_clock VALUES (1, 'source', '2008-07-03T14:00:00.000000Z', 'RUNNING')")
+
+    assert observe(database).market_at == "2008-07-03T14:00:00.000000Z"
+
+
 def test_a_leg_is_not_in_flight_by_itself(database: Path) -> None:
     first, leg = intent("fa-1", "NULL", "'CONFIRMED'"), intent("fa-2", "'fa-1'", "NULL")
     execute(database, *first, *(statement.replace("'ENTRY'", "'STOP'") for statement in leg))

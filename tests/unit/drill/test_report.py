@@ -1,10 +1,12 @@
 """A drill fails on a violation, and when it risked too little to prove anything."""
 
+from dataclasses import replace
+
 import pytest
 
 from finagent.drill.labels import LABELS
 from finagent.drill.plan import Aim
-from finagent.drill.report import DrillReport, Kill, percentile
+from finagent.drill.report import KILLS_A_LABEL_HIT, DrillReport, Kill, percentile
 
 CLEAN = {"lost": 0, "duplicate": 0, "unequal": 0, "parked": 0, "candidates": 40, "orders": 20, "violations": []}
 
@@ -58,7 +60,33 @@ def test_the_document_has_every_promised_key_and_label() -> None:
     assert promised <= set(document)
     assert set(document["failpoints"]) == set(LABELS)
     assert document["failpoints"]["send.before"] == 10
-    assert document["recovery_seconds"] == {"p50": 5.0, "p99": 9.9}
+    assert document["recovery_seconds"] == {
+        "p50": 5.0,
+        "p99": 9.9,
+        "forked": {"p50": 5.0, "p99": 9.9},
+        "cold": {"p50": None, "p99": None},
+    }
+
+
+def test_a_label_that_was_hit_less_than_its_share_fails_the_drill() -> None:
+    drill = report(at_risk=3, in_flight=400, kills=2 * KILLS_A_LABEL_HIT)
+    drill.kills[0] = replace(drill.kills[0], label="send.after")
+    drill.kills[1] = replace(drill.kills[1], label="send.after", aim=Aim.STOP)  # was stopped there and killed elsewhere
+
+    drill.require_proof(2 * KILLS_A_LABEL_HIT, ("send.before", "send.after"))
+
+    assert [violation["message"] for violation in drill.violations] == ["1 kills at it, not 2"]
+    assert drill.violations[0]["subject"] == "send.after"
+
+
+def test_wall_time_is_divided_as_cold_starts_and_the_rest_took_it_side_by_side() -> None:
+    drill = report(at_risk=3, in_flight=2)
+    drill.kills[0] = replace(drill.kills[0], cold=True)
+    drill.seconds, drill.slot_seconds, drill.cold_slot_seconds = 10.0, 80.0, 8.0
+
+    assert drill.as_json()["seconds_a_kill"] == {"forked": 1.0, "cold": 1.0}
+    assert (drill.as_json()["kills_forked"], drill.as_json()["kills_cold"]) == (9, 1)
+    assert report(3, 2).as_json()["seconds_a_kill"] == {"forked": None, "cold": None}
 
 
 def test_a_percentile_of_nothing_is_nothing() -> None:

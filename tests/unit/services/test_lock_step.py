@@ -52,6 +52,7 @@ class Track:
         self.ran: list[tuple[str, float]] = []
         self.ended: bool | None = None
         self.told: list[tuple[datetime, int, int]] = []
+        self.visits: list[datetime] = []
 
 
 @pytest.fixture
@@ -72,6 +73,9 @@ def drive(desk: Any, market: Any) -> Callable[..., Awaitable[Track]]:
             return effect
 
         async def nothing() -> None: ...
+
+        async def visit(at: datetime) -> None:
+            track.visits.append(at)
 
         processor = JobProcessor(
             queue=desk.queue,
@@ -110,6 +114,7 @@ def drive(desk: Any, market: Any) -> Callable[..., Awaitable[Track]]:
             stopping=lambda: stop_at is not None and desk.clock.now() >= stop_at,
             tidy_up=nothing,
             reconcile_start=nothing,
+            visit=visit,
         )
         worker = asyncio.create_task(processor.work("planner"))
         try:
@@ -139,6 +144,7 @@ async def test_the_instants_of_a_session_are_its_open_and_its_bars(desk: Any, dr
     assert track.ended
     assert minutes_of(desk, track.broker.moved) == [0, 1, 2, 3]
     assert [(done, total) for _, done, total in track.told] == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert track.visits == [at for at, _, _ in track.told]
 
 
 async def test_an_instant_without_effects_commits_nothing_and_the_next_span_starts_where_the_last_effect_was(

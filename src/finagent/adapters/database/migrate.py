@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 import finagent
 from finagent.adapters.database.engine import WriterPolicy, writer_engine
 from finagent.domain.errors import BadInput, Unavailable
-from finagent.services.failpoints import Failpoints
+from finagent.services.failpoints import Failpoints, around
 
 MIGRATION_LOCK = 716150  # of PostgreSQL's advisory locks: one program migrates at a time
 _PACKAGE = Path(finagent.__file__).parent
@@ -37,9 +37,16 @@ def upgrade(path: Path, policy: WriterPolicy, failpoints: Failpoints, revision: 
     Whole or not at all: a process that dies here leaves the old schema. Raises BadInput for a store of a newer program,
     Unavailable when the folder cannot be written or the disk is full.
     """
-    failpoints("migration.before")
-    _migrate(path, policy, lambda config: command.upgrade(config, revision))
-    failpoints("migration.after")
+
+    def stepped(**_step: object) -> None:
+        failpoints("migration_step.after")
+
+    def act(config: Config) -> None:
+        config.attributes["stepped"] = stepped
+        command.upgrade(config, revision)
+
+    with around(failpoints, "migration"):
+        _migrate(path, policy, act)
 
 
 def upgrade_postgres(url: str, failpoints: Failpoints, revision: str = "head") -> None:

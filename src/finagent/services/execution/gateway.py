@@ -17,7 +17,6 @@ from finagent.domain.trading_state import TradingState
 from finagent.services.execution.intents import request_of, send_job
 from finagent.services.execution.policy import ExecutionPolicy
 from finagent.services.execution.reports import adopt, end_legs, entry_ended, matches, order_event
-from finagent.services.failpoints import Failpoints
 from finagent.services.kill_switch import KillSwitch, state_change
 
 
@@ -27,7 +26,6 @@ class ExecutionGateway:
     clock: Clock
     policy: ExecutionPolicy
     kill_switch: KillSwitch
-    failpoints: Failpoints
     session_close: Callable[[], datetime]
 
     # -- send ----------------------------------------------------------------------------------------------------------------
@@ -45,12 +43,10 @@ class ExecutionGateway:
             if found.found is Found.YES:
                 return self._marked(order) + self._looked_up(intent, order, found, reads)
         request = request_of(intent, reads)
-        self.failpoints("send.before")
         objection = self._objection(intent)
         if objection is not None:
             return self._denied(order, *objection, reads)
         result = await self.broker.submit(request)  # nothing may come between the objection and this line
-        self.failpoints("send.after")
         return self._sent(intent, order, result, reads)
 
     def _objection(self, intent: OrderIntent) -> tuple[SignalOutcome, str] | None:

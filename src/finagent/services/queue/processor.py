@@ -14,7 +14,7 @@ from finagent.domain.errors import Conflict, InvariantViolated, Permanent
 from finagent.domain.jobs import Job, JobStatus, Phase, RetryPolicy
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.store import JobQueue, Reads
-from finagent.services.failpoints import Failpoints
+from finagent.services.failpoints import Failpoints, around
 from finagent.services.queue.quiet import Quiet
 
 Handler = Callable[[Sequence[Job], Reads], Awaitable[Sequence[Effect]]]
@@ -89,7 +89,12 @@ class JobProcessor:
 
     def offer(self, jobs: Sequence[Job]) -> list[Job]:
         """Take jobs that are RUNNING in our name; returns those for which there is no room (wall time only)."""
-        self._failpoints("hand_off.before")
+        if not jobs:
+            return []
+        with around(self._failpoints, "hand_off"):
+            return self._hand_off(jobs)
+
+    def _hand_off(self, jobs: Sequence[Job]) -> list[Job]:
         refused: list[Job] = []
         for job in jobs:
             self._offered_at[job.id] = self._monotonic()
@@ -103,8 +108,6 @@ class JobProcessor:
                 self.quiet.leave()
                 del self._offered_at[job.id]
                 refused.append(job)
-        if jobs:
-            self._failpoints("hand_off.after")
         return refused
 
     async def poll(self) -> None:
@@ -161,7 +164,8 @@ class JobProcessor:
             try:
                 if self._jitter is not None:
                     await self._jitter()
-                effects = await self._handlers[name](jobs, self._reads)
+                with around(self._failpoints, f"handler.{name}"):
+                    effects = await self._handlers[name](jobs, self._reads)
                 if len(effects) != len(jobs):
                     raise InvariantViolated(  # noqa: TRY301  one end for all that a handler does wrong
                         f"{name}: {len(effects)} effects for {len(jobs)} jobs"

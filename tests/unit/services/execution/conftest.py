@@ -242,7 +242,7 @@ class Floor:
 
     def __init__(self, desk: Any, broker: ScriptedBroker) -> None:
         self.desk, self.broker, self.metering = desk, broker, Metering()
-        self.gateway = ExecutionGateway(broker, desk.clock, POLICY, desk.kill_switch, unarmed, lambda: desk.session.closes_at)
+        self.gateway = ExecutionGateway(broker, desk.clock, POLICY, desk.kill_switch, lambda: desk.session.closes_at)
         self.exits = exits = ExitService(broker, desk.clock, POLICY)
         handlers = {
             "execute": ExecutionService(desk.clock).execute,

@@ -412,12 +412,24 @@ async def test_a_handler_that_fails_on_its_second_run_fails_its_job_not_its_work
     assert at_work.failed[0] == ("plan", JobStatus.SCHEDULED)
 
 
-async def test_hand_off_passes_its_failpoints(desk: Any, shop: OpenShop) -> None:
+async def test_hand_off_and_handler_pass_their_failpoints(desk: Any, shop: OpenShop) -> None:
     async with shop() as at_work:
         await at_work.publish(*jobs("plan", "one"))
         await at_work.drain()
 
-    assert at_work.labels[:2] == ["hand_off.before", "hand_off.after"]
+    assert at_work.labels == ["hand_off.before", "hand_off.after", "handler.plan.before", "handler.plan.after"]
+
+
+async def test_a_handler_that_raises_does_not_pass_the_place_behind_it(desk: Any, shop: OpenShop) -> None:
+    async def fails(job: Job, reads: Any) -> Effect:
+        raise KeyError("surprise")
+
+    async with shop() as at_work:
+        at_work.handle["plan"] = fails
+        await at_work.publish(*jobs("plan", "one"))
+        await at_work.drain()
+
+    assert at_work.labels[2:] == ["handler.plan.before"]
 
 
 async def test_jitter_delays_handlers_and_changes_nothing_else(desk: Any) -> None:

@@ -1,0 +1,20 @@
+"""A person who comes by at fixed market times, in the reference as well: so what only people do is killed too."""
+
+from datetime import datetime, timedelta
+
+from finagent.bootstrap import Application
+from finagent.domain.trading_state import TradingState
+
+BY = "drill"
+HALTS_AFTER = timedelta(minutes=150)  # between the last scan and the flattening: exits go on, no entry is refused
+ARMS_AFTER = timedelta(minutes=180)
+
+
+async def visit(application: Application, at: datetime) -> None:
+    """Halt and, half an hour later, arm. In an instant that is repeated the state says what was done."""
+    since_open = at - application.feed.session.opens_at
+    state = application.kill_switch.state()
+    if since_open == HALTS_AFTER and state.at < at:
+        await application.kill_switch.halt("a person looks at something", BY)
+    if since_open >= ARMS_AFTER and (state.state, state.by) == (TradingState.HALTED, BY):
+        await application.kill_switch.arm("nothing was wrong", BY)

@@ -1,0 +1,66 @@
+"""The broker and its market, with a failpoint on both sides of every call: the one seam at which the outside is reached."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from finagent.domain.ports.order_execution import (
+    Activity,
+    BrokerAccount,
+    BrokerPosition,
+    LookUp,
+    OrderExecutionPort,
+    OrderReport,
+    OrderRequest,
+    SendResult,
+    SimulatedVenue,
+)
+from finagent.services.failpoints import Failpoints, around
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerCalls:
+    """OrderExecutionPort and SimulatedVenue, as the broker's own."""
+
+    broker: OrderExecutionPort
+    venue: SimulatedVenue
+    failpoints: Failpoints
+
+    @property
+    def deduplicates_forever(self) -> bool:
+        return self.broker.deduplicates_forever
+
+    async def barrier(self) -> None:
+        with around(self.failpoints, "barrier"):
+            await self.broker.barrier()
+
+    async def submit(self, request: OrderRequest) -> SendResult:
+        with around(self.failpoints, "send"):
+            return await self.broker.submit(request)
+
+    async def look_up(self, client_order_id: str) -> LookUp:
+        with around(self.failpoints, "look_up"):
+            return await self.broker.look_up(client_order_id)
+
+    async def cancel(self, broker_order_id: str) -> bool:
+        with around(self.failpoints, "cancel"):
+            return await self.broker.cancel(broker_order_id)
+
+    async def activity(self, since: datetime, until: datetime) -> Activity:
+        with around(self.failpoints, "activity"):
+            return await self.broker.activity(since, until)
+
+    async def open_orders(self) -> tuple[OrderReport, ...]:
+        with around(self.failpoints, "open_orders"):
+            return await self.broker.open_orders()
+
+    async def positions(self) -> tuple[BrokerPosition, ...]:
+        with around(self.failpoints, "positions"):
+            return await self.broker.positions()
+
+    async def account(self) -> BrokerAccount:
+        with around(self.failpoints, "account"):
+            return await self.broker.account()
+
+    async def advance(self, at: datetime) -> None:
+        with around(self.failpoints, "advance"):
+            await self.venue.advance(at)
