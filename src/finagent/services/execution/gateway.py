@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from finagent.domain.decision import SignalOutcome
 from finagent.domain.effect import Effect, Set
-from finagent.domain.errors import Permanent
+from finagent.domain.errors import Permanent, Transient
 from finagent.domain.jobs import Job, Next
 from finagent.domain.orders import BrokerOrder, Leg, OrderIntent, OrderState, SendOutcome
 from finagent.domain.ports.clock import Clock
@@ -36,12 +36,11 @@ class ExecutionGateway:
         if order.outcome not in (None, SendOutcome.UNRESOLVED) or not order.state.live:
             return Effect()
         if job.ran_before:
-            await self.broker.barrier()
-            found = await self.broker.look_up(intent.client_order_id)
+            asked_at, found = self.clock.now(), await self._find(intent)
             if found.found is Found.UNKNOWN:
                 return self._marked(order) + self._unresolved(order)
             if found.found is Found.YES:
-                return self._marked(order) + self._looked_up(intent, order, found, reads)
+                return self._marked(order) + self._looked_up(intent, order, found, asked_at, reads)
         request = request_of(intent, reads)
         objection = self._objection(intent)
         if objection is not None:
@@ -108,10 +107,19 @@ class ExecutionGateway:
         intent, order = _stored(job, reads)
         if order.outcome is not SendOutcome.UNRESOLVED or not order.state.live:
             return Effect()
-        await self.broker.barrier()
-        return self._looked_up(intent, order, await self.broker.look_up(intent.client_order_id), reads)
+        asked_at, found = self.clock.now(), await self._find(intent)
+        return self._looked_up(intent, order, found, asked_at, reads)
 
-    def _looked_up(self, intent: OrderIntent, order: BrokerOrder, found: LookUp, reads: Reads) -> Effect:
+    async def _find(self, intent: OrderIntent) -> LookUp:
+        """What the broker knows of the order, once no earlier request can bring it there any more. No answer is no failure of the
+        job: the next look-up is its retry, so that a silent broker parks nothing that would outlast the silence."""
+        try:
+            await self.broker.barrier()
+        except Transient:
+            return LookUp(Found.UNKNOWN)
+        return await self.broker.look_up(intent.client_order_id)
+
+    def _looked_up(self, intent: OrderIntent, order: BrokerOrder, found: LookUp, asked_at: datetime, reads: Reads) -> Effect:
         now = self.clock.now()
         if found.found is Found.YES and found.report is not None:
             if not matches(intent, found.report):
@@ -119,7 +127,7 @@ class ExecutionGateway:
                 halt = state_change(reads, TradingState.HALTED, reason, "execution", now)
                 return halt + self._set_aside(order, reason)  # looking again would find it again: a person has to
             return adopt(order, found.report, reads, now)
-        if found.found is Found.NO and now > self.session_close():
+        if found.found is Found.NO and asked_at > self.session_close():  # not now: what came at the close, the look-up missed
             return self._never_arrived(order, reads)
         if found.found is Found.NO and self._may_send_again(intent, order):
             event = order_event(order, "order_sent_again", now, sends=order.sends)

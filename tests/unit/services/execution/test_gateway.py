@@ -1,6 +1,7 @@
 """Sends: what is not known is looked up, nothing is sent twice, nothing leaves that may not."""
 
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -336,16 +337,54 @@ async def test_a_parked_entry_found_alive_after_its_validity_is_cancelled(desk: 
     assert (floor.order(plan, Leg.ENTRY).state, floor.outcome(plan)) == (OrderState.CANCELLED, "CANCELLED")
 
 
-async def test_a_barrier_without_an_answer_is_tried_again_later(desk: Any, floor: Any, broker: Any) -> None:
+async def test_a_barrier_without_an_answer_is_a_look_up_without_one(desk: Any, floor: Any, broker: Any) -> None:
+    """Silence that lasts longer than a job may fail parks no job: the order is found out as soon as there are answers again."""
     broker.submits = ["drop"]
-    broker.barriers_lost = 2
+    broker.barriers_lost = 12
     plan = await desk.approved()
     entry = await floor.bracket(plan)
-    await floor.until(10)
+    await floor.until(20)
 
-    assert [status.value for _, status in floor.metering.failed] == ["SCHEDULED", "SCHEDULED"]
+    assert floor.metering.failed == []
     assert floor.submitted() == [entry] * 2
     assert floor.order(plan, Leg.ENTRY).outcome is SendOutcome.CONFIRMED
+
+
+async def test_a_send_run_again_before_a_silent_barrier_is_unresolved(desk: Any, floor: Any, broker: Any) -> None:
+    broker.submits = ["lose"]
+    broker.barriers_lost = 1
+    plan = await desk.approved()
+    entry = await floor.bracket(plan)
+    job = replace(desk.job("send", client_order_id=entry, decision_id=plan.decision_id), crashes=1)
+    effect = await floor.gateway.send(job, desk.reads)
+
+    assert [next_.type for next_ in effect.next] == ["resolve"]
+    assert floor.submitted() == [entry]
+
+
+async def test_a_look_up_asked_before_the_close_does_not_say_that_the_order_never_arrived(
+    desk: Any, floor: Any, broker: Any
+) -> None:
+    """The answer came after the close; a request that arrived between the two would live on unseen."""
+    broker.submits = ["drop"]
+    plan = await desk.approved()
+    entry = await floor.bracket(plan)
+    close = floor.gateway.session_close()
+    desk.clock.set(close)
+    find = broker.look_up
+
+    async def slow(client_order_id: str) -> Any:
+        answer = await find(client_order_id)
+        desk.clock.set(close + timedelta(minutes=1))
+        return answer
+
+    broker.look_up = slow
+    job = desk.job("resolve", client_order_id=entry, decision_id=plan.decision_id)
+    early = await floor.gateway.resolve(job, desk.reads)
+    late = await floor.gateway.resolve(job, desk.reads)
+
+    assert [event.kind for event in early.events] == ["order_parked"]
+    assert [event.kind for event in late.events] == ["order_never_arrived", "signal_ended"]
 
 
 async def test_a_confirmed_fill_whose_executions_are_on_their_way_keeps_the_order_alive(
