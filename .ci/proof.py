@@ -34,6 +34,7 @@ PROOFS: dict[str, tuple[str | tuple[str, int], ...]] = {
     ),
     "bench-scan": ("finagent bench scan --json",),
     "bench-queue": ("finagent bench queue --json",),
+    "protocol-model": ("python -m tests.model",),
     "stateful": ("python -m pytest -q --durations=5 tests/stateful",),
     "statistics": ("python -m pytest -q -m statistics tests",),
 }
