@@ -15,20 +15,24 @@ SECONDS_MAX = 60.0
 def report(
     protocols: Mapping[str, Protocol], variants: Mapping[str, Protocol], windows: Mapping[str, Protocol]
 ) -> dict[str, Any]:
-    """Search all of them; `held`: the protocols are safe and live, each variant and each window was found, all within 60 s."""
-    began = time.monotonic()
+    """Search all of them.
+
+    `held`: the protocols are safe and live, each variant and each window was found, all within a minute of processor time.
+    """
+    began, started = time.process_time(), time.monotonic()
     told = {name: _searched(protocol) for name, protocol in protocols.items()}
     wrong = {name: _searched(protocol) for name, protocol in variants.items()}
     open_ = {name: _searched(protocol) for name, protocol in windows.items()}
-    seconds = time.monotonic() - began
+    processor_seconds = time.process_time() - began
     holds = not any("wrong" in each for each in told.values())
     found = all("wrong" in each for each in (*wrong.values(), *open_.values()))
     return {
-        "held": holds and found and seconds <= SECONDS_MAX,
+        "held": holds and found and processor_seconds <= SECONDS_MAX,
         "states": sum(each["states"] for each in told.values()),
         "transitions": sum(each["transitions"] for each in told.values()),
-        "seconds": round(seconds, 1),
-        "seconds_max": SECONDS_MAX,
+        "seconds": round(time.monotonic() - started, 1),
+        "processor_seconds": round(processor_seconds, 1),
+        "processor_seconds_max": SECONDS_MAX,
         "protocols": told,
         "variants": wrong,
         "windows": open_,

@@ -22,7 +22,10 @@ class Trace:
 
 @dataclass(slots=True)
 class Finding:
-    """What a search saw. `stuck`: a state from which the candidate gets no outcome although all faults have stopped."""
+    """What a search saw; `seconds` of processor time.
+
+    `stuck`: the way to a state from which the candidate gets no outcome although all faults have stopped.
+    """
 
     states: int = 0
     transitions: int = 0
@@ -52,11 +55,11 @@ class Search:
 
     def run(self) -> Finding:
         """To the end, or to the first state that must not be: it is one of the nearest."""
-        began, finding = time.monotonic(), Finding()
+        began, finding = time.process_time(), Finding()
         finding.unsafe = self._explore(finding)
         if finding.unsafe is None:
             finding.stuck = self._stuck(finding)
-        finding.states, finding.seconds = len(self._number), time.monotonic() - began
+        finding.states, finding.seconds = len(self._number), time.process_time() - began
         return finding
 
     def _explore(self, finding: Finding) -> Trace | None:

@@ -12,7 +12,7 @@ from finagent.settings import Settings
 
 def application(settings: Settings, **overrides: Any) -> AbstractAsyncContextManager[Application]:
     wraps: Wraps = overrides.pop("wraps", Wraps())
-    wrapped = replace(wraps, broker=lambda broker: cast(OrderExecutionPort, CountingNetwork(broker)))
+    wrapped = replace(wraps, broker=lambda broker: cast(OrderExecutionPort, CountingNetwork(wraps.broker(broker))))
     return build_application(settings, **overrides, wraps=wrapped)
 
 
