@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+import os
+import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -20,8 +22,11 @@ from finagent.adapters.broker.simulated.transport import BrokerSocket, InProcess
 from finagent.adapters.calendar import NewYorkCalendar
 from finagent.adapters.clock import PacedTime, VirtualClock, wall_now
 from finagent.adapters.database.lock import DatabaseLock
-from finagent.adapters.database.migrate import upgrade
-from finagent.adapters.database.reader import SqliteReads
+from finagent.adapters.database.migrate import upgrade, upgrade_postgres
+from finagent.adapters.database.opening import open_reads, postgres_policy
+from finagent.adapters.database.reader import StoreReads
+from finagent.adapters.job_queue.shared import Role
+from finagent.adapters.job_queue.sql import SqlJobQueue
 from finagent.adapters.job_queue.sqlite import SqliteJobQueue
 from finagent.adapters.market_data.files import FilesHistory, files_history, files_market
 from finagent.adapters.market_data.sample import sample_market
@@ -76,9 +81,13 @@ from finagent.services.pipeline.scoring import ScoringPolicy, ScoringService
 from finagent.services.portfolio import ledger
 from finagent.services.progress import Onlookers, ProgressObserver, RecoveryInfo, StartInfo
 from finagent.services.queue.processor import Handler, JobProcessor, one_by_one
+from finagent.services.queue.worker import Worker
 from finagent.services.scheduling.trading_day import DayPolicy, TradingDay, scan_minutes, session_job
 from finagent.settings import Settings
 from finagent.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from finagent.adapters.job_queue.postgres import PostgresJobQueue
 
 FINISHED, RUNNING = "FINISHED", "RUNNING"
 QUEUES = ("scheduler", "reconciler", "execution", "scanner", "scoring", "planner", "risk", "sender")
@@ -100,6 +109,7 @@ class Parts:
     observer: ProgressObserver
     metrics: Metrics
     tidy_up: Callable[[], Awaitable[None]]
+    lease_left_seconds: Callable[[], float]
 
 
 async def _nobody_comes(_application: "Application", _at: datetime) -> None:
@@ -141,9 +151,9 @@ async def build_application(
         _make_folder(settings.storage.directory)
         with around(failpoints, "lock"):
             stack.enter_context(DatabaseLock(settings.database_path))
-        upgrade(settings.database_path, writer_policy(settings), failpoints)
+        upgrade_store(settings, failpoints)
         with around(failpoints, "store_open"):
-            store = SqliteReads(settings.database_path)
+            store = open_reads(settings.store_address, settings.database.connect_seconds, settings.database.statement_seconds)
         stack.callback(store.close)
         market = market or build_market(settings)
         stored = store.get(MarketClock, 1)
@@ -153,6 +163,9 @@ async def build_application(
         durable.on_commit.append(lambda effects, _jobs: _tell(observer, effects))
         durable.on_group.append(metrics.committed)
         rescued = await durable.recover()
+        stored = store.get(MarketClock, 1)  # again: until now another process may have led
+        if stored is not None:
+            clock.set(stored.at)
         if stored is None:
             with around(failpoints, "first_effect"):
                 await durable.release(await durable.submit(_first_effect(settings, market)))
@@ -174,6 +187,7 @@ async def build_application(
             observer,
             metrics,
             lambda: _prune(durable, settings.queue.prune_batch),
+            durable.lease_left_seconds,
         )
         yield Application(parts, wraps, _recovery(store, rescued, stored))
 
@@ -293,21 +307,13 @@ class Application:
 
     def _handlers(self) -> dict[str, Handler]:
         settings, clock, kill_switch = self.parts.settings, self.clock, self.kill_switch
-        formula = GapAndGoFormula()
         scanner = ScannerService(
             self.feed,
             clock,
             ScannerPolicy(settings.scan.misfire_seconds, settings.scan.gather_seconds),
             features,
-            formula.data_spec_hash,
+            GapAndGoFormula().data_spec_hash,
         )
-        scoring = ScoringService(
-            formula,
-            clock,
-            ScoringPolicy(settings.model.score_decimals, settings.model.score_min),
-            _infer(formula, self.parts.metrics),
-        )
-        planner = PlannerService(clock, plan_policy(settings))
         risk = RiskService(self.feed, clock, risk_profile(settings), settings.risk.sectors, kill_switch)
         gateway = ExecutionGateway(
             self.parts.broker,
@@ -315,6 +321,7 @@ class Application:
             execution_policy(settings),
             kill_switch,
             lambda: self.feed.session.closes_at,
+            lambda: self.parts.lease_left_seconds() > settings.broker.call_seconds,
         )
         exits = ExitService(self.parts.broker, clock, execution_policy(settings))
         sessions = {session.date: session for session in self.market_data.sessions()}
@@ -336,13 +343,13 @@ class Application:
             "flatten": exits.flatten,
             "close_out": exits.close_out,
             "scan": scanner.scan,
-            "plan": planner.plan,
             "gather": risk.gather,
             "risk": risk.check,
             "execute": ExecutionService(clock).execute,
             "send": gateway.send,
         }
-        return {name: one_by_one(handle) for name, handle in single.items()} | {"score": scoring.score}
+        alone = {name: one_by_one(handle) for name, handle in single.items()}
+        return alone | _shared_handlers(settings, clock, self.parts.metrics)
 
     def _start_info(self) -> StartInfo:
         settings, sessions = self.parts.settings, self.market_data.sessions()
@@ -359,6 +366,48 @@ class Application:
             seed=settings.replay.seed,
             ledger_id=ledger(self.reads).ledger_id,
         )
+
+
+@asynccontextmanager
+async def build_worker(settings: Settings, services: frozenset[str], stopping: Callable[[], bool]) -> AsyncIterator[Worker]:
+    """A process that takes part in the work of an agent elsewhere; the tables are the agent's to make.
+
+    Raises BadInput for a store that only one process can use, Unavailable where there is none yet.
+    """
+    check(settings)
+    async with AsyncExitStack() as stack:
+        store = open_reads(settings.store_address, settings.database.connect_seconds, settings.database.statement_seconds)
+        stack.callback(store.close)
+        metrics, theirs = Metrics(), store.find(LedgerIdentity)
+        if theirs and theirs[0].settings_hash != settings.settings_hash:
+            raise BadInput(
+                f"the agent's settings decide otherwise ({theirs[0].settings_hash} there, {settings.settings_hash} here): "
+                "a worker needs the same settings, `finagent config show` on both sides shows the difference"
+            )
+        leaders = store.get(MarketClock, 1)
+        clock = VirtualClock(leaders.at if leaders else wall_now())
+        queue = build_shared_queue(settings, store, clock, unarmed, Role(leader=False, services=services))
+        stack.push_async_callback(queue.close)
+        await queue.recover()
+        kill_switch = KillSwitch(store, queue, clock, lambda: False)
+        processor = JobProcessor(
+            queue=queue,
+            reads=store,
+            clock=clock,
+            handlers=_shared_handlers(settings, clock, metrics),
+            policy=queue_policy(settings),
+            seed=settings.replay.seed,
+            failpoints=unarmed,
+            jitter=None,
+            on_invariant=lambda message: kill_switch.halt(message, "invariant"),
+            lock_step=False,
+            observer=metrics,
+            monotonic=time.monotonic,
+        )
+        processor.queues(tuple(services))
+        done: Counter[str] = Counter()
+        queue.on_commit.append(lambda _effects, jobs: done.update(job.type for job in jobs if job is not None))
+        yield Worker(clock, store, processor, tuple(services), queue.changed, stopping, done)
 
 
 # -- parts from settings -----------------------------------------------------------------------------------------------------
@@ -427,6 +476,14 @@ def build_hash() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
 
 
+def _shared_handlers(settings: Settings, clock: Clock, metrics: Metrics) -> dict[str, Handler]:
+    """What needs neither market, broker nor gate, and so can run in any process."""
+    formula = GapAndGoFormula()
+    policy = ScoringPolicy(settings.model.score_decimals, settings.model.score_min)
+    scoring = ScoringService(formula, clock, policy, _infer(formula, metrics))
+    return {"score": scoring.score, "plan": one_by_one(PlannerService(clock, plan_policy(settings)).plan)}
+
+
 def _infer(predictor: Predictor, metrics: Metrics) -> Callable[[Floats], Awaitable[Floats]]:
     async def infer(rows: Floats) -> Floats:
         with metrics.inference_duration.time():
@@ -435,8 +492,18 @@ def _infer(predictor: Predictor, metrics: Metrics) -> Callable[[Floats], Awaitab
     return infer
 
 
-def build_job_queue(settings: Settings, store: SqliteReads, clock: VirtualClock, failpoints: Failpoints) -> SqliteJobQueue:
-    """The durable queue on the store of the folder; `recover` starts it."""
+def upgrade_store(settings: Settings, failpoints: Failpoints) -> None:
+    """The tables of this program, in the store that the settings name."""
+    if settings.storage.url is None:
+        upgrade(settings.database_path, writer_policy(settings), failpoints)
+    else:
+        upgrade_postgres(settings.storage.url, failpoints)
+
+
+def build_job_queue(settings: Settings, store: StoreReads, clock: VirtualClock, failpoints: Failpoints) -> SqlJobQueue:
+    """The durable queue of an agent on its store; `recover` starts it."""
+    if settings.storage.url is not None:
+        return build_shared_queue(settings, store, clock, failpoints, Role(leader=True, services=frozenset(QUEUES)))
     return SqliteJobQueue(
         settings.database_path,
         reads=store,
@@ -446,9 +513,42 @@ def build_job_queue(settings: Settings, store: SqliteReads, clock: VirtualClock,
         failpoints=failpoints,
         build_hash=build_hash(),
         settings_hash=settings.settings_hash,
-        worker_id="agent",
+        worker_id=_worker_id(),
         carries_market_clock=True,
     )
+
+
+def build_shared_queue(
+    settings: Settings, store: StoreReads, clock: VirtualClock, failpoints: Failpoints, role: Role
+) -> "PostgresJobQueue":
+    """The durable queue of one of several processes. Raises BadInput for a store that only one can use."""
+    url, database, queue = settings.storage.url, settings.database, settings.queue
+    if url is None:
+        raise BadInput(
+            "queue.backend is sqlite, whose file has one process: a worker needs queue.backend postgres and storage.url"
+        )
+    policy = postgres_policy(database.connect_seconds, database.statement_seconds, database.group_operations_max)
+    from finagent.adapters.job_queue.postgres import LeasePolicy, PostgresJobQueue  # its driver is an extra
+
+    return PostgresJobQueue(
+        url,
+        reads=store,
+        clock=clock,
+        policy=durable_queue_policy(settings),
+        postgres_policy=policy,
+        lease_policy=LeasePolicy(queue.lease_seconds, queue.heartbeat_seconds, settings.broker.call_seconds, queue.poll_seconds),
+        role=role,
+        failpoints=failpoints,
+        build_hash=build_hash(),
+        settings_hash=settings.settings_hash,
+        worker_id=_worker_id(),
+        carries_market_clock=role.leader,
+        monotonic=time.monotonic,
+    )
+
+
+def _worker_id() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"
 
 
 # -- first start and recovery ------------------------------------------------------------------------------------------------
@@ -520,7 +620,7 @@ def _recovery(store: Reads, rescued: list[Job], stored: MarketClock | None) -> R
     )
 
 
-async def _prune(queue: SqliteJobQueue, batch: int) -> None:
+async def _prune(queue: SqlJobQueue, batch: int) -> None:
     """Forget jobs that were done long ago, a batch a commit."""
     while await queue.prune() == batch:
         continue

@@ -22,6 +22,7 @@ from finagent.services.pipeline.planner import PlanPolicy
 from finagent.services.queue.processor import QueuePolicy
 from finagent.services.scheduling.cron import CronEntry
 from finagent.settings import Settings
+from finagent.telemetry.redaction import without_password
 
 
 def check(settings: Settings) -> None:
@@ -43,6 +44,7 @@ def check(settings: Settings) -> None:
         broker_policy,
         broker_client_policy,
         durable_queue_policy,
+        require_backend,
     )
     for build in builders:
         try:
@@ -51,6 +53,19 @@ def check(settings: Settings) -> None:
             errors.append(str(error))
     if errors:
         raise BadInput("settings are refused:\n  " + "\n  ".join(errors))
+
+
+def require_backend(settings: Settings) -> None:
+    """The queue and the store fit each other, and a lease outlives a send that began under it."""
+    queue, url = settings.queue, settings.storage.url
+    if (queue.backend == "postgres") != (url is not None):
+        raise BadInput(f"queue.backend is {queue.backend} and storage.url is {url and without_password(url)}: they go together")
+    shortest = settings.broker.call_seconds + queue.heartbeat_seconds
+    if queue.backend == "postgres" and queue.lease_seconds <= shortest:
+        raise BadInput(
+            f"queue.lease_seconds is {queue.lease_seconds:g}: it must exceed broker.call_seconds plus "
+            f"queue.heartbeat_seconds, {shortest:g}"
+        )
 
 
 def durable_queue_policy(settings: Settings) -> DurableQueuePolicy:

@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from finagent.domain.errors import BadInput
+from finagent.telemetry.redaction import without_password
 
 PREFIX = "FINAGENT__"
 PACKAGED = Path(__file__).with_name("settings.yaml")
@@ -42,6 +43,14 @@ class Section(BaseModel):
 
 class StorageSettings(Section):
     directory: Path
+    url: str | None
+
+    @field_validator("url")
+    @classmethod
+    def _known_store(cls, url: str | None) -> str | None:
+        if url is None or url.startswith("postgresql://"):
+            return url
+        raise ValueError("must be null or postgresql://USER@HOST/DATABASE")
 
 
 class OrchestrateSettings(Section):
@@ -170,6 +179,9 @@ class ReconciliationSettings(Section):
 
 
 class QueueSettings(Section):
+    backend: Literal["sqlite", "postgres"]
+    lease_seconds: Annotated[float, Field(gt=0, le=3600)]
+    heartbeat_seconds: Annotated[float, Field(gt=0, le=600)]
     capacity: AtLeastOne
     claim_limit: AtLeastOne
     batch_max: AtLeastOne
@@ -192,6 +204,8 @@ class DatabaseSettings(Section):
     group_operations_max: AtLeastOne
     database_bytes_max: Count
     probe_bytes: AtLeastOne
+    connect_seconds: Annotated[float, Field(gt=0, le=300)]
+    statement_seconds: Annotated[float, Field(gt=0, le=3600)]
 
 
 class FaultSettings(Section):
@@ -275,7 +289,13 @@ class Settings(BaseSettings):
 
     @property
     def database_path(self) -> Path:
+        """The file of a store without an address; its lock keeps a second agent out of the folder, whatever the store."""
         return self.storage.directory / "finagent.db"
+
+    @property
+    def store_address(self) -> Path | str:
+        """The file, or the URL of the database on a server."""
+        return self.database_path if self.storage.url is None else self.storage.url
 
     def decisive(self) -> dict[str, Any]:
         """Everything that a decision depends on: not where files lie, nor how the process is served."""
@@ -290,7 +310,10 @@ class Settings(BaseSettings):
 
     def masked(self) -> dict[str, Any]:
         """All values for people to see."""
-        return self.model_dump(mode="json")
+        values = self.model_dump(mode="json")
+        if self.storage.url is not None:
+            values["storage"]["url"] = without_password(self.storage.url)
+        return values
 
 
 def settings_files(file: Path | None) -> tuple[Path, ...]:

@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from finagent.adapters.database.reader import SqliteReads
+from finagent.adapters.database.opening import open_reads
+from finagent.adapters.database.reader import StoreReads
 from finagent.adapters.job_queue.history import StoredJobHistory
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.store import JobQueue
@@ -22,7 +23,7 @@ class Store:
     """What a reading command sees: committed state only, as of each read."""
 
     path: Path
-    reads: SqliteReads
+    reads: StoreReads
     jobs: StoredJobHistory
 
 
@@ -37,8 +38,8 @@ class Writing:
 
 @contextmanager
 def reading(settings: Settings) -> Iterator[Store]:
-    """The store opened `mode=ro`; raises Unavailable where nothing has run yet."""
-    reads = SqliteReads(settings.database_path)
+    """The store opened for reading alone; raises Unavailable where nothing has run yet."""
+    reads = open_reads(settings.store_address, settings.database.connect_seconds, settings.database.statement_seconds)
     try:
         yield Store(settings.database_path, reads, StoredJobHistory(reads))
     finally:
@@ -58,13 +59,11 @@ async def writing(settings: Settings) -> AsyncIterator[Writing]:
     where there is no store."""
     from finagent.adapters.clock import VirtualClock, wall_now
     from finagent.adapters.database.lock import DatabaseLock
-    from finagent.adapters.database.migrate import upgrade
-    from finagent.bootstrap import build_job_queue
-    from finagent.policies import writer_policy
+    from finagent.bootstrap import build_job_queue, upgrade_store
     from finagent.services.failpoints import unarmed
 
     with reading(settings) as store, DatabaseLock(settings.database_path):
-        upgrade(settings.database_path, writer_policy(settings), unarmed)
+        upgrade_store(settings, unarmed)
         stored = store.reads.get(MarketClock, 1)  # a replay's market time: writing must not move it on
         clock = VirtualClock(stored.at if stored else wall_now())
         queue = build_job_queue(settings, store.reads, clock, unarmed)

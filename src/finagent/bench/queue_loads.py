@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from finagent.adapters.clock import VirtualClock, wall_now
-from finagent.adapters.job_queue.sqlite import SqliteJobQueue
+from finagent.adapters.job_queue.sql import SqlJobQueue
 from finagent.bench.queue_store import Store, payload, relax_writer
 from finagent.domain.effect import Effect
 from finagent.domain.jobs import Job, Next
@@ -40,7 +40,7 @@ def _publish(numbers: Iterable[int]) -> Effect:
 class Workers:
     """Callers that take a job and acknowledge it, each in a commit that it awaits; `waiting` jobs are claimed as room is made."""
 
-    def __init__(self, queue: SqliteJobQueue, jobs: int, claim_limit: int) -> None:
+    def __init__(self, queue: SqlJobQueue, jobs: int, claim_limit: int) -> None:
         self._queue, self._left, self._claim_limit = queue, jobs, claim_limit
         self._ready: asyncio.Queue[Job] = asyncio.Queue(maxsize=jobs)
         self._claiming = False
@@ -169,7 +169,7 @@ async def open_loop(store: Store, rate: int, seconds: float) -> Figures:
     return {f"p{part}_ms": waits[min(jobs - 1, jobs * part // 100)] * 1e3 for part in (50, 95, 99)}
 
 
-def _processor(settings: Settings, queue: SqliteJobQueue, reads: Reads, handle: Callable[..., Any]) -> JobProcessor:
+def _processor(settings: Settings, queue: SqlJobQueue, reads: Reads, handle: Callable[..., Any]) -> JobProcessor:
     async def fail(message: str) -> None:
         raise RuntimeError(message)
 

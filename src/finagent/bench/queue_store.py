@@ -16,7 +16,7 @@ from finagent.adapters.database import sqlite
 from finagent.adapters.database.engine import WriterPolicy, writer_engine
 from finagent.adapters.database.migrate import upgrade
 from finagent.adapters.database.reader import SqliteReads
-from finagent.adapters.job_queue.sqlite import SqliteJobQueue
+from finagent.adapters.job_queue.sql import SqlJobQueue
 from finagent.bootstrap import build_job_queue
 from finagent.domain.effect import Effect
 from finagent.domain.ports.store import Reads
@@ -61,7 +61,7 @@ class Store:
         upgrade(self.path, writer_policy(self.settings), unarmed)
 
     @asynccontextmanager
-    async def queue(self) -> AsyncIterator[tuple[SqliteJobQueue, Reads]]:
+    async def queue(self) -> AsyncIterator[tuple[SqlJobQueue, Reads]]:
         """The agent's queue, recovered, on a market clock that stands still."""
         clock = VirtualClock(wall_now())
         reads = SqliteReads(self.path)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import typer
 
-from finagent.cli import bench, config, doctor, drill, explain, halt, jobs, orchestrate, report, scan, status
+from finagent.cli import bench, config, doctor, drill, explain, halt, jobs, orchestrate, report, scan, status, worker
 from finagent.domain.errors import BadInput, Unavailable
 
 UNEXPECTED, BAD_INPUT, UNAVAILABLE, INTERRUPTED = 1, 2, 4, 130
@@ -30,6 +30,7 @@ root.command(epilog="Example: finagent report --canonical | sha256sum")(report.r
 root.command(epilog="Example: finagent doctor --json")(doctor.doctor)
 root.command(epilog='Example: finagent halt --reason "news I do not understand"')(halt.halt)
 root.command(epilog='Example: finagent arm --reason "checked positions against the broker"')(halt.arm)
+root.command(epilog="Example: finagent worker --services scoring,planner --set queue.backend=postgres")(worker.worker)
 root.add_typer(jobs.app, name="jobs")
 root.add_typer(config.app, name="config")
 root.add_typer(drill.app, name="drill")

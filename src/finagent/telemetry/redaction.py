@@ -54,3 +54,8 @@ class Redactor:
         if len(text) > TEXT_LENGTH_MAX:
             text = f"{text[:TEXT_LENGTH_MAX]}... ({len(text)} characters)"
         return text.encode("utf-8", "replace").decode()
+
+
+def without_password(url: str) -> str:
+    """An address for people to see."""
+    return re.sub(r"(//[^/@:]*):[^@/]*@", rf"\1:{MASK}@", url)

@@ -20,6 +20,7 @@ import finagent
 from finagent.adapters.database.engine import WriterPolicy, writer_engine
 from finagent.domain.errors import BadInput, Unavailable
 from finagent.services.failpoints import Failpoints, around
+from finagent.telemetry.redaction import without_password
 
 MIGRATION_LOCK = 716150  # of PostgreSQL's advisory locks: one program migrates at a time
 _PACKAGE = Path(finagent.__file__).parent
@@ -58,8 +59,6 @@ def upgrade_postgres(url: str, failpoints: Failpoints, revision: str = "head") -
 
 
 async def _upgrade_postgres(url: str, revision: str) -> None:
-    from finagent.adapters.database.postgres import without_password  # asyncpg is an extra
-
     engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://", 1), poolclass=NullPool)
 
     def act(connection: Connection) -> None:

@@ -17,6 +17,7 @@ import asyncpg
 from finagent.adapters.database.connection import Fate
 from finagent.adapters.database.reader import StoreReads
 from finagent.domain.errors import Unavailable
+from finagent.telemetry.redaction import without_password
 
 T = TypeVar("T")
 _LOST = (OSError, TimeoutError, asyncpg.InterfaceError)
@@ -193,6 +194,8 @@ class PostgresReads(StoreReads):
             return self._ask(lambda: self._session.execute(sql, values)).rows
         except _LOST:
             return self._ask(lambda: self._again(sql, values)).rows
+        except asyncpg.UndefinedTableError as error:
+            raise Unavailable(f"nothing has run in the database {self._session.where} yet") from error
 
     def close(self) -> None:
         """See `StoreReads`."""
@@ -232,8 +235,3 @@ def over_arrays(sql: str, kinds: tuple[str, ...]) -> str:
     if " WHERE " in body.replace("\n", " "):
         return re.sub(r"\sWHERE\s", f" FROM {source} WHERE ", body, count=1)
     return re.sub(r"VALUES\s*\((.*?)\)(?=\s*(ON CONFLICT|$))", rf"SELECT \1 FROM {source}", body, count=1, flags=re.DOTALL)  # noqa: S608 - our own
-
-
-def without_password(url: str) -> str:
-    """The address for people to see."""
-    return re.sub(r"(//[^/@:]*):[^@/]*@", r"\1:***@", url)

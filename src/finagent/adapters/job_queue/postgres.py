@@ -101,7 +101,7 @@ class PostgresJobQueue(SqlJobQueue):
         self._changed.clear()
 
     async def others_at_work(self, now: datetime) -> bool:
-        """See the port; waits for a change before it answers True."""
+        """See the port."""
         self._changed.clear()
         due = self.next_due()
         at_work = self._reads.rows(RUNNING_ELSEWHERE, (self._shared.memory.epoch,))[0][0]

@@ -112,7 +112,8 @@ class SharedOperations(HandOperations):
         driver.execute(TAKE_LEASE, (_life(epoch), *terms))
         memory.epoch = epoch
         memory.market_at = (driver.execute(rows.MARKET_CLOCK).fetchall() or [("",)])[0][0]
-        rescued, effects = self._give_back(driver, at)
+        led_until = datetime.fromisoformat(memory.market_at) if memory.market_at else at
+        rescued, effects = self._give_back(driver, max(at, led_until))
         self._look_around(driver)
         return Done(Entered(rescued, self._role.leader and bool(leader)), labels=frozenset({"recovery"}), effects=effects)
 

@@ -102,6 +102,15 @@ class SqlJobQueue:
         await asyncio.wait([answered])
         return answered.exception() is None
 
+    def lease_left_seconds(self) -> float:
+        """How long, at least, nobody else may take what is ours: where nobody else can, for ever."""
+        return float("inf")
+
+    async def others_at_work(self, now: datetime) -> bool:
+        """Nobody else works on this store."""
+        del now
+        return False
+
     def next_due(self) -> datetime | None:
         """The earliest `run_at` of a READY or SCHEDULED job."""
         earliest = self._reads.rows(rows.NEXT_DUE)[0][0]

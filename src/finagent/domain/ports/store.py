@@ -73,6 +73,11 @@ class JobQueue(Protocol):
         """Give RUNNING jobs back unharmed (shutdown before their handler ran)."""
         ...
 
+    def others_at_work(self, now: datetime) -> Awaitable[bool]:
+        """Whether another process runs a job, or leaves one that is due at `now` to a third. Waits for a change, or a moment,
+        before it says so. A queue of one process has no others."""
+        ...
+
     def next_due(self) -> datetime | None:
         """The earliest `run_at` of a READY or SCHEDULED job, from the read connection."""
         ...

@@ -27,6 +27,7 @@ class ExecutionGateway:
     policy: ExecutionPolicy
     kill_switch: KillSwitch
     session_close: Callable[[], datetime]
+    may_send: Callable[[], bool]  # nobody else can be sending for this account before our request is over
 
     # -- send ----------------------------------------------------------------------------------------------------------------
 
@@ -45,6 +46,8 @@ class ExecutionGateway:
         objection = self._objection(intent)
         if objection is not None:
             return self._denied(order, *objection, reads)
+        if not self.may_send():  # what was sent under this intent before is looked up by whoever leads then
+            return self._unresolved(order, "not sent: the lease may end before the send does", order.sends)
         result = await self.broker.submit(request)  # nothing may come between the objection and this line
         return self._sent(intent, order, result, reads)
 
@@ -88,12 +91,12 @@ class ExecutionGateway:
         values = {"sends": order.sends + 1, "sent_at": order.sent_at or self.clock.now()}
         return Effect((Set(BrokerOrder, (order.client_order_id,), values),))
 
-    def _unresolved(self, order: BrokerOrder) -> Effect:
+    def _unresolved(self, order: BrokerOrder, reason: str = "no answer", sends: int | None = None) -> Effect:
         """We do not know: say so, and look it up when the time-out has passed."""
-        now = self.clock.now()
-        values = {"outcome": SendOutcome.UNRESOLVED, "reason": "no answer", "updated_at": now}
+        now, sends = self.clock.now(), order.sends + 1 if sends is None else sends
+        values = {"outcome": SendOutcome.UNRESOLVED, "reason": reason, "updated_at": now}
         change = Set(BrokerOrder, (order.client_order_id,), values, {"state": order.state, "outcome": order.outcome})
-        return Effect((change,), (), (order_event(order, "order_unresolved", now, sends=order.sends + 1),)) + self._again(order)
+        return Effect((change,), (), (order_event(order, "order_unresolved", now, sends=sends),)) + self._again(order)
 
     def _again(self, order: BrokerOrder, at: datetime | None = None) -> Effect:
         at = at or self.clock.now() + timedelta(seconds=self.policy.send_timeout_seconds)

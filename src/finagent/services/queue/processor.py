@@ -122,12 +122,15 @@ class JobProcessor:
 
     async def drain_instant(self, now: datetime) -> None:
         """Lock-step: supersteps until nothing is due at `now`. Each hands out all due jobs of the lowest phase (sends one at a
-        time, in order) and waits for quiet; what those publish joins the next. A job in quarantine is claimed alone."""
+        time, in order) and waits for quiet; what those publish joins the next. A job in quarantine is claimed alone. While
+        another process has work of this instant, the instant is not over."""
         while True:
             due = self._queue.next_due()
             if due is not None and due <= now:
                 self.offer(await self._queue.claim(now, self._policy.claim_limit))
             if not self._held:
+                if await self._queue.others_at_work(now):
+                    continue
                 return
             self._held.sort(key=lambda job: (job.kind.phase, job.priority, job.run_at, job.dedup_key))
             phase = self._held[0].kind.phase

@@ -241,8 +241,10 @@ class Floor:
     """The order protocol on a desk: every job of it runs as the processor runs it, the broker is scripted."""
 
     def __init__(self, desk: Any, broker: ScriptedBroker) -> None:
-        self.desk, self.broker, self.metering = desk, broker, Metering()
-        self.gateway = ExecutionGateway(broker, desk.clock, POLICY, desk.kill_switch, lambda: desk.session.closes_at)
+        self.desk, self.broker, self.metering, self.leads = desk, broker, Metering(), True
+        self.gateway = ExecutionGateway(
+            broker, desk.clock, POLICY, desk.kill_switch, lambda: desk.session.closes_at, lambda: self.leads
+        )
         self.exits = exits = ExitService(broker, desk.clock, POLICY)
         handlers = {
             "execute": ExecutionService(desk.clock).execute,

@@ -71,6 +71,20 @@ async def test_a_lost_answer_is_looked_up_and_the_order_adopted(desk: Any, floor
     assert {order.state for order in floor.orders(plan)} == {OrderState.ACCEPTED, OrderState.HELD}
 
 
+async def test_nothing_leaves_that_a_successor_could_cross(desk: Any, floor: Any, broker: Any) -> None:
+    """F-06: a process that was stopped past its lease does not send; whoever leads then looks the order up and sends it."""
+    floor.leads = False
+    plan = await desk.approved()
+    entry = await floor.bracket(plan)
+    unsent = floor.order(plan, Leg.ENTRY)
+    floor.leads = True
+    await floor.until(8)
+
+    assert (unsent.outcome, unsent.sends) == (SendOutcome.UNRESOLVED, 0)
+    assert broker.calls[:3] == [("barrier", ""), ("look_up", entry), ("submit", entry)]
+    assert floor.order(plan, Leg.ENTRY).outcome is SendOutcome.CONFIRMED
+
+
 async def test_an_order_that_never_arrived_is_sent_again_under_its_one_id(desk: Any, floor: Any, broker: Any) -> None:
     broker.submits = ["drop", "drop"]
     plan = await desk.approved()
