@@ -52,8 +52,7 @@ def upgrade(path: Path, policy: WriterPolicy, failpoints: Failpoints, revision: 
 
 def upgrade_postgres(url: str, failpoints: Failpoints, revision: str = "head") -> None:
     """The same on PostgreSQL; a second program that starts meanwhile waits for the first. Raises as `upgrade`."""
-    failpoints("migration.before")
-    with ThreadPoolExecutor(1) as thread:  # the caller's thread may have a running loop
+    with around(failpoints, "migration"), ThreadPoolExecutor(1) as thread:  # the caller's thread may have a running loop
         thread.submit(asyncio.run, _upgrade_postgres(url, revision)).result()
     failpoints("migration.after")
 
