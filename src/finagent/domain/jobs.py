@@ -14,12 +14,12 @@ class JobStatus(Enum):
     DONE = "DONE"
     SCHEDULED = "SCHEDULED"
     DEAD = "DEAD"
-    PARKED = "PARKED"  # an order or exit job that cannot go on: never given up, waits for a person
+    PARKED = "PARKED"  # cannot go on and is not given up: about an order, or for another release; waits for a person
 
 
 JOB_TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
-    JobStatus.READY: frozenset({JobStatus.RUNNING, JobStatus.DEAD}),
-    JobStatus.SCHEDULED: frozenset({JobStatus.RUNNING, JobStatus.READY, JobStatus.DEAD}),
+    JobStatus.READY: frozenset({JobStatus.RUNNING, JobStatus.DEAD, JobStatus.PARKED}),  # parked: written by another release
+    JobStatus.SCHEDULED: frozenset({JobStatus.RUNNING, JobStatus.READY, JobStatus.DEAD, JobStatus.PARKED}),
     JobStatus.RUNNING: frozenset({JobStatus.DONE, JobStatus.READY, JobStatus.SCHEDULED, JobStatus.DEAD, JobStatus.PARKED}),
     JobStatus.DONE: frozenset(),
     JobStatus.DEAD: frozenset({JobStatus.READY}),  # a person retries it
@@ -41,7 +41,8 @@ class Phase(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobType:
-    """A kind of work: its service queue, its phase, its priority (lower first), whether it parks instead of dying.
+    """A kind of work: its service queue, its phase, its priority (lower first), whether it parks instead of dying, the version
+    of the payload that this release writes (see `payloads`).
 
     Priorities follow the phases, so that the canonical order (priority, run_at, id) is also the order of the phases.
     """
@@ -51,6 +52,7 @@ class JobType:
     phase: Phase
     priority: int
     parks: bool = False
+    version: int = 1
 
 
 DOUBLINGS_MAX = 64  # of a back-off: far beyond any cap, far below the largest float
@@ -96,6 +98,12 @@ class Job:
     @property
     def kind(self) -> JobType:
         return JOB_TYPES[self.type]
+
+    @property
+    def parks(self) -> bool:
+        """The agent never gives it up: an order may hang on it, also where this release does not know its type."""
+        kind = JOB_TYPES.get(self.type)
+        return kind is None or kind.parks
 
     @property
     def ran_before(self) -> bool:

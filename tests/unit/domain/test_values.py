@@ -165,7 +165,11 @@ def test_orders_and_exits_park_and_everything_else_may_die() -> None:
 def test_only_a_person_brings_a_dead_or_parked_job_back_and_nothing_a_finished_one() -> None:
     assert set(JOB_TRANSITIONS) == set(JobStatus)
     assert JOB_TRANSITIONS[JobStatus.DONE] == frozenset()
-    assert {before for before, after in JOB_TRANSITIONS.items() if JobStatus.PARKED in after} == {JobStatus.RUNNING}
+    assert {before for before, after in JOB_TRANSITIONS.items() if JobStatus.PARKED in after} == {
+        JobStatus.READY,
+        JobStatus.SCHEDULED,
+        JobStatus.RUNNING,
+    }
 
 
 def test_back_off_doubles_up_to_its_cap_and_jitters_by_half() -> None:

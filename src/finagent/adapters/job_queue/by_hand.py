@@ -8,14 +8,13 @@ from finagent.adapters.database.connection import Driver
 from finagent.adapters.database.effects import encode
 from finagent.adapters.database.writer import Done
 from finagent.adapters.job_queue import rows
-from finagent.adapters.job_queue.operations import JobOperations, subject_of
+from finagent.adapters.job_queue.operations import NO_OTHER_SUBJECT, JobOperations, subject_of
 from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome, SubjectType
 from finagent.domain.effect import Effect
 from finagent.domain.errors import BadInput
 from finagent.domain.jobs import JOB_TRANSITIONS, RETRIED, WAITS_FOR_A_PERSON, Job, JobStatus
+from finagent.domain.payloads import Release
 from finagent.domain.time import to_text
-
-NO_OTHER_SUBJECT = (SubjectType.ACCOUNT, "account")
 
 
 class HandOperations(JobOperations):
@@ -25,7 +24,7 @@ class HandOperations(JobOperations):
         """A DEAD or PARKED row waits again as if it had never failed."""
         self._require_recovered()
         job, status, error = _stuck(driver, job_id, JobStatus.READY)
-        require_retriable(job, status)
+        require_retriable(job, status, self._policy.release)
         driver.execute(rows.BRING_BACK, (canonical_json(job.payload | {RETRIED: True}), to_text(at), job_id))
         told = Effect(events=(hand_event(job, "job_retried", at, by=by, was=status.name, error=error),))
         return self._told(driver, told, JobStatus.READY, at)
@@ -69,9 +68,10 @@ def require_movable(job: Job, status: JobStatus, to: JobStatus) -> None:
         raise BadInput(f"{job.type} job {job.id} is {status.name}: only a job that is DEAD or PARKED is retried or discarded")
 
 
-def require_retriable(job: Job, status: JobStatus) -> None:
-    """A discarded job about an order does not come back: its candidate has ended."""
-    if status is JobStatus.DEAD and job.kind.parks:
+def require_retriable(job: Job, status: JobStatus, release: Release) -> None:
+    """A discarded job about an order does not come back: its candidate has ended. One of another release comes back to that."""
+    release.current(job)
+    if status is JobStatus.DEAD and job.parks:
         raise BadInput(f"{job.type} job {job.id} is about an order, and a person has given it up for good")
 
 

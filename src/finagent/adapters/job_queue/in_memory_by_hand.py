@@ -24,7 +24,7 @@ class InMemoryHandOperations(InMemoryOperations):
     def retry(self, job_id: int, by: str, at: datetime) -> Done:
         """A DEAD or PARKED row waits again as if it had never failed."""
         job, status, error = self._stuck(job_id, JobStatus.READY)
-        require_retriable(job, status)
+        require_retriable(job, status, self._policy.release)
         payload = canonical_json(job.payload | {RETRIED: True})
         self._change((job_id,), _CLEAN | {"status": READY, "payload": payload, "run_at": to_text(at)})
         event = hand_event(job, "job_retried", at, by=by, was=status.name, error=error)

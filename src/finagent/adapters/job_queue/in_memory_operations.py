@@ -1,9 +1,10 @@
 """What the queue in memory does inside a transaction of its records: the twin of `operations`, rule by rule."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from heapq import merge
-from itertools import islice
+from itertools import islice, takewhile
 
 from finagent.adapters.database.events import EventChains
 from finagent.adapters.database.registry import stored
@@ -11,11 +12,12 @@ from finagent.adapters.database.writer import Done
 from finagent.adapters.job_queue.in_memory_effects import EncodedRecords, encode_records
 from finagent.adapters.job_queue.in_memory_records import InMemoryRecords, decoded
 from finagent.adapters.job_queue.in_memory_rows import READY, RUNNING, SCHEDULED, Entry, Key, Row, place, suspect
-from finagent.adapters.job_queue.operations import PAYLOAD_VERSION, DurableQueuePolicy, EncodedNext, subject_of
+from finagent.adapters.job_queue.operations import NO_OTHER_SUBJECT, DurableQueuePolicy, EncodedNext, subject_of
 from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome, SubjectType
 from finagent.domain.effect import Effect
 from finagent.domain.errors import InvariantViolated
-from finagent.domain.jobs import JOB_TYPES, Job, JobStatus
+from finagent.domain.jobs import Job, JobStatus
+from finagent.domain.payloads import ForAnotherRelease
 from finagent.domain.time import to_text
 
 _MARKET_CLOCK = (1,)
@@ -78,22 +80,47 @@ class InMemoryOperations:
     def claim(self, now: datetime, limit: int, at: datetime) -> Done:
         """READY and due rows become RUNNING in order, up to the first one in quarantine; that one only when nothing else runs."""
         self._require_recovered()
-        claimed: list[Key] = []
-        due = [] if self._jobs.suspects_running.entries else self._due(to_text(now), limit)
-        for *_, id_ in due:
-            in_quarantine = suspect(self._jobs.rows[id_,])
-            if in_quarantine and (claimed or self._jobs.running.entries):
+        claimed: list[Job] = []
+        told: list[tuple[Effect, Job | None]] = []
+        while not (claimed or self._jobs.suspects_running.entries):
+            waiting, parked = self._readable(self._due(to_text(now), limit), at)
+            claimed = self._up_to_quarantine(waiting)
+            told += parked
+            if not parked:  # otherwise there may be more behind them
                 break
-            claimed.append((id_,))
-            if in_quarantine:
-                break
-        if not claimed:
+        if not (claimed or told):
             return Done([], wrote=False)
         mark = {"status": RUNNING, "epoch": self._epoch, "worker_id": self._worker_id, "started_at": to_text(at)}
-        for key in claimed:
-            self._change(key, mark | {"fence": self._jobs.rows[key]["fence"] + 1})
+        for job in claimed:
+            self._change((job.id,), mark | {"fence": job.fence + 1})
         self._carry_clock(at)
-        return Done([self._job(key) for key in claimed])
+        return Done([replace(job, epoch=self._epoch, fence=job.fence + 1) for job in claimed], effects=tuple(told))
+
+    def _up_to_quarantine(self, waiting: Sequence[Job]) -> list[Job]:
+        """The first jobs that may run beside each other, or the suspect that may run alone."""
+        if waiting and self._in_quarantine(waiting[0]):
+            return [] if self._jobs.running.entries else [waiting[0]]
+        return list(takewhile(lambda job: not self._in_quarantine(job), waiting))
+
+    def _in_quarantine(self, job: Job) -> bool:
+        return suspect(self._jobs.rows[job.id,])
+
+    def _readable(self, due: Sequence[Entry], at: datetime) -> tuple[list[Job], list[tuple[Effect, Job | None]]]:
+        """The jobs at these places, in the payloads of this release; those of another release are parked."""
+        jobs: list[Job] = []
+        told: list[tuple[Effect, Job | None]] = []
+        for *_, id_ in due:
+            job = self._job((id_,))
+            try:
+                jobs.append(self._policy.release.current(job))
+            except ForAnotherRelease as error:
+                told.append((self._park(job, str(error), at), job))
+        return jobs, told
+
+    def _park(self, job: Job, error: str, at: datetime) -> Effect:
+        error = error[: self._policy.error_length_max]
+        self._change((job.id,), {"status": JobStatus.PARKED.name, "finished_at": to_text(at), "last_error": error})
+        return self._record_end(job, JobStatus.PARKED, error, at)
 
     def _due(self, now: str, limit: int) -> list[Entry]:
         """Places of the first jobs that are READY or whose time has come."""
@@ -153,7 +180,7 @@ class InMemoryOperations:
             return None
         if self._jobs.matching({"dedup_key": frozenset({next_.key})}):
             return None
-        kind = JOB_TYPES[next_.type]
+        kind = self._policy.release.types[next_.type]
         run_at = at if next_.run_at is None else next_.run_at
         due, at_text = run_at <= at, to_text(at)
         row: Row = {
@@ -161,7 +188,7 @@ class InMemoryOperations:
             "queue": kind.queue,
             "type": next_.type,
             "payload": encoded.payload,
-            "payload_version": PAYLOAD_VERSION,
+            "payload_version": kind.version,
             "priority": kind.priority if next_.priority is None else next_.priority,
             "run_at": to_text(run_at),
             **dict.fromkeys(("attempts", "crashes", "solo_crashes", "epoch", "fence"), 0),
@@ -201,7 +228,7 @@ class InMemoryOperations:
 
     def _record_end(self, job: Job, status: JobStatus, error: str, at: datetime) -> Effect:
         """Tell the story of a job that is dead or parked; the candidate of a dead one ends with it, if it has not ended yet."""
-        subject = subject_of(job.payload)
+        subject = subject_of(job.payload) or (NO_OTHER_SUBJECT if status is JobStatus.PARKED else None)
         if subject is None:
             return Effect()
         subject_type, subject_id = subject
@@ -253,4 +280,4 @@ class InMemoryOperations:
 
 
 def _end_of(job: Job) -> JobStatus:
-    return JobStatus.PARKED if job.kind.parks else JobStatus.DEAD
+    return JobStatus.PARKED if job.parks else JobStatus.DEAD

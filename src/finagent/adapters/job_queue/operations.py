@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from heapq import merge
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 
 from finagent.adapters.database.codec import canonical_json
@@ -18,10 +18,11 @@ from finagent.adapters.job_queue.memory import QueueMemory
 from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome, SubjectType
 from finagent.domain.effect import Effect
 from finagent.domain.errors import InvariantViolated
-from finagent.domain.jobs import JOB_TYPES, Job, JobStatus, Next
+from finagent.domain.jobs import Job, JobStatus, Next
+from finagent.domain.payloads import THIS_RELEASE, ForAnotherRelease, Release
 from finagent.domain.time import to_text
 
-PAYLOAD_VERSION = 1
+NO_OTHER_SUBJECT = (SubjectType.ACCOUNT, "account")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class DurableQueuePolicy:
     only one running before it is given up. `attempts_max`: handler failures a job may have, as its row tells. `id_block_size`:
     job ids reserved at a time. `done_retention_days` and `prune_batch_rows`: age at which finished jobs go, and how many at once;
     keys of pruned jobs are forgotten, so it must be longer than any key may come again. `error_length_max`: characters kept.
+    `release`: what this process runs; a job of another release is parked.
     """
 
     memory_limit: int
@@ -41,6 +43,7 @@ class DurableQueuePolicy:
     done_retention_days: float
     prune_batch_rows: int
     error_length_max: int
+    release: Release = THIS_RELEASE
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,7 @@ class JobOperations:
         next_, memory = encoded.next, self.memory
         if next_.when is not None and not driver.execute(rows.RUN_SETTLED, (next_.when.run_id,)).fetchall()[0][0]:
             return None
-        kind = JOB_TYPES[next_.type]
+        kind = self._policy.release.types[next_.type]
         priority = kind.priority if next_.priority is None else next_.priority
         run_at = at if next_.run_at is None else next_.run_at
         trace_id = next_.trace_id or (parent.trace_id if parent else "")
@@ -143,7 +146,7 @@ class JobOperations:
         status = JobStatus.RUNNING if hand_out else JobStatus.READY if due else JobStatus.SCHEDULED
         epoch, worker, fence, started_at = (memory.epoch, self._worker_id, 1, at_text) if hand_out else (0, None, 0, None)
         parent_id, attempts_max = parent.id if parent else None, self._policy.attempts_max
-        what = (id_, kind.queue, next_.type, encoded.payload, PAYLOAD_VERSION, status.name, priority, run_text, attempts_max)
+        what = (id_, kind.queue, next_.type, encoded.payload, kind.version, status.name, priority, run_text, attempts_max)
         who = (epoch, worker, fence, next_.key, parent_id, trace_id, at_text, started_at)
         inserted = driver.execute(rows.INSERT, (*what, *who))
         if inserted.rowcount == 0:
@@ -153,7 +156,7 @@ class JobOperations:
             return None
         memory.running += 1
         payload = json.loads(encoded.payload)  # what a later process would read, not the caller's own objects
-        return Job(id_, next_.type, payload, PAYLOAD_VERSION, priority, run_at, 0, 0, epoch, trace_id, next_.key, fence)
+        return Job(id_, next_.type, payload, kind.version, priority, run_at, 0, 0, epoch, trace_id, next_.key, fence)
 
     def _next_id(self, driver: Driver) -> int:
         memory = self.memory
@@ -180,20 +183,51 @@ class JobOperations:
         self._require_recovered()
         memory = self.memory
         claimed: list[Job] = []
-        for row in [] if memory.solo else self._due(driver, to_text(now), limit):
-            job = rows.claimed(row, memory.epoch)
-            if _in_quarantine(job):
-                if not claimed and memory.running == 0:
-                    claimed.append(job)
-                    memory.solo = True
+        told: list[tuple[Effect, Job | None]] = []
+        while not (claimed or memory.solo):
+            waiting, parked = self._readable(driver, list(self._due(driver, to_text(now), limit)), at)
+            claimed = self._up_to_quarantine(waiting)
+            told += parked
+            if not parked:  # otherwise there may be more behind them
                 break
-            claimed.append(job)
-        if not claimed:
+        if not (claimed or told):
             return Done([], wrote=False)
-        started_at = to_text(at)
-        driver.executemany(rows.CLAIM, [(memory.epoch, self._worker_id, started_at, job.id) for job in claimed])
-        memory.running += len(claimed)
-        return Done(claimed, labels=self._carry_clock(driver, at) | {"claim"})
+        if claimed:
+            started_at = to_text(at)
+            driver.executemany(rows.CLAIM, [(memory.epoch, self._worker_id, started_at, job.id) for job in claimed])
+            memory.running += len(claimed)
+        return Done(claimed, labels=self._carry_clock(driver, at) | {"claim"}, effects=tuple(told))
+
+    def _up_to_quarantine(self, waiting: Sequence[Job]) -> list[Job]:
+        """The first jobs that may run beside each other, or the suspect that may run alone."""
+        if waiting and _in_quarantine(waiting[0]):
+            self.memory.solo = self.memory.running == 0
+            return [waiting[0]] if self.memory.solo else []
+        return list(takewhile(lambda job: not _in_quarantine(job), waiting))
+
+    def _readable(
+        self, driver: Driver, waiting: Sequence[tuple[Any, ...]], at: datetime
+    ) -> tuple[list[Job], list[tuple[Effect, Job | None]]]:
+        """These rows as jobs once claimed, in the payloads of this release; those of another release are parked."""
+        jobs: list[Job] = []
+        told: list[tuple[Effect, Job | None]] = []
+        for row in waiting:
+            job = rows.claimed(row, self.memory.epoch)
+            try:
+                jobs.append(self._policy.release.current(job))
+            except ForAnotherRelease as error:
+                told.append((self._park(driver, job, str(error), at), job))
+        return jobs, told
+
+    def _park(self, driver: Driver, job: Job, error: str, at: datetime) -> Effect:
+        self._join_story(driver)
+        error = error[: self._policy.error_length_max]
+        driver.execute(rows.PARK, (to_text(at), error, job.id))
+        self.memory.quarantined -= _in_quarantine(job)
+        return self._record_end(driver, job, JobStatus.PARKED, error, at)
+
+    def _join_story(self, driver: Driver) -> None:
+        """Before an operation tells an event of which its caller did not know (see `Writer`: `serial`)."""
 
     def _due(self, driver: Driver, now: str, limit: int) -> Iterable[tuple[Any, ...]]:
         """The first rows, in claim order, that are READY or whose time has come."""
@@ -266,7 +300,7 @@ class JobOperations:
 
     def _record_end(self, driver: Driver, job: Job, status: JobStatus, error: str, at: datetime) -> Effect:
         """Tell the story of a job that is dead or parked; the candidate of a dead one ends with it, if it has not ended yet."""
-        subject = subject_of(job.payload)
+        subject = subject_of(job.payload) or (NO_OTHER_SUBJECT if status is JobStatus.PARKED else None)
         if subject is None:
             return Effect()
         subject_type, subject_id = subject
@@ -286,7 +320,7 @@ def _owned(job: Job) -> tuple[int, int, int]:
 
 
 def _end_of(job: Job) -> JobStatus:
-    return JobStatus.PARKED if job.kind.parks else JobStatus.DEAD
+    return JobStatus.PARKED if job.parks else JobStatus.DEAD
 
 
 def _in_quarantine(job: Job) -> bool:

@@ -32,6 +32,9 @@ CLAIM = """
 UPDATE job_queue SET status = 'RUNNING', epoch = ?, worker_id = ?, started_at = ?, fence = fence + 1
 WHERE id = ? AND status IN ('READY', 'SCHEDULED')"""
 
+PARK = """
+UPDATE job_queue SET status = 'PARKED', finished_at = ?, last_error = ? WHERE id = ? AND status IN ('READY', 'SCHEDULED')"""
+
 # `fence` counts the claims of a row: it fences off a handler that was given up and ran on while its job was claimed again.
 _OWNED = "WHERE id = ? AND epoch = ? AND fence = ? AND status = 'RUNNING'"
 ACKNOWLEDGE = f"UPDATE job_queue SET status = 'DONE', finished_at = ? {_OWNED}"

@@ -49,8 +49,9 @@ ORPHANED = rows.RUNNING.replace(
 )
 RUNNING_ELSEWHERE = "SELECT EXISTS (SELECT 1 FROM job_queue WHERE status = 'RUNNING' AND epoch <> ?)"
 _SKIP = " FOR UPDATE SKIP LOCKED"
-READY_OF = rows.READY_FIRST.replace("ORDER BY", "AND queue = ANY(?) ORDER BY") + _SKIP
-SCHEDULED_OF = rows.SCHEDULED_FIRST.replace("ORDER BY", "AND queue = ANY(?) ORDER BY") + _SKIP
+_OF = "AND (queue = ANY(?)) = ? ORDER BY"
+READY_OF = rows.READY_FIRST.replace("ORDER BY", _OF) + _SKIP
+SCHEDULED_OF = rows.SCHEDULED_FIRST.replace("ORDER BY", _OF) + _SKIP
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +92,7 @@ class SharedOperations(HandOperations):
         """Our lease is held fast until COMMIT; whoever listens hears of the commit. Raises InvariantViolated once it is gone."""
         memory = self.memory
         if serial:
-            driver.execute(LOCK_STORY)
-            memory.last_event_id = driver.execute(rows.LAST_EVENT).fetchall()[0][0]
+            self._join_story(driver)
         if memory.epoch and not driver.execute(HOLD_LEASE, (_life(memory.epoch), memory.epoch)).fetchall():
             raise InvariantViolated(f"fenced: the lease of life {memory.epoch} ran out, and its jobs were given away")
 
@@ -148,6 +148,10 @@ class SharedOperations(HandOperations):
         self.memory.elsewhere = frozenset(name for (services,) in taken for name in services.split())
         self.memory.quarantined = driver.execute(rows.QUARANTINED).fetchall()[0][0]
 
+    def _join_story(self, driver: Driver) -> None:
+        driver.execute(LOCK_STORY)
+        self.memory.last_event_id = driver.execute(rows.LAST_EVENT).fetchall()[0][0]
+
     # -- what is ours to take ------------------------------------------------------------------------------------------------
 
     def _services(self) -> frozenset[str]:
@@ -159,9 +163,13 @@ class SharedOperations(HandOperations):
     def _due(self, driver: Driver, now: str, limit: int) -> Iterable[tuple[Any, ...]]:
         """As on a file, of our services alone; rows that another process is about to take are passed over."""
         self._look_around(driver)
-        services = sorted(self._services())
-        ready = driver.execute(READY_OF, (services, limit)).fetchall()
-        scheduled = driver.execute(SCHEDULED_OF, (now, services, limit)).fetchall()
+        ours = self._services()
+        if self._role.leader:  # also of a service that no release at work here knows: somebody must park those
+            named, among = sorted({kind.queue for kind in self._policy.release.types.values()} - ours), False
+        else:
+            named, among = sorted(ours), True
+        ready = driver.execute(READY_OF, (named, among, limit)).fetchall()
+        scheduled = driver.execute(SCHEDULED_OF, (now, named, among, limit)).fetchall()
         return islice(merge(ready, scheduled, key=rows.place), limit)
 
 

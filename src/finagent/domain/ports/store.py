@@ -44,7 +44,11 @@ class JobQueue(Protocol):
 
     def claim(self, now: datetime, limit: int) -> Awaitable[list[Job]]:
         """READY and due SCHEDULED jobs become RUNNING. A job with two or more crashes is claimed alone, in its canonical
-        place, and only while nothing else is RUNNING."""
+        place, and only while nothing else is RUNNING.
+
+        A payload of an older version comes as this release writes it; the row keeps what was written. A job that only another
+        release can run (see `domain.payloads`) becomes PARKED, with the reason and the cure in its last error and an event
+        `job_parked` in the story of its decision or run, else of the account; it takes nobody's place in the limit."""
         ...
 
     def fail(self, job: Job, error: str, retry_at: datetime | None) -> Awaitable[JobStatus]:
@@ -57,7 +61,7 @@ class JobQueue(Protocol):
 
         Its payload gains `retried` (see `Job.ran_before`), an earlier claim of it stays fenced off, its last error stays, and an
         event `job_retried` with `by` joins the story of its decision or run, else of the account. Fails with BadInput, nothing
-        stored, for an unknown id, another status, and a job about orders that a person has discarded.
+        stored, for an unknown id, another status, a job about orders that a person has discarded, and one of another release.
         """
         ...
 
