@@ -27,6 +27,7 @@ from finagent.services.progress import Onlookers, ProgressObserver, ReplaySummar
 from finagent.services.reporting.publisher import ReportPublisher
 from finagent.settings import Settings
 from finagent.store_access import CONTROL_SOCKET
+from finagent.telemetry.logging import CurrentStderr
 from finagent.telemetry.loop_watchdog import LoopWatchdog
 from finagent.telemetry.metrics import Metrics
 
@@ -108,6 +109,7 @@ class Resident:
         metrics.set_start_gate(agent.kill_switch.gate)
         metrics.bar_age.set(self.work.bar_age_seconds or 0.0)
         metrics.last_pass_age.set(self.work.pass_age_seconds or 0.0)
+        metrics.log_lines_lost.set(CurrentStderr.lost)
         log_file = self.settings.database_path.with_name(self.settings.database_path.name + "-wal")
         metrics.wal_bytes.set(log_file.stat().st_size if log_file.exists() else 0)
 

@@ -26,12 +26,21 @@ class LoggingPolicy:
 
 
 class CurrentStderr(logging.StreamHandler[TextIO]):
-    """Writes to what `sys.stderr` is at the time of the line, so that a live view may catch lines and print them above itself."""
+    """Writes to what `sys.stderr` is at the time of the line, so that a live view may catch lines and print them above itself.
+
+    `lost`: lines of this process that could not be written, as when the disk below them is full. Nothing else stops for them.
+    """
+
+    lost = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the line."""
         self.stream = sys.stderr
         super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Count the line."""
+        CurrentStderr.lost += 1
 
 
 def configure(policy: LoggingPolicy, secrets: Iterable[str] = ()) -> Redactor:

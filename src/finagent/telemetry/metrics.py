@@ -49,6 +49,7 @@ class Metrics:
         self.trading_state = self._gauge("trading_state", "1 for the state in force.", ("state",))
         self.start_gate = self._gauge("start_gate", "1 for the gate's position.", ("gate",))
         self.wal_bytes = self._gauge("wal_bytes", "Size of the write-ahead log.")
+        self.log_lines_lost = self._gauge("log_lines_lost", "Lines of the log that could not be written, since the start.")
         self._preset()
 
     # -- what happened -------------------------------------------------------------------------------------------------------

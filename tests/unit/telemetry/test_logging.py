@@ -1,9 +1,12 @@
 """Every event is one line that parses, carries its trace and holds no secret."""
 
 import base64
+import contextlib
 import json
 import logging
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finagent.domain.errors import BadInput
-from finagent.telemetry.logging import LoggingPolicy, configure
+from finagent.telemetry.logging import CurrentStderr, LoggingPolicy, configure
 from finagent.telemetry.redaction import MASK, Redactor
 from finagent.telemetry.trace_context import bound, current_trace_id
 
@@ -166,3 +169,18 @@ def test_a_wrong_policy_is_bad_input(policy: LoggingPolicy) -> None:
     """The message names what may stand there."""
     with pytest.raises(BadInput, match="levels DEBUG to CRITICAL"):
         configure(policy)
+
+
+def test_lines_that_cannot_be_written_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F-11: the log is on a full disk."""
+    configure(LoggingPolicy("INFO", "json"))
+    before = CurrentStderr.lost
+    with Path("/dev/full").open("w", buffering=1) as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        logging.getLogger("somewhere").info("said")
+        logging.getLogger("somewhere").info("said again")
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):
+            full.close()
+
+    assert CurrentStderr.lost == before + 2

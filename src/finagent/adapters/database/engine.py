@@ -40,7 +40,9 @@ def writer_engine(path: Path, policy: WriterPolicy) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: Any) -> None:
         connection.execute(f"PRAGMA busy_timeout={int(policy.busy_timeout_seconds * 1000)}")
-        connection.execute("PRAGMA journal_mode=WAL")
+        (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+        if mode != "wal":  # where it cannot be, SQLite says so and raises nothing
+            raise sqlite3.OperationalError(f"no write-ahead log can be made beside it, the journal mode stays {mode!r}")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute(f"PRAGMA wal_autocheckpoint={policy.wal_autocheckpoint_pages}")

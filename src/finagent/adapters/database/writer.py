@@ -17,6 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn, Protocol
@@ -73,8 +74,9 @@ class Ticket:
 
 def exit_at_once(reason: str) -> NoReturn:
     """The default `abort`: nothing may run any more that could act on an outcome nobody knows."""
-    sys.stderr.write(f"finagent: database writer stopped: {reason}\n")
-    sys.stderr.flush()
+    with suppress(OSError):  # a log on the same full disk must not keep the process alive
+        sys.stderr.write(f"finagent: database writer stopped: {reason}\n")
+        sys.stderr.flush()
     os._exit(EXIT_CODE_UNKNOWN_OUTCOME)
 
 

@@ -20,6 +20,7 @@ from finagent.adapters.clock import VirtualClock
 from finagent.adapters.database.connection import Driver
 from finagent.adapters.database.engine import WriterPolicy
 from finagent.adapters.database.reader import SqliteReads
+from finagent.adapters.database.sqlite import SqliteConnection
 from finagent.adapters.database.writer import EXIT_CODE_UNKNOWN_OUTCOME, Done
 from finagent.adapters.job_queue.sqlite import SqliteJobQueue
 from finagent.domain.effect import Effect, Set
@@ -107,6 +108,12 @@ async def test_commits_are_synced_in_full(open_queue: OpenQueue) -> None:
     await queue._writer.submit(look)
 
     assert settings == {"synchronous": 2, "foreign_keys": 1, "wal_autocheckpoint": 1000, "wal": 1}
+
+
+def test_a_store_without_a_write_ahead_log_is_refused(policy: WriterPolicy) -> None:
+    """Without one, synchronous=FULL does not promise the same; SQLite stays silent where it cannot make it, as in memory."""
+    with pytest.raises(Unavailable, match="the journal mode stays 'memory'"):
+        SqliteConnection(Path(":memory:"), policy)
 
 
 async def test_failpoints_are_passed_around_each_kind_of_commit(open_queue: OpenQueue) -> None:
