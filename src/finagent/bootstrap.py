@@ -219,6 +219,7 @@ class Application:
             lock_step=not settings.replay.pace,
             observer=parts.metrics,
             monotonic=time.monotonic,
+            stopping=lambda: self._stop,
         )
         self.processor.queues(QUEUES)
         activity = BrokerActivity(
@@ -269,7 +270,7 @@ class Application:
         return clock is not None and clock.state == FINISHED
 
     def stop(self) -> None:
-        """Ask for an orderly end: the instant at hand is finished, no later one is started."""
+        """Ask for an orderly end: what is under way is finished, nothing new is begun."""
         self._stop = True
 
     async def run(self) -> bool:

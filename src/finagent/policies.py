@@ -130,7 +130,15 @@ def queue_policy(settings: Settings) -> QueuePolicy:
     """Bounds of the hand-off and of retries."""
     queue = settings.queue
     retry = RetryPolicy(queue.attempts_max, queue.backoff_base_seconds, queue.backoff_cap_seconds)
-    return QueuePolicy(queue.capacity, queue.claim_limit, queue.batch_max, queue.conflict_retries_max, queue.poll_seconds, retry)
+    return QueuePolicy(
+        queue.capacity,
+        queue.claim_limit,
+        queue.batch_max,
+        queue.conflict_retries_max,
+        queue.poll_seconds,
+        queue.handler_seconds,
+        retry,
+    )
 
 
 def scan_rules(settings: Settings) -> ScanRules:

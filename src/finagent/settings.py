@@ -187,6 +187,7 @@ class QueueSettings(Section):
     batch_max: AtLeastOne
     memory_limit: Count
     poll_seconds: Annotated[float, Field(gt=0, le=60)]
+    handler_seconds: Annotated[float, Field(gt=0, le=3600)]
     conflict_retries_max: Count
     attempts_max: AtLeastOne
     backoff_base_seconds: Seconds
@@ -245,6 +246,7 @@ class TelemetrySettings(Section):
     loop_interval_seconds: Seconds
     loop_stall_seconds: Seconds
     loop_dump_seconds: Seconds
+    loop_exit_seconds: Seconds
 
 
 class HealthSettings(Section):

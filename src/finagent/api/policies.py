@@ -9,7 +9,12 @@ from finagent.telemetry.loop_watchdog import WatchdogPolicy
 def watchdog_policy(settings: Settings) -> WatchdogPolicy:
     """When the event loop counts as late."""
     telemetry = settings.telemetry
-    return WatchdogPolicy(telemetry.loop_interval_seconds, telemetry.loop_stall_seconds, telemetry.loop_dump_seconds)
+    return WatchdogPolicy(
+        telemetry.loop_interval_seconds,
+        telemetry.loop_stall_seconds,
+        telemetry.loop_dump_seconds,
+        telemetry.loop_exit_seconds,
+    )
 
 
 def readiness_policy(settings: Settings) -> ReadinessPolicy:

@@ -12,7 +12,7 @@ FIRST_START_LABELS = ("migration_step.after", *_both_sides("first_effect"))
 
 # Passed by every start: a kill there is a kill in the recovery of an earlier one.
 START_LABELS = _both_sides(
-    "recovery", "lock", "migration", "store_open", "session_open", "feed_open", "tidy_up", "start_reconcile"
+    "recovery", "lock", "migration", "store_open", "epoch_commit", "session_open", "feed_open", "tidy_up", "start_reconcile"
 )
 
 _COMMITS = _both_sides("claim", "effect_commit", "intent_commit", "outcome_commit", "fill_apply", "instant_first_effect")
@@ -20,8 +20,9 @@ _INSTANTS = _both_sides("instant", "activity_apply", "drain", "hand_off")
 _HANDLERS = _both_sides(*(f"handler.{name}" for name in JOB_TYPES))
 _BROKER_CALLS = _both_sides("send", "look_up", "cancel", "barrier", "activity", "open_orders", "positions", "account", "advance")
 _PERSON = _both_sides("halt", "arm")
+_END = _both_sides("checkpoint")
 
-AGENT_LABELS = FIRST_START_LABELS + START_LABELS + _COMMITS + _INSTANTS + _HANDLERS + _BROKER_CALLS + _PERSON
+AGENT_LABELS = FIRST_START_LABELS + START_LABELS + _COMMITS + _INSTANTS + _HANDLERS + _BROKER_CALLS + _PERSON + _END
 BROKER_LABELS = _both_sides("broker_commit")
 LABELS = AGENT_LABELS + BROKER_LABELS
 

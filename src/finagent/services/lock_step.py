@@ -59,6 +59,8 @@ class LockStepDriver:
             await self._open(session, at)
             while not self.stopping():
                 await self._instant(at)
+                if self.stopping():
+                    return False
                 if session.opens_at < at <= session.closes_at:
                     done += 1
                 self.observer.instant(at, session, min(done, total), total)
@@ -66,8 +68,6 @@ class LockStepDriver:
                 if following is None:
                     break
                 at = following
-            if self.stopping():
-                return False
             at = max(at, self._next_open(session) or at)
         return True
 

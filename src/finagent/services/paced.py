@@ -90,8 +90,7 @@ class PacedDriver:
             await self.processor.poll()
             self.observer.instant(at, session, sum(s.minute_of(at) for s in self.sessions if s.opens_at <= at), total)
             at = await self.time.next_instant(at)
-        if at is None:
-            await self.processor.quiet.wait()
+        await self.processor.quiet.wait()
         while at is None and not self.stopping() and self._work_is_left():
             await self.processor.poll()
             await self.processor.quiet.wait()

@@ -1,39 +1,50 @@
 """A watch over the event loop: how late it turns, and what it was doing when it stood still."""
 
 import asyncio
+import os
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 import structlog
 
 from finagent.domain.errors import BadInput
 
+EXIT_CODE_STUCK = 1
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class WatchdogPolicy:
     """`interval_seconds` between beats; a beat later than `stall_seconds` is logged; after `dump_seconds` without one the stack
-    of the loop's thread is logged from another thread, while it still stands."""
+    of the loop's thread is logged from another thread, while it still stands; after `exit_seconds` the process ends."""
 
     interval_seconds: float
     stall_seconds: float
     dump_seconds: float
+    exit_seconds: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.interval_seconds <= self.stall_seconds <= self.dump_seconds:
-            raise BadInput("watchdog: 0 < interval_seconds <= stall_seconds <= dump_seconds does not hold")
+        if not 0 < self.interval_seconds <= self.stall_seconds <= self.dump_seconds <= self.exit_seconds:
+            raise BadInput("watchdog: 0 < interval_seconds <= stall_seconds <= dump_seconds <= exit_seconds does not hold")
+
+
+def end_process() -> NoReturn:
+    """A loop that stands will not turn again, and nobody can be asked to clean up: as safe as a kill."""
+    os._exit(EXIT_CODE_STUCK)
 
 
 class LoopWatchdog:
     """`run` is a task of the watched loop; `observe(lag_seconds)` is told of each beat. Holds no token of work in flight."""
 
-    def __init__(self, policy: WatchdogPolicy, observe: Callable[[float], None]) -> None:
-        self._policy = policy
+    def __init__(
+        self, policy: WatchdogPolicy, observe: Callable[[float], None], give_up: Callable[[], None] = end_process
+    ) -> None:
+        self._policy, self._give_up = policy, give_up
         self._observe = observe
         self._beat = time.monotonic()
         self._stop = threading.Event()
@@ -68,9 +79,16 @@ class LoopWatchdog:
             log.warning("loop_stalled", lag_seconds=round(lag, 3))
 
     def _watch(self) -> None:
-        dumped_for = 0.0
+        dumped_for, seen, standing = 0.0, self._beat, 0.0
         while not self._stop.wait(self._policy.interval_seconds):
             beat = self._beat
+            # Counted in looks, not by the clock: a process that was stopped from outside has not stood still.
+            standing = standing + self._policy.interval_seconds if beat == seen else 0.0
+            seen = beat
+            if standing >= self._policy.exit_seconds:
+                log.critical("loop_given_up", seconds=round(standing, 3))
+                self._give_up()
+                return
             if self.seconds_since_beat() < self._policy.dump_seconds or beat == dumped_for:
                 continue
             dumped_for = beat

@@ -82,7 +82,7 @@ def drive(desk: Any, market: Any) -> Callable[..., Awaitable[Track]]:
             reads=desk.reads,
             clock=desk.clock,
             handlers={"plan": one_by_one(plan)},
-            policy=QueuePolicy(10, 10, 3, 2, 0.01, RetryPolicy(3, 5.0, 300.0)),
+            policy=QueuePolicy(10, 10, 3, 2, 0.01, 300.0, RetryPolicy(3, 5.0, 300.0)),
             seed=7,
             failpoints=unarmed,
             jitter=None,

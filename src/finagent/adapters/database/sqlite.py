@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from finagent.adapters.database.connection import Fate
 from finagent.adapters.database.engine import WriterPolicy, writer_engine
 from finagent.domain.errors import Unavailable
+from finagent.services.failpoints import Failpoints, around
 
 _FATES = {
     sqlite3.SQLITE_FULL: Fate.FULL,
@@ -33,8 +34,8 @@ class SqliteConnection:
     """See `StoreConnection`. Any error of COMMIT but a full disk leaves the outcome unknown; SQLite undoes a commit that did not
     fit (its record is the last thing written, and the next commit overwrites what was)."""
 
-    def __init__(self, path: Path, policy: WriterPolicy) -> None:
-        self.where, self._probe_bytes = str(path), policy.probe_bytes
+    def __init__(self, path: Path, policy: WriterPolicy, failpoints: Failpoints) -> None:
+        self.where, self._probe_bytes, self._failpoints = str(path), policy.probe_bytes, failpoints
         self._engine = writer_engine(path, policy)
         try:
             self._connection = self._engine.connect()
@@ -73,7 +74,7 @@ class SqliteConnection:
     def close(self, *, sound: bool) -> None:
         """Copy the log back into the file; where there is no room for it, what was committed stays in the log."""
         if sound:
-            with suppress(sqlite3.Error):
+            with suppress(sqlite3.Error), around(self._failpoints, "checkpoint"):
                 self.driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         self._connection.close()
         self._engine.dispose()

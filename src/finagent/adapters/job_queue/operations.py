@@ -84,7 +84,7 @@ class JobOperations:
         memory.market_at = (driver.execute(rows.MARKET_CLOCK).fetchall() or [("",)])[0][0]
         rescued, effects = self._rescue(driver, driver.execute(rows.RUNNING).fetchall(), at)
         memory.quarantined = driver.execute(rows.QUARANTINED).fetchall()[0][0]
-        return Done(rescued, labels=frozenset({"recovery"}), effects=effects)
+        return Done(rescued, labels=frozenset({"epoch_commit"}), effects=effects)
 
     def _rescue(
         self, driver: Driver, left: Sequence[tuple[Any, ...]], at: datetime

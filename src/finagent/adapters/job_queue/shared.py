@@ -118,7 +118,7 @@ class SharedOperations(HandOperations):
         led_until = datetime.fromisoformat(memory.market_at) if memory.market_at else at
         rescued, effects = self._give_back(driver, max(at, led_until))
         self._look_around(driver)
-        return Done(Entered(rescued, self._role.leader and bool(leader)), labels=frozenset({"recovery"}), effects=effects)
+        return Done(Entered(rescued, self._role.leader and bool(leader)), labels=frozenset({"epoch_commit"}), effects=effects)
 
     def heartbeat(self, at: datetime, driver: Driver) -> Done:
         """Our leases last anew, and what the dead left waits again. Raises InvariantViolated when one of ours is gone."""

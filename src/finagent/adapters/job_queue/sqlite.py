@@ -34,7 +34,7 @@ class SqliteJobQueue(SqlJobQueue):
     ) -> None:
         chains = EventChains(build_hash, settings_hash)
         super().__init__(
-            lambda: SqliteConnection(path, writer_policy),
+            lambda: SqliteConnection(path, writer_policy, failpoints),
             reads=reads,
             clock=clock,
             operations=HandOperations(policy, chains, worker_id, carries_market_clock=carries_market_clock),

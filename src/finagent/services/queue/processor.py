@@ -10,7 +10,7 @@ import structlog
 
 from finagent.domain.chance import uniform
 from finagent.domain.effect import Effect
-from finagent.domain.errors import Conflict, InvariantViolated, Permanent
+from finagent.domain.errors import Conflict, InvariantViolated, Permanent, Transient
 from finagent.domain.jobs import Job, JobStatus, Phase, RetryPolicy
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.store import JobQueue, Reads
@@ -34,14 +34,20 @@ def one_by_one(handle: SingleHandler) -> Handler:
 @dataclass(frozen=True, slots=True)
 class QueuePolicy:
     """Bounds of the hand-off: `capacity` jobs a service queue, `claim_limit` a claim, `batch_max` jobs waiting together for one
-    inference, `conflict_retries_max` fresh runs after a compare-and-set conflict, `poll_seconds` between looks at the table."""
+    inference, `conflict_retries_max` fresh runs after a compare-and-set conflict, `poll_seconds` between looks at the table.
+    A handler that has not returned after `handler_seconds` never will."""
 
     capacity: int
     claim_limit: int
     batch_max: int
     conflict_retries_max: int
     poll_seconds: float
+    handler_seconds: float
     retry: RetryPolicy
+
+
+class HandlerStuck(Exception):
+    """A handler never returns, and in lock-step wall time may end the process but not decide: the next start counts a crash."""
 
 
 class JobObserver(Protocol):
@@ -71,13 +77,14 @@ class JobProcessor:
         lock_step: bool,
         observer: JobObserver,
         monotonic: Callable[[], float],
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._queue, self._reads, self._clock, self._handlers = queue, reads, clock, handlers
         self._policy, self._seed, self._failpoints, self._jitter = policy, seed, failpoints, jitter
         self._on_invariant, self._lock_step = on_invariant, lock_step
         self._waiting: dict[str, asyncio.Queue[Job]] = {}
         self._held: list[Job] = []
-        self._observer, self._monotonic = observer, monotonic
+        self._observer, self._monotonic, self._stopping = observer, monotonic, stopping
         self._offered_at: dict[int, float] = {}
         self.quiet = Quiet()
 
@@ -114,7 +121,7 @@ class JobProcessor:
         """Wall time: claim what is due and not in memory, hand it out, give back what does not fit."""
         now = self._clock.now()
         due = self._queue.next_due()
-        if due is None or due > now:
+        if due is None or due > now or self._stopping():
             return
         refused = self.offer(await self._queue.claim(now, self._policy.claim_limit))
         if refused:
@@ -123,8 +130,9 @@ class JobProcessor:
     async def drain_instant(self, now: datetime) -> None:
         """Lock-step: supersteps until nothing is due at `now`. Each hands out all due jobs of the lowest phase (sends one at a
         time, in order) and waits for quiet; what those publish joins the next. A job in quarantine is claimed alone. While
-        another process has work of this instant, the instant is not over."""
-        while True:
+        another process has work of this instant, the instant is not over. Once this process is to end, nothing more is begun: the
+        instant will be repeated."""
+        while not self._stopping():
             due = self._queue.next_due()
             if due is not None and due <= now:
                 self.offer(await self._queue.claim(now, self._policy.claim_limit))
@@ -140,6 +148,8 @@ class JobProcessor:
                 self.quiet.enter()
                 await self._waiting[job.kind.queue].put(job)
             await self.quiet.wait()
+        held, self._held = self._held, []
+        await self._queue.release(held)
 
     # -- work ----------------------------------------------------------------------------------------------------------------
 
@@ -151,7 +161,7 @@ class JobProcessor:
             while name == "scoring" and not waiting.empty() and len(batch) < self._policy.batch_max:
                 batch.append(waiting.get_nowait())
             try:
-                await self._run(batch)
+                await (self._queue.release(batch) if self._stopping() else self._run(batch))
             finally:
                 for job in batch:
                     self._offered_at.pop(job.id, None)
@@ -167,12 +177,13 @@ class JobProcessor:
             try:
                 if self._jitter is not None:
                     await self._jitter()
-                with around(self._failpoints, f"handler.{name}"):
-                    effects = await self._handlers[name](jobs, self._reads)
+                effects = await self._handled(name, jobs)
                 if len(effects) != len(jobs):
                     raise InvariantViolated(  # noqa: TRY301  one end for all that a handler does wrong
                         f"{name}: {len(effects)} effects for {len(jobs)} jobs"
                     )
+            except HandlerStuck:
+                raise
             except Exception as error:  # noqa: BLE001  the root of every handler: whatever it raises ends as a state of its job
                 if len(jobs) == 1:
                     await self._failed(jobs[0], error)
@@ -181,6 +192,18 @@ class JobProcessor:
                         await self._run([job])
                 continue
             await asyncio.gather(*(self._commit(job, effect, started) for job, effect in zip(jobs, effects, strict=True)))
+
+    async def _handled(self, name: str, jobs: Sequence[Job]) -> Sequence[Effect]:
+        seconds = self._policy.handler_seconds
+        try:
+            async with asyncio.timeout(seconds) as deadline:
+                with around(self._failpoints, f"handler.{name}"):
+                    return await self._handlers[name](jobs, self._reads)
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            message = f"{name} {jobs[0].dedup_key}: the handler did not return within {seconds} s"
+            raise (HandlerStuck(message) if self._lock_step else Transient(message)) from error
 
     async def _commit(self, job: Job, effect: Effect, started: float) -> None:
         for attempt in range(self._policy.conflict_retries_max + 1):
@@ -196,7 +219,9 @@ class JobProcessor:
                 return
             try:
                 again = replace(job, attempts=job.attempts + attempt + 1)  # a handler that acts outside must know that it did
-                (effect,) = await self._handlers[job.type]([again], self._reads)
+                (effect,) = await self._handled(job.type, [again])
+            except HandlerStuck:
+                raise
             except Exception as error:  # noqa: BLE001  as in _run
                 await self._failed(job, error)
                 return

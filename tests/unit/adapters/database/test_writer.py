@@ -124,7 +124,7 @@ async def test_failpoints_are_passed_around_each_kind_of_commit(open_queue: Open
     await queue.submit(Effect())
     await queue.claim(START, 10)
 
-    assert passed == ["recovery.before", "recovery.after", "effect_commit.before", "effect_commit.after"]
+    assert passed == ["epoch_commit.before", "epoch_commit.after", "effect_commit.before", "effect_commit.after"]
 
 
 async def test_intents_outcomes_and_fills_have_their_own_failpoints(open_queue: OpenQueue) -> None:
@@ -146,7 +146,7 @@ async def test_intents_outcomes_and_fills_have_their_own_failpoints(open_queue: 
         seen = {label.partition(".")[0] for label in passed}
         assert Counter(passed) == Counter({f"{label}.{side}": 1 for label in seen for side in ("before", "after")})
         passed.clear()
-        return seen - {"recovery", "effect_commit"}
+        return seen - {"epoch_commit", "effect_commit"}
 
     await queue.submit(Effect(records=(run, found)))
     assert labels() == set()

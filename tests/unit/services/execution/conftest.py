@@ -266,7 +266,7 @@ class Floor:
             reads=desk.reads,
             clock=desk.clock,
             handlers=self.handlers,
-            policy=QueuePolicy(1000, 1000, 256, 5, 0.01, RetryPolicy(5, 5.0, 300.0)),
+            policy=QueuePolicy(1000, 1000, 256, 5, 0.01, 300.0, RetryPolicy(5, 5.0, 300.0)),
             seed=7,
             failpoints=unarmed,
             jitter=None,

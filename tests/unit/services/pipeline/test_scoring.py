@@ -128,7 +128,7 @@ async def test_one_bad_row_falls_back_to_single_inferences(desk: Any) -> None:
         reads=desk.reads,
         clock=desk.clock,
         handlers={"score": service(desk, predictor).score, "plan": one_by_one(nothing)},
-        policy=QueuePolicy(100, 100, 256, 5, 0.01, RetryPolicy(5, 5.0, 300.0)),
+        policy=QueuePolicy(100, 100, 256, 5, 0.01, 300.0, RetryPolicy(5, 5.0, 300.0)),
         seed=7,
         failpoints=unarmed,
         jitter=None,

@@ -15,7 +15,7 @@ from finagent.domain.money import ZERO
 from finagent.domain.portfolio import Position
 from finagent.domain.trading_state import TradingState, TradingStateRecord
 from finagent.services.failpoints import unarmed
-from finagent.services.queue.processor import JobProcessor, QueuePolicy, one_by_one
+from finagent.services.queue.processor import HandlerStuck, JobProcessor, QueuePolicy, one_by_one
 
 QUEUES = ("scheduler", "scanner", "scoring", "planner", "risk", "execution", "sender")
 
@@ -23,8 +23,8 @@ QUEUES = ("scheduler", "scanner", "scoring", "planner", "risk", "execution", "se
 class Shop:
     """A processor whose handlers a test writes; `ran` holds the keys of jobs in the order in which they ran."""
 
-    def __init__(self, desk: Any, lock_step: bool, capacity: int, retries: int) -> None:
-        self.desk = desk
+    def __init__(self, desk: Any, lock_step: bool, capacity: int, retries: int, handler_seconds: float = 300.0) -> None:
+        self.desk, self.stopping = desk, False
         self.ran: list[str] = []
         self.failed: list[tuple[str, JobStatus]] = []
         self.labels: list[str] = []
@@ -36,7 +36,7 @@ class Shop:
             reads=desk.reads,
             clock=desk.clock,
             handlers={name: self._handler(name) for name in ("session", "scan", "score", "plan", "risk", "execute", "send")},
-            policy=QueuePolicy(capacity, 1000, 3, retries, 0.01, RetryPolicy(3, 5.0, 300.0)),
+            policy=QueuePolicy(capacity, 1000, 3, retries, 0.01, handler_seconds, RetryPolicy(3, 5.0, 300.0)),
             seed=7,
             failpoints=self._passed,
             jitter=None,
@@ -44,6 +44,7 @@ class Shop:
             lock_step=lock_step,
             observer=self,
             monotonic=lambda: 0.0,
+            stopping=lambda: self.stopping,
         )
         self.processor.queues(QUEUES)
 
@@ -87,8 +88,10 @@ OpenShop = Callable[..., AbstractAsyncContextManager[Shop]]
 @pytest.fixture
 def shop(desk: Any) -> OpenShop:
     @asynccontextmanager
-    async def open_(lock_step: bool = True, capacity: int = 100, retries: int = 2) -> AsyncIterator[Shop]:
-        shop = Shop(desk, lock_step, capacity, retries)
+    async def open_(
+        lock_step: bool = True, capacity: int = 100, retries: int = 2, handler_seconds: float = 300.0
+    ) -> AsyncIterator[Shop]:
+        shop = Shop(desk, lock_step, capacity, retries, handler_seconds)
         workers = [asyncio.create_task(shop.processor.work(name)) for name in QUEUES]
         yield shop
         ended = [worker for worker in workers if worker.done()]
@@ -447,7 +450,7 @@ async def test_jitter_delays_handlers_and_changes_nothing_else(desk: Any) -> Non
         reads=desk.reads,
         clock=desk.clock,
         handlers={"plan": one_by_one(plan)},
-        policy=QueuePolicy(10, 10, 3, 2, 0.01, RetryPolicy(3, 5.0, 300.0)),
+        policy=QueuePolicy(10, 10, 3, 2, 0.01, 300.0, RetryPolicy(3, 5.0, 300.0)),
         seed=7,
         failpoints=unarmed,
         jitter=jitter,
@@ -465,3 +468,103 @@ async def test_jitter_delays_handlers_and_changes_nothing_else(desk: Any) -> Non
 
     assert ran == ["plan:a", "plan:b"]
     assert desk.reads.get(TradingStateRecord, 1).state is TradingState.ACTIVE
+
+
+async def never(job: Job, reads: Any) -> Effect:
+    await asyncio.Event().wait()
+    return Effect()
+
+
+async def test_in_lock_step_a_handler_that_never_returns_ends_the_process_and_its_job_stays_running(desk: Any) -> None:
+    """F-63: wall time may end a process, never decide; the next start finds the job one crash older."""
+    at_work = Shop(desk, True, 100, 2, handler_seconds=0.05)
+    at_work.handle["plan"] = never
+    worker = asyncio.create_task(at_work.processor.work("planner"))
+    await at_work.publish(*jobs("plan", "one"))
+    draining = asyncio.create_task(at_work.drain())
+
+    with pytest.raises(HandlerStuck, match=r"plan plan:one: the handler did not return within 0\.05 s"):
+        await asyncio.wait_for(worker, 10)
+    draining.cancel()
+    await asyncio.gather(draining, return_exceptions=True)
+
+    assert desk.queue.counts()["RUNNING"] == 1
+    assert at_work.failed == []
+
+
+async def test_at_a_pace_a_handler_that_never_returns_has_failed(desk: Any, shop: OpenShop) -> None:
+    """F-63: the others proceed, and the job is tried again later."""
+    async with shop(lock_step=False, handler_seconds=0.05) as at_work:
+        at_work.handle["plan"] = never
+        await at_work.publish(*jobs("plan", "one"), *jobs("risk", "two"))
+        await asyncio.wait_for(at_work.processor.quiet.wait(), 10)
+
+    assert at_work.failed == [("plan", JobStatus.SCHEDULED)]
+    assert at_work.ran == ["plan:one", "risk:two"]
+
+
+async def test_a_timeout_of_the_handlers_own_is_an_error_like_any_other(desk: Any, shop: OpenShop) -> None:
+    async def times_out(job: Job, reads: Any) -> Effect:
+        raise TimeoutError("the model is slow")
+
+    async with shop() as at_work:
+        at_work.handle["plan"] = times_out
+        await at_work.publish(*jobs("plan", "one"))
+        await at_work.drain()
+
+    assert at_work.failed == [("plan", JobStatus.SCHEDULED)]
+
+
+async def test_a_handler_that_gets_stuck_in_its_second_run_ends_the_process_too(desk: Any) -> None:
+    """After a conflict it runs again on fresh reads, and the same bound holds."""
+    at_work = Shop(desk, True, 100, 2, handler_seconds=0.05)
+    await desk.commit(Effect((Position("IBM", 0, ZERO, ZERO, desk.clock.now()),)))
+
+    async def handle(job: Job, reads: Any) -> Effect:
+        if job.attempts:
+            await asyncio.Event().wait()
+        await desk.commit(Set(Position, ("IBM",), {"quantity": 5}))
+        return Effect((Set(Position, ("IBM",), {"quantity": 1}, {"quantity": 0}),))
+
+    at_work.handle["plan"] = handle
+    worker = asyncio.create_task(at_work.processor.work("planner"))
+    await at_work.publish(*jobs("plan", "one"))
+    draining = asyncio.create_task(at_work.drain())
+
+    with pytest.raises(HandlerStuck):
+        await asyncio.wait_for(worker, 10)
+    draining.cancel()
+    await asyncio.gather(draining, return_exceptions=True)
+
+
+async def test_once_the_process_is_to_end_what_runs_is_finished_and_nothing_is_begun(desk: Any, shop: OpenShop) -> None:
+    """F-07: in lock-step the jobs at hand go back unharmed, so the instant can be repeated."""
+    async with shop() as at_work:
+
+        async def send(job: Job, reads: Any) -> Effect:
+            at_work.stopping = True
+            return Effect()
+
+        at_work.handle["send"] = send
+        await at_work.publish(*(Next("send", f"send:{n}", {"name": str(n)}, priority=100 + n) for n in range(3)))
+        await at_work.drain()
+
+        assert at_work.ran == ["send:0"]
+        assert desk.queue.counts() | {"DONE": 1, "READY": 2, "RUNNING": 0} == desk.queue.counts()
+
+
+async def test_at_a_pace_what_waits_in_memory_goes_back_when_the_process_is_to_end(desk: Any, shop: OpenShop) -> None:
+    """F-07: and the table is not polled any more."""
+    async with shop(lock_step=False) as at_work:
+
+        async def send(job: Job, reads: Any) -> Effect:
+            at_work.stopping = True
+            return Effect()
+
+        at_work.handle["send"] = send
+        await at_work.publish(*(Next("send", f"send:{n}", {"name": str(n)}, priority=100 + n) for n in range(3)))
+        await asyncio.wait_for(at_work.processor.quiet.wait(), 10)
+        await at_work.processor.poll()
+
+        assert at_work.ran == ["send:0"]
+        assert desk.queue.counts() | {"DONE": 1, "READY": 2, "RUNNING": 0} == desk.queue.counts()
