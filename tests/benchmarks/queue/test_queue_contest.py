@@ -21,7 +21,6 @@ from finagent.bench.queue_trials import SCRIPTS, Sizes, servers, trials
 from finagent.cli.app import run as command
 from finagent.domain.errors import InvariantViolated
 from finagent.policies import writer_policy
-from finagent.services.failpoints import unarmed
 
 SMALL = Sizes(jobs=40, drained=200, layer_jobs=20, rate=200, seconds=0.2, finished=300, waiting=300)
 # The scripts as they were measured elsewhere: changing one would change the contest.
@@ -69,7 +68,7 @@ def test_only_a_child_that_is_told_so_writes_with_less_than_full(tmp_path: Path,
     store = Store((f"storage.directory={tmp_path}",))
 
     def synchronous() -> int:
-        connection = SqliteConnection(store.path, writer_policy(store.settings), unarmed)
+        connection = SqliteConnection(store.path, writer_policy(store.settings))
         ((level,),) = connection.driver.execute("PRAGMA synchronous").fetchall()
         connection.close(sound=True)
         return int(level)

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from finagent.adapters.database.connection import Fate
 from finagent.adapters.database.engine import WriterPolicy, writer_engine
 from finagent.domain.errors import Unavailable
-from finagent.services.failpoints import Failpoints, around
+from finagent.services.failpoints import Failpoints, around, unarmed
 
 _FATES = {
     sqlite3.SQLITE_FULL: Fate.FULL,
@@ -34,7 +34,7 @@ class SqliteConnection:
     """See `StoreConnection`. Any error of COMMIT but a full disk leaves the outcome unknown; SQLite undoes a commit that did not
     fit (its record is the last thing written, and the next commit overwrites what was)."""
 
-    def __init__(self, path: Path, policy: WriterPolicy, failpoints: Failpoints) -> None:
+    def __init__(self, path: Path, policy: WriterPolicy, failpoints: Failpoints = unarmed) -> None:
         self.where, self._probe_bytes, self._failpoints = str(path), policy.probe_bytes, failpoints
         self._engine = writer_engine(path, policy)
         try:
