@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from finagent.adapters.database.lock import DatabaseLock
+from finagent.adapters.heap import settled_heap
 from finagent.adapters.report_files import ReportFiles
 from finagent.api.app import control_app, public_app
 from finagent.api.policies import readiness_policy, report_policy, watchdog_policy
@@ -141,6 +142,7 @@ async def resident(
         if settings.http.enabled:
             control = bind_control(settings.storage.directory / CONTROL_SOCKET)
             await stack.enter_async_context(serving(control_app(application.kill_switch, application.queue, time.time), control))
+        stack.enter_context(settled_heap())
         yield agent
 
 

@@ -62,14 +62,15 @@ class Workers:
 
     async def _work(self) -> None:
         while True:
-            await self._refill()
+            if self.waiting and not self._claiming:
+                await self._refill()
             await self._queue.submit(Effect(), await self._ready.get())
             self._left -= 1
             if self._left == 0:
                 self._finished.set()
 
     async def _refill(self) -> None:
-        if self.waiting and not self._claiming and self._ready.qsize() < self._claim_limit // 2:
+        if self._ready.qsize() < self._claim_limit // 2:
             self._claiming = True
             claimed = await self._queue.claim(wall_now(), self._claim_limit)
             self._claiming = False

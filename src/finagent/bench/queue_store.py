@@ -16,6 +16,7 @@ from finagent.adapters.database import sqlite
 from finagent.adapters.database.engine import WriterPolicy, writer_engine
 from finagent.adapters.database.migrate import upgrade
 from finagent.adapters.database.reader import SqliteReads
+from finagent.adapters.heap import settled_heap
 from finagent.adapters.job_queue.sql import SqlJobQueue
 from finagent.bootstrap import build_job_queue
 from finagent.domain.effect import Effect
@@ -62,7 +63,7 @@ class Store:
 
     @asynccontextmanager
     async def queue(self) -> AsyncIterator[tuple[SqlJobQueue, Reads]]:
-        """The agent's queue, recovered, on a market clock that stands still."""
+        """The agent's queue, recovered, in a settled heap as the agent has, on a market clock that stands still."""
         clock = VirtualClock(wall_now())
         reads = SqliteReads(self.path)
         queue = build_job_queue(self.settings, reads, clock, unarmed)
@@ -70,7 +71,8 @@ class Store:
             await queue.recover()
             if reads.get(MarketClock, 1) is None:
                 await queue.submit(Effect((MarketClock(1, "bench", clock.now(), "RUNNING"),)))
-            yield queue, reads
+            with settled_heap():
+                yield queue, reads
         finally:
             await queue.close()
             reads.close()

@@ -37,7 +37,7 @@ class Codec:
 def canonical_json(value: Any) -> str:
     """One text a value: keys sorted, no blanks, ASCII; raises BadInput for NaN, infinity and what JSON has no form for."""
     try:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_json_default)
+        return _canonical(value)
     except (TypeError, ValueError) as error:
         raise BadInput(f"cannot be written as JSON: {error}") from error
 
@@ -53,6 +53,9 @@ def _json_default(value: Any) -> Any:
     if isinstance(value, date):
         return value.isoformat()
     raise TypeError(f"{type(value).__name__} {value!r}")
+
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, default=_json_default).encode
 
 
 def _same(value: Any) -> Any:

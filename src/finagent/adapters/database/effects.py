@@ -1,6 +1,9 @@
 """Effects as statements: encoded on the caller's thread when they are submitted, applied inside the writer's transaction."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from finagent.adapters.database.connection import Driver
@@ -9,6 +12,8 @@ from finagent.adapters.database.registry import stored
 from finagent.domain.effect import Effect, Set
 from finagent.domain.errors import Conflict
 from finagent.domain.orders import BrokerOrder, Fill, OrderIntent
+
+OF_EVERY_EFFECT = frozenset({"effect_commit"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +25,7 @@ class Step:
     change: Set | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EncodedEffect:
     """Records and events of an effect as the database takes them; `labels` name what kinds of records it holds."""
 
@@ -29,24 +34,32 @@ class EncodedEffect:
     events: list[dict[str, Any]]
     labels: frozenset[str]
 
-    def apply(self, driver: Driver, chains: EventChains, last_event_id: int) -> int:
-        """Write records and events in order; returns the last event id. Raises Conflict where an expectation is not met."""
-        for step in self.steps:
-            if step.change is None:
-                driver.executemany(step.sql, step.values)
-            elif driver.execute(step.sql, step.values[0]).rowcount != 1:
-                change = step.change
+
+def apply(effects: Sequence[EncodedEffect], driver: Driver, chains: EventChains, last_event_id: int) -> int:
+    """Write the records of all effects in order, then their events; returns the last event id.
+
+    Neighbours of one statement go together, so that each row is met in the order in which it would be met alone. Raises Conflict
+    where an expectation is not met.
+    """
+    for sql, steps in groupby((step for effect in effects for step in effect.steps), key=attrgetter("sql")):
+        inserts: list[tuple[Any, ...]] = []
+        for step in steps:
+            change = step.change
+            if change is None:
+                inserts += step.values
+            elif driver.execute(sql, step.values[0]).rowcount != 1:
                 raise Conflict(f"{change.record_type.__name__} {change.key!r} is not as expected: {change.expect!r}")
-        for columns in self.events:
-            last_event_id += 1
-            chains.append(driver, columns, last_event_id)
-        return last_event_id
+        if inserts:
+            driver.executemany(sql, inserts)
+    return chains.append(driver, [event for effect in effects for event in effect.events], last_event_id)
 
 
 def encode(effect: Effect, chains: EventChains) -> EncodedEffect:
     """The effect's statements; raises BadInput for a record that no table keeps or a value that no column takes."""
+    if not (effect.records or effect.events):
+        return EncodedEffect(effect, [], [], OF_EVERY_EFFECT)
     steps: list[Step] = []
-    labels: set[str] = set()
+    labels = set(OF_EVERY_EFFECT)
     for record in effect.records:
         if isinstance(record, Set):
             sql, values = stored(record.record_type).change(record)

@@ -12,6 +12,7 @@ object. In Python: `json.dumps(row_without_hash, sort_keys=True, separators=(","
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,10 +48,21 @@ class EventChains:
         values = dict(zip(codec.columns, codec.encode(event), strict=True))
         return {**values, "body": canonical_json(event.body), "build_hash": self.build_hash, "settings_hash": self.settings_hash}
 
-    def append(self, driver: Driver, columns: dict[str, Any], event_id: int) -> None:
-        """Insert the event behind the present head of its chain."""
-        head = driver.execute(_HEAD, (columns["subject_type"], columns["subject_id"])).fetchall()
-        number, previous_hash = head[0] if head else (0, GENESIS)
-        row = {**columns, "event_id": event_id, "number": number + 1, "previous_hash": previous_hash}
-        row["hash"] = event_hash(row)
-        driver.execute(_INSERT, [row[name] for name in _COLUMNS])
+    def append(self, driver: Driver, events: Sequence[dict[str, Any]], last_event_id: int) -> int:
+        """Insert each event behind the present head of its chain; returns the last event id."""
+        heads: dict[tuple[str, str], tuple[int, str]] = {}
+        rows = []
+        for event_id, columns in enumerate(events, last_event_id + 1):
+            subject = columns["subject_type"], columns["subject_id"]
+            number, previous_hash = heads.get(subject) or self._head(driver, subject)
+            row = {**columns, "event_id": event_id, "number": number + 1, "previous_hash": previous_hash}
+            row["hash"] = event_hash(row)
+            heads[subject] = number + 1, row["hash"]
+            rows.append([row[name] for name in _COLUMNS])
+        if rows:
+            driver.executemany(_INSERT, rows)
+        return last_event_id + len(rows)
+
+    def _head(self, driver: Driver, subject: tuple[str, str]) -> tuple[int, str]:
+        found = driver.execute(_HEAD, subject).fetchall()
+        return (found[0][0], found[0][1]) if found else (0, GENESIS)

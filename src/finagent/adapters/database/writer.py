@@ -1,7 +1,8 @@
 """The one writer: a thread that owns the only read-write connection and commits in groups.
 
 There is no timer: what is submitted while the previous commit runs goes into the next one. Each operation runs in a SAVEPOINT, so
-an error undoes that operation only. What an error means is the connection's to say (`Fate`):
+an error undoes that operation only. Neighbours that can be carried out together share one; when anything about it is off, it is
+undone and they run one by one, which is what decides. What an error means is the connection's to say (`Fate`):
 
 * of one operation (a constraint, a conflict, a value that cannot be bound): its caller gets it, the rest of the group commits.
 * no room, a foreign lock, a server that went away before COMMIT: the whole transaction is undone, and every caller of the group
@@ -19,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn, Protocol
 
@@ -37,7 +39,7 @@ _UNDONE: dict[Fate, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Done:
     """What an operation did: its caller's answer, whether it wrote at all, the failpoint labels of what it wrote, and for the
     observers the effects with the job that each acknowledged."""
@@ -68,6 +70,7 @@ class Ticket:
     run: Operation
     future: asyncio.Future[Any]
     serial: bool
+    part: Any
     done: Done | None = field(default=None)
     error: Exception | None = field(default=None)
 
@@ -80,12 +83,16 @@ def exit_at_once(reason: str) -> NoReturn:
     os._exit(EXIT_CODE_UNKNOWN_OUTCOME)
 
 
+Together = Callable[[Sequence[Any], Driver], Sequence[Done]]
+
+
 class Writer:
     """Started on an event loop; `submit` and `close` are called on that loop, the rest runs on the thread.
 
     `connect` opens the connection there; `guard` runs first in every transaction, and what it raises ends the process: it is
     for a writer that may have been replaced by another one. It is told whether an operation of the group is `serial`, that is,
-    reads or writes what only one writer of the store may at a time.
+    reads or writes what only one writer of the store may at a time. `together` carries out the parts of several operations as
+    one after the other would, or raises.
     """
 
     def __init__(
@@ -98,8 +105,10 @@ class Writer:
         abort: Abort,
         committed: Callable[[Sequence[Ticket], float], None],
         guard: Callable[[Driver, bool], None],
+        together: Together,
     ) -> None:
         self._connect, self._group_operations_max, self._memory, self._guard = connect, group_operations_max, memory, guard
+        self._together = together
         self._failpoints, self._abort, self._committed = failpoints, abort, committed
         self._inbox: SimpleQueue[list[Ticket] | None] = SimpleQueue()
         self._pending: list[Ticket] = []
@@ -113,14 +122,17 @@ class Writer:
 
     # -- on the loop ---------------------------------------------------------------------------------------------------------
 
-    def submit(self, operation: Operation, *, serial: bool = True) -> asyncio.Future[Any]:
-        """Put the operation under way, behind all earlier ones. Cancelling the future does not cancel the operation."""
+    def submit(self, operation: Operation, *, serial: bool = True, part: Any = None) -> asyncio.Future[Any]:
+        """Put the operation under way, behind all earlier ones. Cancelling the future does not cancel the operation.
+
+        With a `part` it may be carried out together with neighbours that have one.
+        """
         if self.closing:
             raise InvariantViolated("the writer is closed")
         if self._loop is None:
             self._start()
         assert self._loop is not None
-        ticket = Ticket(operation, self._loop.create_future(), serial)
+        ticket = Ticket(operation, self._loop.create_future(), serial, part)
         if not self._pending:
             self._loop.call_soon(self._flush)  # all that this turn of the loop submits travels together
         self._pending.append(ticket)
@@ -207,8 +219,9 @@ class Writer:
         try:
             connection.begin()
             self._guard(connection.driver, any(ticket.serial for ticket in group))
-            for ticket in group:
-                self._run(connection, ticket)
+            for joint, tickets in groupby(group, key=lambda ticket: ticket.part is not None):
+                for run in [list(tickets)] if joint else [[ticket] for ticket in tickets]:
+                    self._run(connection, run)
             self._end_transaction(connection, group)
         except Exception as error:  # noqa: BLE001 - a fault of ours between BEGIN and COMMIT ends the process too
             self._memory.restore(saved)
@@ -218,27 +231,36 @@ class Writer:
             else:
                 self._break(str(error) if fate else f"{type(error).__name__}: {error}")
 
-    def _run(self, connection: StoreConnection, ticket: Ticket) -> None:
-        """One operation in its SAVEPOINT; raises the errors that concern the whole group."""
-        driver, saved = connection.driver, self._memory.save()
+    def _run(self, connection: StoreConnection, tickets: Sequence[Ticket]) -> None:
+        """One operation, or several together, in a SAVEPOINT; raises the errors that concern the whole group."""
+        driver, saved, alone = connection.driver, self._memory.save(), len(tickets) == 1
         driver.execute("SAVEPOINT operation")
         try:
-            ticket.done = ticket.run(driver)
+            done = [tickets[0].run(driver)] if alone else self._together([ticket.part for ticket in tickets], driver)
+            refused = None
         except Exception as error:  # whatever an operation raises belongs to its caller
             fate = connection.fate(error)
             if fate not in (None, Fate.OPERATION):
                 raise
-            ticket.error = error if fate is None else InvariantViolated(f"refused by the database: {error}")
+            refused = error if fate is None else InvariantViolated(f"refused by the database: {error}")
             self._memory.restore(saved)
             driver.execute("ROLLBACK TO operation")
         driver.execute("RELEASE operation")
+        if refused is None:
+            for ticket, each in zip(tickets, done, strict=True):
+                ticket.done = each
+        elif alone:
+            tickets[0].error = refused
+        else:
+            for ticket in tickets:
+                self._run(connection, [ticket])
 
     def _end_transaction(self, connection: StoreConnection, group: Sequence[Ticket]) -> None:
         done = [ticket.done for ticket in group if ticket.done is not None]
         if not any(each.wrote for each in done):
             connection.rollback()
             return
-        labels = sorted(frozenset[str]().union(*(each.labels for each in done)))
+        labels = sorted(frozenset[str]().union(*{each.labels for each in done}))
         for label in labels:
             self._failpoints(f"{label}.before")
         try:

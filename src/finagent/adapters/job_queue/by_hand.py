@@ -42,8 +42,8 @@ class HandOperations(JobOperations):
         return self._told(driver, told, JobStatus.DEAD, at)
 
     def _told(self, driver: Driver, told: Effect, status: JobStatus, at: datetime) -> Done:
-        self._apply(driver, encode(told, self.chains))
-        return Done(status, labels=self._carry_clock(driver, at) | {"effect_commit"}, effects=((told, None),))
+        self._apply(driver, [encode(told, self.chains)])
+        return Done(status, labels=self._carry_clock(driver, to_text(at)) | {"effect_commit"}, effects=((told, None),))
 
 
 def _stuck(driver: Driver, job_id: int, to: JobStatus) -> tuple[Job, JobStatus, str]:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from heapq import merge
 from itertools import islice, takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 from finagent.adapters.database.codec import canonical_json
 from finagent.adapters.database.connection import Cursor, Driver
-from finagent.adapters.database.effects import EncodedEffect, encode
+from finagent.adapters.database.effects import EncodedEffect, apply, encode
 from finagent.adapters.database.events import EventChains
 from finagent.adapters.database.move_mark import refuse_marked
 from finagent.adapters.database.writer import Done
@@ -47,8 +47,7 @@ class DurableQueuePolicy:
     release: Release = THIS_RELEASE
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedNext:
+class EncodedNext(NamedTuple):
     """A job to publish, its payload already as text."""
 
     next: Next
@@ -58,6 +57,39 @@ class EncodedNext:
 def encode_next(next_: Next) -> EncodedNext:
     """Raises BadInput for a payload that is not JSON."""
     return EncodedNext(next_, canonical_json(next_.payload))
+
+
+@dataclass(slots=True)
+class Submission:
+    """One call of `submit`, its effect already as statements and its payloads as text; `at` also as text.
+
+    `judges`: a job of it depends on the state that its own effect leaves, so later effects must not be there yet. `serial`: it
+    reads or writes records, of which there is one story.
+    """
+
+    effect: EncodedEffect
+    publish: Sequence[EncodedNext]
+    job: Job | None
+    at: datetime
+    at_text: str
+    judges: bool
+    serial: bool
+
+    @property
+    def empty(self) -> bool:
+        return self.job is None and not (self.serial or self.publish)
+
+
+def submission(effect: Effect, job: Job | None, instant: tuple[datetime, str], chains: EventChains) -> Submission:
+    """Raises BadInput for what no table keeps, no column takes, or is not JSON."""
+    encoded = encode(effect, chains)
+    publish = [encode_next(next_) for next_ in effect.next]
+    judges = bool(publish) and any(next_.when for next_ in effect.next)
+    return Submission(encoded, publish, job, *instant, judges, judges or bool(encoded.steps or encoded.events))
+
+
+class Apart(Exception):
+    """Submissions cannot be carried out together: one by one, each finds its own answer."""
 
 
 class JobOperations:
@@ -111,54 +143,88 @@ class JobOperations:
 
     # -- effects -------------------------------------------------------------------------------------------------------------
 
-    def submit(
-        self, effect: EncodedEffect, publish: Sequence[EncodedNext], job: Job | None, at: datetime, driver: Driver
-    ) -> Done:
+    def submit(self, part: Submission, driver: Driver) -> Done:
         """Acknowledge the job, apply the effect, publish what follows from it."""
         self._require_recovered()
-        if job is None and not (effect.steps or effect.events or publish):
+        if part.empty:
             return Done([], wrote=False)
-        if job is not None:
-            self._own(driver.execute(rows.ACKNOWLEDGE, (to_text(at), *_owned(job))), job)
-            self.memory.quarantined -= _in_quarantine(job)
-        self._apply(driver, effect)
-        handed_out = [self._publish(driver, each, job, at) for each in publish]
-        return Done(
-            [each for each in handed_out if each is not None],
-            labels=effect.labels | {"effect_commit"} | self._carry_clock(driver, at),
-            effects=((effect.effect, job),),
-        )
+        if part.job is not None:
+            self._own(driver.execute(rows.ACKNOWLEDGE, (part.at_text, *_owned(part.job))), part.job)
+            self.memory.quarantined -= _in_quarantine(part.job)
+        self._apply(driver, [part.effect])
+        handed_out = [job for each in part.publish if (job := self._publish(driver, each, part)) is not None]
+        return self._done(driver, part, handed_out)
 
-    def _apply(self, driver: Driver, effect: EncodedEffect) -> None:
-        self.memory.last_event_id = effect.apply(driver, self.chains, self.memory.last_event_id)
+    def submit_all(self, parts: Sequence[Submission], driver: Driver) -> list[Done]:
+        """What `submit` would do with each in turn, in few statements: all acknowledgements, all effects, all jobs.
 
-    def _publish(self, driver: Driver, encoded: EncodedNext, parent: Job | None, at: datetime) -> Job | None:
+        Only where every single one succeeds and no job was published before; raises Apart, or what the database says, elsewhere.
+        None of them judges.
+        """
+        self._require_recovered()
+        acknowledged: list[tuple[Any, ...]] = []
+        published: list[tuple[Any, ...]] = []
+        handed_out: list[list[Job]] = []
+        for part in parts:
+            if part.job is not None:
+                acknowledged.append((part.at_text, *_owned(part.job)))
+                self._no_longer_running()
+                self.memory.quarantined -= _in_quarantine(part.job)
+            jobs = []
+            for each in part.publish:
+                row, job = self._place(driver, each, part)
+                published.append(row)
+                if job is not None:
+                    jobs.append(job)
+            handed_out.append(jobs)
+        _all(driver, rows.ACKNOWLEDGE, acknowledged)
+        self._apply(driver, [part.effect for part in parts if part.serial])
+        _all(driver, rows.INSERT, published)
+        return [
+            Done([], wrote=False) if part.empty else self._done(driver, part, jobs)
+            for part, jobs in zip(parts, handed_out, strict=True)
+        ]
+
+    def _apply(self, driver: Driver, effects: Sequence[EncodedEffect]) -> None:
+        self.memory.last_event_id = apply(effects, driver, self.chains, self.memory.last_event_id)
+
+    def _done(self, driver: Driver, part: Submission, handed_out: list[Job]) -> Done:
+        effect = part.effect
+        carried = self._carry_clock(driver, part.at_text)
+        return Done(handed_out, True, effect.labels | carried if carried else effect.labels, ((effect.effect, part.job),))
+
+    def _publish(self, driver: Driver, encoded: EncodedNext, part: Submission) -> Job | None:
         """Insert one job; the job itself when it was handed out, None when it waits, is not wanted or was published before."""
-        next_, memory = encoded.next, self.memory
-        if next_.when is not None and not driver.execute(rows.RUN_SETTLED, (next_.when.run_id,)).fetchall()[0][0]:
+        when = encoded.next.when
+        if when is not None and not driver.execute(rows.RUN_SETTLED, (when.run_id,)).fetchall()[0][0]:
             return None
-        kind = self._policy.release.types[next_.type]
+        row, job = self._place(driver, encoded, part)
+        if driver.execute(rows.INSERT, row).rowcount:
+            return job
+        self.memory.next_id -= 1
+        self.memory.running -= job is not None
+        return None
+
+    def _place(self, driver: Driver, encoded: EncodedNext, part: Submission) -> tuple[tuple[Any, ...], Job | None]:
+        """The row of one job under the next id, and the job itself when it is handed out."""
+        (next_, payload), parent, at_text, memory = encoded, part.job, part.at_text, self.memory
+        type_, key, kind = next_.type, next_.key, self._policy.release.types[next_.type]
         priority = kind.priority if next_.priority is None else next_.priority
-        run_at = at if next_.run_at is None else next_.run_at
-        trace_id = next_.trace_id or (parent.trace_id if parent else "")
+        run_at = part.at if next_.run_at is None else next_.run_at
+        run_text = at_text if run_at is part.at else to_text(run_at)
+        parent_id, trace_id = (parent.id, next_.trace_id or parent.trace_id) if parent else (None, next_.trace_id)
         id_ = self._next_id(driver)
-        at_text = to_text(at)
-        due, run_text = run_at <= at, at_text if run_at is at else to_text(run_at)
-        hand_out = due and self._may_hand_out(driver, kind.queue, (priority, run_text, id_), at_text)
-        status = JobStatus.RUNNING if hand_out else JobStatus.READY if due else JobStatus.SCHEDULED
-        epoch, worker, fence, started_at = (memory.epoch, self._worker_id, 1, at_text) if hand_out else (0, None, 0, None)
-        parent_id, attempts_max = parent.id if parent else None, self._policy.attempts_max
-        what = (id_, kind.queue, next_.type, encoded.payload, kind.version, status.name, priority, run_text, attempts_max)
-        who = (epoch, worker, fence, next_.key, parent_id, trace_id, at_text, started_at)
-        inserted = driver.execute(rows.INSERT, (*what, *who))
-        if inserted.rowcount == 0:
-            return None
         memory.next_id += 1
-        if not hand_out:
-            return None
+        due = run_at <= part.at
+        what = (id_, kind.queue, type_, payload, kind.version)
+        if not due or not self._may_hand_out(driver, kind.queue, (priority, run_text, id_), at_text):
+            waits = "READY" if due else "SCHEDULED", priority, run_text, self._policy.attempts_max, 0, None, 0
+            return (*what, *waits, key, parent_id, trace_id, at_text, None), None
         memory.running += 1
-        payload = json.loads(encoded.payload)  # what a later process would read, not the caller's own objects
-        return Job(id_, next_.type, payload, kind.version, priority, run_at, 0, 0, epoch, trace_id, next_.key, fence)
+        runs = "RUNNING", priority, run_text, self._policy.attempts_max, memory.epoch, self._worker_id, 1
+        read = json.loads(payload)  # what a later process would read, not the caller's own objects
+        job = Job(id_, type_, read, kind.version, priority, run_at, 0, 0, memory.epoch, trace_id, key, 1)
+        return (*what, *runs, key, parent_id, trace_id, at_text, at_text), job
 
     def _next_id(self, driver: Driver) -> int:
         memory = self.memory
@@ -198,7 +264,7 @@ class JobOperations:
             started_at = to_text(at)
             driver.executemany(rows.CLAIM, [(memory.epoch, self._worker_id, started_at, job.id) for job in claimed])
             memory.running += len(claimed)
-        return Done(claimed, labels=self._carry_clock(driver, at) | {"claim"}, effects=tuple(told))
+        return Done(claimed, labels=self._carry_clock(driver, to_text(at)) | {"claim"}, effects=tuple(told))
 
     def _up_to_quarantine(self, waiting: Sequence[Job]) -> list[Job]:
         """The first jobs that may run beside each other, or the suspect that may run alone."""
@@ -245,7 +311,7 @@ class JobOperations:
             if driver.execute(rows.RELEASE, _owned(job)).rowcount:
                 released += 1
                 self._no_longer_running()
-        labels = self._carry_clock(driver, at) if released else frozenset()
+        labels = self._carry_clock(driver, to_text(at)) if released else frozenset()
         return Done(None, wrote=released > 0, labels=labels)
 
     def fail(self, job: Job, error: str, retry_at: datetime | None, at: datetime, driver: Driver) -> Done:
@@ -262,7 +328,7 @@ class JobOperations:
             self._own(driver.execute(rows.BURY, (status.name, to_text(at), error, *owned)), job)
             self.memory.quarantined -= _in_quarantine(job)
             effects = ((self._record_end(driver, job, status, error, at), job),)
-        return Done(status, labels=self._carry_clock(driver, at) | {"effect_commit"}, effects=effects)
+        return Done(status, labels=self._carry_clock(driver, to_text(at)) | {"effect_commit"}, effects=effects)
 
     def prune(self, now: datetime, driver: Driver) -> Done:
         """Delete one batch of jobs that were DONE long ago."""
@@ -287,18 +353,16 @@ class JobOperations:
         self.memory.running -= 1
         self.memory.solo = False
 
-    def _carry_clock(self, driver: Driver, at: datetime) -> frozenset[str]:
+    def _carry_clock(self, driver: Driver, now: str) -> frozenset[str]:
         """The first commit of an instant says so: a process that dies starts again at the last instant with an effect.
 
         Answers with the failpoint label of a first effect, or nothing.
         """
-        now = to_text(at)
         if not self._carries_market_clock or now <= self.memory.market_at:
             return frozenset()
-        if not driver.execute(rows.CARRY_CLOCK, (now, now)).rowcount:
-            return frozenset()
         self.memory.market_at = now
-        return frozenset({"instant_first_effect"})
+        carried = driver.execute(rows.CARRY_CLOCK, (now, now)).rowcount
+        return frozenset({"instant_first_effect"} if carried else ())
 
     def _record_end(self, driver: Driver, job: Job, status: JobStatus, error: str, at: datetime) -> Effect:
         """Tell the story of a job that is dead or parked; the candidate of a dead one ends with it, if it has not ended yet."""
@@ -312,8 +376,14 @@ class JobOperations:
         effect = Effect(events=(event,))
         if status is JobStatus.DEAD and decision_id and driver.execute(rows.WITHOUT_OUTCOME, (decision_id,)).fetchall():
             effect += Effect(records=(DecisionOutcome(decision_id, SignalOutcome.DEAD, f"{job.type}: {error}", at),))
-        self._apply(driver, encode(effect, self.chains))
+        self._apply(driver, [encode(effect, self.chains)])
         return effect
+
+
+def _all(driver: Driver, sql: str, values: Sequence[tuple[Any, ...]]) -> None:
+    """The statement must meet a row for each of the values."""
+    if values and driver.executemany(sql, values).rowcount != len(values):
+        raise Apart
 
 
 def _owned(job: Job) -> tuple[int, int, int]:

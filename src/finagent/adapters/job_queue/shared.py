@@ -24,6 +24,7 @@ from finagent.adapters.job_queue.operations import DurableQueuePolicy
 from finagent.domain.effect import Effect
 from finagent.domain.errors import InvariantViolated
 from finagent.domain.jobs import Job
+from finagent.domain.time import to_text
 
 LEADER = "leader"
 CHANNEL = "finagent_jobs"
@@ -127,7 +128,7 @@ class SharedOperations(HandOperations):
             raise InvariantViolated(f"fenced: another process leads, or gave the jobs of life {self.memory.epoch} away")
         rescued, effects = self._give_back(driver, at)
         self._look_around(driver)
-        return Done(rescued, labels=self._carry_clock(driver, at) if rescued else frozenset(), effects=effects)
+        return Done(rescued, labels=self._carry_clock(driver, to_text(at)) if rescued else frozenset(), effects=effects)
 
     def leave(self, driver: Driver) -> Done:
         """End this life in good order: what it left RUNNING waits for the next start, which need not wait for a lease."""

@@ -7,15 +7,15 @@ from functools import partial
 
 import structlog
 
-from finagent.adapters.database.effects import encode
 from finagent.adapters.database.reader import StoreReads
 from finagent.adapters.database.writer import Abort, Connect, Done, Ticket, Writer
 from finagent.adapters.job_queue import rows
 from finagent.adapters.job_queue.by_hand import HandOperations
-from finagent.adapters.job_queue.operations import encode_next
+from finagent.adapters.job_queue.operations import submission
 from finagent.domain.effect import Effect
 from finagent.domain.jobs import Job, JobStatus
 from finagent.domain.ports.clock import Clock
+from finagent.domain.time import to_text
 from finagent.services.failpoints import Failpoints
 
 CommitObserver = Callable[[Sequence[Effect], Sequence[Job | None]], None]
@@ -50,7 +50,9 @@ class SqlJobQueue:
             abort=abort,
             committed=self._committed,
             guard=operations.guard,
+            together=operations.submit_all,
         )
+        self._instant = clock.now(), to_text(clock.now())
         # Called on the loop after each commit: its effects in order with the job that each acknowledged; its size and seconds.
         self.on_commit: list[CommitObserver] = []
         self.on_group: list[GroupObserver] = []
@@ -66,10 +68,9 @@ class SqlJobQueue:
 
     def submit(self, effect: Effect, job: Job | None = None) -> asyncio.Future[list[Job]]:
         """Commit the effect and acknowledge `job`; the published jobs that are due now come back RUNNING."""
-        encoded = encode(effect, self._operations.chains)
-        publish = [encode_next(next_) for next_ in effect.next]
-        serial = bool(effect.records or effect.events or any(next_.when for next_ in effect.next))
-        return self._writer.submit(partial(self._operations.submit, encoded, publish, job, self._clock.now()), serial=serial)
+        part = submission(effect, job, self._now(), self._operations.chains)
+        operation = partial(self._operations.submit, part)
+        return self._writer.submit(operation, serial=part.serial, part=None if part.judges else part)
 
     def claim(self, now: datetime, limit: int) -> asyncio.Future[list[Job]]:
         """READY and due SCHEDULED jobs become RUNNING; nothing to claim writes nothing."""
@@ -126,18 +127,19 @@ class SqlJobQueue:
         """Commit what was submitted, fold the log into the file, end the writer. Jobs that are RUNNING stay so for `recover`."""
         await self._writer.close()
 
+    def _now(self) -> tuple[datetime, str]:
+        """The clock's instant, and its text, which many operations of one instant share."""
+        now = self._clock.now()
+        if now is not self._instant[0]:
+            self._instant = now, to_text(now)
+        return self._instant
+
     def _committed(self, group: Sequence[Ticket], seconds: float) -> None:
         done = [ticket.done for ticket in group if ticket.done is not None and ticket.error is None]
         for ticket in group:
-            if (
-                ticket.future.cancelled()
-                and ticket.done is not None
-                and isinstance(ticket.done.answer, list)
-                and ticket.done.answer
-            ):
+            if ticket.future.cancelled() and ticket.done and isinstance(ticket.done.answer, list) and ticket.done.answer:
                 self._take_back(ticket.done.answer)
-        effects = [each for result in done for each in result.effects]
-        if effects:
+        if self.on_commit and (effects := [each for result in done for each in result.effects]):
             self._tell(self.on_commit, [effect for effect, _ in effects], [job for _, job in effects])
         if any(result.wrote for result in done):
             self._tell(self.on_group, len(group), seconds)

@@ -469,3 +469,23 @@ def test_an_error_of_the_disk_ends_the_process_and_loses_nothing(tmp_path: Path)
     acknowledged = len(child.stdout.split())
     assert acknowledged > 10
     assert rows_of(tmp_path / "finagent.db", "job_queue") >= acknowledged
+
+
+async def test_neighbours_share_a_savepoint_until_one_of_them_is_refused(open_queue: OpenQueue) -> None:
+    queue = await open_queue()
+    begun: list[str] = []
+
+    def trace(driver: Driver) -> Done:
+        assert isinstance(driver, sqlite3.Connection)
+        driver.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("SAVEPOINT") else None)
+        return Done(None, wrote=False)
+
+    await queue._writer.submit(trace)
+    await asyncio.gather(*(queue.submit(a_position(f"{number}")) for number in range(50)))
+    assert len(begun) == 1
+
+    begun.clear()
+    again = [queue.submit(a_position(f"more-{number}")) for number in range(50)]
+    answers = await asyncio.gather(*again, queue.submit(a_position("7")), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [list] * 50 + [InvariantViolated]
+    assert len(begun) == 1 + 51
