@@ -156,11 +156,13 @@ class InMemoryStore(DurableStore):
 
 
 class PostgresStore(SqlStore):
-    """A database on a real server, emptied first."""
+    """A database on a real server, emptied first unless others are at work there; `more` replaces what the queue is given."""
 
-    def __init__(self, url: str, policy: DurableQueuePolicy = POLICY, **more: Any) -> None:
+    def __init__(self, url: str, policy: DurableQueuePolicy = POLICY, *, empty: bool = True, **more: Any) -> None:
         super().__init__(policy)
         self.url, self.more = url, more
+        if not empty:
+            return
         tables = ", ".join(f'"{name}"' for name in metadata.tables)
         blocking(_run_statements(url, f"TRUNCATE {tables} CASCADE"))
 

@@ -160,15 +160,9 @@ class PostgresConnection:
             self.driver.forget()
 
     def fate(self, error: Exception, *, committing: bool = False) -> Fate | None:
-        """By the SQLSTATE of what the server says; what never came back is lost."""
-        if isinstance(error, asyncpg.PostgresError):
-            state = error.sqlstate or ""
-            found = _FATES.get(state) or _FATES.get(state[:2], Fate.OPERATION)
-        elif isinstance(error, _LOST):
-            found = Fate.LOST
-        else:
-            return None
-        return Fate.UNKNOWN if committing else found
+        """Whatever goes wrong with COMMIT, only the server knows what came of it."""
+        found = fate_of(error)
+        return Fate.UNKNOWN if found and committing else found
 
     def probe(self) -> None:
         """The smallest commit there is: the server says whether it has room."""
@@ -196,10 +190,12 @@ class PostgresReads(StoreReads):
         """See `StoreReads`. A read is safe to repeat: a connection that was lost is opened again, once."""
         try:
             return self._ask(lambda: self._session.execute(sql, values)).rows
-        except _LOST:
-            return self._ask(lambda: self._again(sql, values)).rows
         except asyncpg.UndefinedTableError as error:
             raise Unavailable(f"nothing has run in the database {self._session.where} yet") from error
+        except (*_LOST, asyncpg.PostgresError) as error:
+            if fate_of(error) is not Fate.LOST:
+                raise
+        return self._ask(lambda: self._again(sql, values)).rows
 
     def close(self) -> None:
         """See `StoreReads`."""
@@ -216,6 +212,14 @@ class PostgresReads(StoreReads):
 
     def _ask(self, work: Callable[[], T]) -> T:
         return self._thread.submit(work).result()
+
+
+def fate_of(error: Exception) -> Fate | None:
+    """By the SQLSTATE of what the server says; what never came back is lost."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        return _FATES.get(state) or _FATES.get(state[:2], Fate.OPERATION)
+    return Fate.LOST if isinstance(error, _LOST) else None
 
 
 @cache

@@ -179,12 +179,15 @@ class Writer:
             started = time.perf_counter()
             if self._broken is None and connection is not None:
                 self._commit(connection, group)
+            if self._broken is not None and connection is not None:
+                connection.close(sound=False)  # what it holds must not wait for the end of the process
+                connection = None
             for ticket in group:
                 if self._broken is not None:
                     ticket.error = type(self._broken)(str(self._broken))
             self._loop.call_soon_threadsafe(self._resolve, group, time.perf_counter() - started)
         if connection is not None:
-            connection.close(sound=self._broken is None)
+            connection.close(sound=True)
         self._loop.call_soon_threadsafe(self._ended.set_result, None)
 
     def _open(self) -> StoreConnection | None:
@@ -228,6 +231,9 @@ class Writer:
             fate = connection.fate(error)
             if fate is not None and fate in _UNDONE:
                 self._undo(connection, group, fate)
+            elif isinstance(error, InvariantViolated):  # the guard's: nothing is stored, and nothing more may be
+                self._broken = error
+                self._abort(str(error))
             else:
                 self._break(str(error) if fate else f"{type(error).__name__}: {error}")
 

@@ -32,7 +32,7 @@ STORY_LOCK = 716151  # of PostgreSQL's advisory locks: chains grow, and predicat
 _NOW = "extract(epoch FROM clock_timestamp())::float8"
 
 LOCK_STORY = f"SELECT pg_advisory_xact_lock({STORY_LOCK})"
-HOLD_LEASE = f"SELECT pg_notify('{CHANNEL}', '') FROM lease WHERE name = ? AND epoch = ? FOR KEY SHARE"
+HOLD_LEASES = f"SELECT pg_notify('{CHANNEL}', '') FROM lease WHERE epoch = ? FOR KEY SHARE"
 TAKE_LEASE = f"""
 INSERT INTO lease (name, epoch, worker_id, services, until) VALUES (?, ?, ?, ?, {_NOW} + ?)
 ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, worker_id = excluded.worker_id, services = excluded.services,
@@ -92,12 +92,13 @@ class SharedOperations(HandOperations):
     # -- life ----------------------------------------------------------------------------------------------------------------
 
     def guard(self, driver: Driver, serial: bool) -> None:
-        """Our lease is held fast until COMMIT; whoever listens hears of the commit. Raises InvariantViolated once it is gone."""
+        """Our leases are held fast until COMMIT, of which whoever listens hears. Raises InvariantViolated once one is gone."""
         memory = self.memory
         if serial:
             self._join_story(driver)
-        if memory.epoch and not driver.execute(HOLD_LEASE, (_life(memory.epoch), memory.epoch)).fetchall():
-            raise InvariantViolated(f"fenced: the lease of life {memory.epoch} ran out, and its jobs were given away")
+        held = len(driver.execute(HOLD_LEASES, (memory.epoch,)).fetchall()) if memory.epoch else 0
+        if memory.epoch and held != 1 + self._role.leader:
+            raise InvariantViolated(f"fenced: a lease of life {memory.epoch} ran out, and another process took what was under it")
 
     def enter(self, at: datetime, driver: Driver) -> Done:
         """Begin a life: take the leader's lease if that is the role, then a lease of our own, and give back what the dead left.
@@ -122,10 +123,8 @@ class SharedOperations(HandOperations):
         return Done(Entered(rescued, self._role.leader and bool(leader)), labels=frozenset({"epoch_commit"}), effects=effects)
 
     def heartbeat(self, at: datetime, driver: Driver) -> Done:
-        """Our leases last anew, and what the dead left waits again. Raises InvariantViolated when one of ours is gone."""
-        renewed = driver.execute(RENEW, (self._lease_seconds, self.memory.epoch)).rowcount
-        if renewed != 1 + self._role.leader:
-            raise InvariantViolated(f"fenced: another process leads, or gave the jobs of life {self.memory.epoch} away")
+        """Our leases last anew, and what the dead left waits again."""
+        driver.execute(RENEW, (self._lease_seconds, self.memory.epoch))
         rescued, effects = self._give_back(driver, at)
         self._look_around(driver)
         return Done(rescued, labels=self._carry_clock(driver, to_text(at)) if rescued else frozenset(), effects=effects)
