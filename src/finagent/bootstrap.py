@@ -20,7 +20,7 @@ from finagent.adapters.broker.simulated.broker import SimulatedBroker
 from finagent.adapters.broker.simulated.client import SimulatedBrokerClient
 from finagent.adapters.broker.simulated.transport import BrokerSocket, InProcessBroker, Transport
 from finagent.adapters.calendar import NewYorkCalendar
-from finagent.adapters.clock import PacedTime, VirtualClock, wall_now
+from finagent.adapters.clock import PacedTime, VirtualClock, seconds_since_boot, wall_now
 from finagent.adapters.database.lock import DatabaseLock
 from finagent.adapters.database.migrate import upgrade, upgrade_postgres
 from finagent.adapters.database.opening import open_reads, postgres_policy
@@ -544,7 +544,7 @@ def build_shared_queue(
         settings_hash=settings.settings_hash,
         worker_id=_worker_id(),
         carries_market_clock=role.leader,
-        monotonic=time.monotonic,
+        monotonic=seconds_since_boot,
     )
 
 

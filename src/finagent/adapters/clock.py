@@ -1,6 +1,7 @@
 """Clocks: the market time of a replay, set by its driver, and the mapping from wall time for a replay at a pace."""
 
 import asyncio
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -13,6 +14,12 @@ AFTER_CLOSE_MINUTES = 5  # market minutes a session goes on after its close, for
 def wall_now() -> datetime:
     """The wall clock, aware UTC."""
     return datetime.now(UTC)
+
+
+def seconds_since_boot() -> float:
+    """A clock that never goes back and, where the kernel has one, counts the time that the machine was suspended: a lease runs
+    out on another machine meanwhile."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class VirtualClock:
