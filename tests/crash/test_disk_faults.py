@@ -98,7 +98,7 @@ def promises_of(folder: Path) -> Promises:
 
 def verdict_on(folder: Path, promises: Promises) -> Verdict:
     """Start the agent on what is in the folder, stop it again, and look for what was promised."""
-    return asyncio.run(judge(folder / "storage", promises, len(promises), partial(build_application, settings_of(folder))))
+    return asyncio.run(judge(folder / "storage", promises, promises.lines, partial(build_application, settings_of(folder))))
 
 
 def finish(folder: Path) -> None:
@@ -147,7 +147,7 @@ def test_what_a_kill_leaves_is_whole(copy: Path, undisturbed: Path) -> None:
     """The ground that the other tests stand on."""
     promises = promises_of(copy)
 
-    assert len(promises) >= KILLED_AFTER - 1
+    assert promises.told(promises.lines) >= KILLED_AFTER - 1
     assert verdict_on(copy, promises) == CLEAN
     finish(copy)
     assert ends_as(copy, undisturbed)
@@ -317,7 +317,8 @@ def test_a_torn_log_loses_the_commit_that_it_tears_and_no_other(copy: Path) -> N
     promises = promises_of(copy)
     verdict = verdict_on(copy, promises)
     assert verdict.corrupt == []
-    assert {line.partition(":")[0] for line in verdict.lost} <= {f"acknowledgement {len(promises)} of {len(promises)}"}
+    told = promises.told(promises.lines)
+    assert {line.partition(":")[0] for line in verdict.lost} <= {f"acknowledgement {told} of {told}"}
 
 
 def test_a_changed_bit_in_the_story_of_a_decision_is_found(copy: Path) -> None:

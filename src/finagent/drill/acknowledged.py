@@ -1,7 +1,8 @@
-"""What callers were told is stored: written down outside the database the moment they are told, and looked for later.
+"""What callers asked to be stored and were told is stored: written down outside the database as it happens, and looked for later.
 
-A line is one acknowledged effect: `{"rows": [[table, {key column: value}, {column: value}], ...], "events": [[subject type,
-subject id], ...]}`. The job that it finished is such a row (DONE), and so are the jobs that it published.
+Two kinds of lines. An effect on its way: `{"effect": number, "rows": [[table, {key column: value}, {column: value}], ...],
+"events": [[subject type, subject id], ...]}`; the job that it finishes is such a row (DONE). An effect whose caller is told:
+`{"told": number, "jobs": [ids of the jobs that came back]}`. Numbers start anew with each process.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import closing
-from itertools import chain
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,30 +25,35 @@ Cell = tuple[str, tuple[Any, ...], str]  # table, key values, column ("": the ro
 
 
 class AcknowledgementLog:
-    """The job queue, with every acknowledged effect written down before its caller goes on: one write, one line."""
+    """The job queue, with every effect written down before it goes on its way, and again before its caller goes on."""
 
     def __init__(self, queue: JobQueue, path: Path) -> None:
         self._queue = queue
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._submitted = 0
 
     def submit(self, effect: Effect, job: Job | None = None) -> Awaitable[list[Job]]:
         """As the queue's own."""
+        self._submitted += 1
+        number = self._submitted
+        rows = [_row(record) for record in effect.records]
+        if job is not None:
+            rows.append(["job_queue", {"id": job.id}, {"status": "DONE"}])
+        events = [[event.subject_type.name, event.subject_id] for event in effect.events]
+        self._write({"effect": number, "rows": rows, "events": events})
         future = asyncio.ensure_future(self._queue.submit(effect, job))
-        future.add_done_callback(lambda ended: self._write_down(effect, job, ended))
+        future.add_done_callback(lambda ended: self._told(number, ended))
         return future
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._queue, name)
 
-    def _write_down(self, effect: Effect, job: Job | None, ended: "asyncio.Future[list[Job]]") -> None:
-        if ended.cancelled() or ended.exception() is not None:
-            return
-        rows = [_row(record) for record in effect.records]
-        if job is not None:
-            rows.append(["job_queue", {"id": job.id}, {"status": "DONE"}])
-        rows += [["job_queue", {"id": published.id}, {}] for published in ended.result()]
-        events = [[event.subject_type.name, event.subject_id] for event in effect.events]
-        os.write(self._descriptor, json.dumps({"rows": rows, "events": events}).encode() + b"\n")
+    def _told(self, number: int, ended: "asyncio.Future[list[Job]]") -> None:
+        if not ended.cancelled() and ended.exception() is None:
+            self._write({"told": number, "jobs": [job.id for job in ended.result()]})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        os.write(self._descriptor, json.dumps(line).encode() + b"\n")  # one call, so that a recording has it in its place
 
 
 def _row(record: Any) -> list[Any]:
@@ -61,45 +67,73 @@ def _row(record: Any) -> list[Any]:
     return [kind.table.name, {name: values.pop(name) for name in kind.key}, values]
 
 
+@dataclass(slots=True)
+class _Promise:
+    """One effect: the cells that it sets and the chains that it makes longer; `told_by`: the lines after which it is owed."""
+
+    cells: list[tuple[Cell, Any]]
+    chains: list[tuple[str, ...]]
+    told_by: int | None = None
+
+
 class Promises:
     """The lines of an `AcknowledgementLog`, and what a database owes to a caller who was told the first so many of them."""
 
     def __init__(self, lines: Sequence[bytes]) -> None:
-        effects = [json.loads(line) for line in lines]
-        self._cells = [list(_cells(effect["rows"])) for effect in effects]
-        self._chains = [[tuple(chain) for chain in effect["events"]] for effect in effects]
-        self._keys = {table: tuple(key) for effect in effects for table, key, _ in effect["rows"]}
+        self.lines = len(lines)
+        self._effects: list[_Promise] = []
+        self._keys: dict[str, tuple[str, ...]] = {"job_queue": ("id",)}
+        on_the_way: dict[int, _Promise] = {}
+        for number, line in enumerate(map(json.loads, lines), 1):
+            if "effect" in line:
+                promise = _Promise(list(_cells(line["rows"])), [tuple(chain) for chain in line["events"]])
+                on_the_way[line["effect"]] = promise
+                self._effects.append(promise)
+                self._keys |= {table: tuple(key) for table, key, _ in line["rows"]}
+            else:
+                promise = on_the_way.pop(line["told"])
+                promise.told_by = number
+                promise.cells += [(("job_queue", (job,), ""), None) for job in line["jobs"]]
 
-    def __len__(self) -> int:
-        return len(self._cells)
+    def told(self, lines: int) -> int:
+        """How many effects were acknowledged by the first so many lines."""
+        return len(self._told(lines))
 
-    def lost(self, database: Path, told: int) -> list[str]:
-        """Which of the first `told` effects the database does not hold; each is named by one thing that is missing.
+    def lost(self, database: Path, lines: int) -> list[str]:
+        """Which of them the database does not hold; each is named by one thing that is missing.
 
-        A column holds what the last of them gave it, or what a later effect did: that one may have been under way.
+        A column holds what the last of them gave it, or what an effect did that was on its way: stored, and nobody told.
         """
+        owed = self._told(lines)
+        untold: dict[Cell, list[Any]] = {}
+        for promise in self._effects:
+            if promise.told_by is None or promise.told_by > lines:
+                for cell, value in promise.cells:
+                    untold.setdefault(cell, []).append(value)
         missing: dict[int, str] = {}
         with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             held = {table: _held(connection, table, key) for table, key in self._keys.items()}
             events = Counter(connection.execute("SELECT subject_type, subject_id FROM decision_event"))
-        later: dict[Cell, list[Any]] = {}
-        for cell, value in chain.from_iterable(self._cells[told:]):
-            later.setdefault(cell, []).append(value)
         decided: set[Cell] = set()
-        for number in reversed(range(told)):
-            for cell, value in self._cells[number]:
+        for number in reversed(range(len(owed))):
+            for cell, value in reversed(owed[number].cells):
                 table, key, column = cell
                 row = held[table].get(key)
                 overwritten = not column or cell in decided
-                if row is None or not (overwritten or row[column] in (value, *later.get(cell, ()))):
+                if row is None or not (overwritten or row[column] in (value, *untold.get(cell, ()))):
                     missing.setdefault(number, f"{table} {key} {column}".rstrip())
                 decided.add(cell)
-        for number in range(told):
-            for subject in self._chains[number]:
+        for number, promise in enumerate(owed):
+            for subject in promise.chains:
                 events[subject] -= 1
                 if events[subject] < 0:
                     missing.setdefault(number, f"an event of {' '.join(subject)}")
-        return [f"acknowledgement {number + 1} of {told}: {missing[number]}" for number in sorted(missing)]
+        return [f"acknowledgement {number + 1} of {len(owed)}: {missing[number]}" for number in sorted(missing)]
+
+    def _told(self, lines: int) -> list[_Promise]:
+        """In the order in which their callers were told, which is that of their commits."""
+        owed = [promise for promise in self._effects if promise.told_by is not None and promise.told_by <= lines]
+        return sorted(owed, key=lambda promise: promise.told_by or 0)
 
 
 def _cells(rows: list[Any]) -> Iterator[tuple[Cell, Any]]:

@@ -103,7 +103,7 @@ class Children:
     def _image(self, settings: Settings, request: dict[str, Any]) -> int:
         """Start the agent on a crash image and leave the verdict in a file."""
         start = partial(self.factory, settings, market=self.market)
-        verdict = asyncio.run(judge(settings.storage.directory, self.promises, request["told"], start))
+        verdict = asyncio.run(judge(settings.storage.directory, self.promises, request["lines"], start))
         Path(request["answer"]).write_text(json.dumps(asdict(verdict)))
         return FINISHED
 

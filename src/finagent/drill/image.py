@@ -12,24 +12,25 @@ from typing import Any
 from finagent.domain.chance import uniform
 from finagent.drill.acknowledged import Promises
 from finagent.drill.disk import Damage, Disk
-from finagent.drill.recording import Acknowledged, Event, Name, Resize, Sync, Write
+from finagent.drill.recording import Event, Name, Noted, Resize, Sync, Write
 from finagent_checker.check import check_folder
 
 DATABASE = "finagent.db"
 LOG = f"{DATABASE}-wal"
 BROKER_PREFIX = "broker-"
 DAMAGE = "I7"  # the checker's rule for the file and its chains
+UNNAMED_SHARE = 0.1  # of the images
 FRAME_HEADER_BYTES = 24  # of each page in SQLite's log; the log's own header has 32
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class CrashImage:
-    """One image to be made: the power fails right after event `instant`; `told`: how many acknowledgements were out by then."""
+    """One image to be made: the power fails right after event `instant`, when `lines` had been noted."""
 
     instant: int
     number: int
     damage: Damage = field(compare=False)
-    told: int = field(compare=False)
+    lines: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +58,20 @@ class CrashImages:
 
     events: Sequence[Event]
     instants: list[int] = field(init=False)  # numbers of the events after which the agent's power can fail
-    _told: list[int] = field(init=False)
+    unnamed: list[int] = field(init=False)  # those of them at which no sync covers the names of all files: few, and most delicate
+    _lines: list[int] = field(init=False)  # noted up to each event
 
     def __post_init__(self) -> None:
         agents = [number for number, event in enumerate(self.events) if not _is_brokers(event)]
         begin = next(number for number in agents if isinstance(self.events[number], Name))
         self.instants = [number for number in agents if number >= begin]
-        self._told = list(accumulate(isinstance(event, Acknowledged) for event in self.events))
+        self.unnamed, unsure = [], False
+        for number in self.instants:
+            event = self.events[number]
+            unsure = isinstance(event, Name) or (unsure and not (isinstance(event, Sync) and event.file == ""))
+            if unsure:
+                self.unnamed.append(number)
+        self._lines = list(accumulate(isinstance(event, Noted) for event in self.events))
 
     def survey(self) -> dict[str, Any]:
         """What the recording holds. Commits are told by the frame that ends each of them in SQLite's log; one is unsynced when
@@ -82,7 +90,7 @@ class CrashImages:
                     ends, waits = False, ends
         return {
             "synchronous": "NORMAL" if unsynced else "FULL",
-            "acknowledgements": self._told[-1],
+            "acknowledgements": Promises([event.line for event in self.events if isinstance(event, Noted)]).told(self._lines[-1]),
             "commits": commits,
             "commits_unsynced": unsynced,
             "checkpoints": sum(isinstance(event, Sync) and event.file == DATABASE for event in self.events),
@@ -92,9 +100,10 @@ class CrashImages:
 
     def deal(self, seed: int, number: int) -> CrashImage:
         """Image `number` of the seed."""
-        instant = self.instants[int(uniform(seed, "power_instant", number) * len(self.instants))]
+        instants = self.unnamed if uniform(seed, "power_names", number) < UNNAMED_SHARE else self.instants
+        instant = instants[int(uniform(seed, "power_instant", number) * len(instants))]
         damage = tuple(Damage)[int(uniform(seed, "power_damage", number) * len(Damage))]
-        return CrashImage(instant, number, damage, self._told[instant])
+        return CrashImage(instant, number, damage, self._lines[instant])
 
     def make(self, seed: int, images: Iterable[CrashImage], place: Callable[[CrashImage], Path]) -> Iterator[MadeImage]:
         """Write the files of each image into the folder that is its place. In order of instants: one disk serves for all."""
@@ -112,7 +121,7 @@ class CrashImages:
             yield MadeImage(image, LOG in disk.unsure, DATABASE in disk.unsure, dealt)
 
 
-async def judge(folder: Path, promises: Promises, told: int, start: Callable[[], AbstractAsyncContextManager[Any]]) -> Verdict:
+async def judge(folder: Path, promises: Promises, lines: int, start: Callable[[], AbstractAsyncContextManager[Any]]) -> Verdict:
     """Open the image as any start does, close it again, and look for what was promised.
 
     What the checker says of the file itself (I7) is damage; so is a start that fails.
@@ -125,7 +134,7 @@ async def judge(folder: Path, promises: Promises, told: int, start: Callable[[],
     found = [violation.as_json() for violation in check_folder(folder).violations]
     damage = [f"{each['subject']}: {each['message']}" for each in found if each["invariant"] == DAMAGE]
     others = [each for each in found if each["invariant"] != DAMAGE]
-    return Verdict(promises.lost(folder / DATABASE, told), damage, others)
+    return Verdict(promises.lost(folder / DATABASE, lines), damage, others)
 
 
 def _is_brokers(event: Event) -> bool:

@@ -170,7 +170,7 @@ class PowerLossDrill:
         workspace = self._workspace(made.image)
         answer, log = workspace / "verdict.json", workspace / "agent.log"
         paths = {"storage": str(workspace / "storage"), "answer": str(answer), "log": str(log)}
-        status = await server.ended(await server.spawn({"role": "image", "told": made.image.told, **paths}))
+        status = await server.ended(await server.spawn({"role": "image", "lines": made.image.lines, **paths}))
         if answer.exists():
             verdict = Verdict(**json.loads(answer.read_text()))
         else:

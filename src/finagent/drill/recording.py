@@ -64,13 +64,13 @@ class Name:
 
 
 @dataclass(frozen=True, slots=True)
-class Acknowledged:
-    """The processes were told that something is stored: the line that they wrote down about it."""
+class Noted:
+    """The processes wrote down, by the side, what they asked to be stored or were told is stored."""
 
     line: bytes
 
 
-Event = Write | Resize | Sync | Name | Acknowledged
+Event = Write | Resize | Sync | Name | Noted
 
 
 def command(log: Path) -> tuple[str, ...]:
@@ -173,7 +173,7 @@ class _Reader:
             if self.positions.get((descriptor, path), 0) is not None:
                 self.positions[descriptor, path] = result
         elif path == self.acknowledgements and call == "write":
-            yield Acknowledged(_written(arguments, result)[1])
+            yield Noted(_written(arguments, result)[1])
         elif path == self.folder and call in ("fsync", "fdatasync"):
             yield Sync("", began)
         elif name is None:

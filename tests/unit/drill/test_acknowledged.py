@@ -28,7 +28,7 @@ def event(number: int) -> DecisionEvent:
 
 @pytest.fixture
 async def told(tmp_path: Path) -> tuple[Path, Promises]:
-    """A database to which five effects were acknowledged, and what was written down about them; a sixth was refused."""
+    """A database to which five effects were acknowledged, and the lines about them (1 to 10); a sixth was refused (11)."""
     place = tmp_path / "storage"
     day = ("market_data.first_session=2008-10-01", "market_data.last_session=2008-10-01")
     log = tmp_path / "acknowledged"
@@ -58,8 +58,9 @@ def changed(database: Path, *statements: str) -> Path:
 def test_what_was_told_is_there(told: tuple[Path, Promises]) -> None:
     database, promises = told
 
-    assert len(promises) == 5
-    assert [promises.lost(database, number) for number in range(6)] == [[]] * 6
+    assert promises.lines == 11
+    assert [promises.told(lines) for lines in range(12)] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert [promises.lost(database, lines) for lines in range(12)] == [[]] * 12
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_what_was_told_is_there(told: tuple[Path, Promises]) -> None:
 def test_what_is_missing_is_named(told: tuple[Path, Promises], statement: str, first_lost: int) -> None:
     database, promises = told
 
-    found = promises.lost(changed(database, statement), 5)
+    found = promises.lost(changed(database, statement), 11)
 
     assert found
     assert found[0].startswith(f"acknowledgement {first_lost} of 5")
@@ -87,22 +88,47 @@ def test_an_event_that_is_missing_is_named(told: tuple[Path, Promises]) -> None:
         triggers = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")]
     drops = [f"DROP TRIGGER {name}" for name in triggers]
 
-    found = promises.lost(changed(database, *drops, "DELETE FROM decision_event WHERE kind = 'told-3'"), 5)
+    found = promises.lost(changed(database, *drops, "DELETE FROM decision_event WHERE kind = 'told-3'"), 11)
 
     assert found == ["acknowledgement 5 of 5: an event of ACCOUNT account"]
 
 
-def test_a_value_that_a_later_effect_gave_is_no_loss(told: tuple[Path, Promises]) -> None:
-    """It was under way when the power failed: stored, and nobody was told."""
+@pytest.mark.parametrize(("quantity", "lost"), [(1, []), (2, []), (3, []), (7, ["position ('A',) quantity"])])
+def test_a_value_that_an_effect_on_its_way_gave_is_no_loss(told: tuple[Path, Promises], quantity: int, lost: list[str]) -> None:
+    """It was stored when the power failed, and nobody was told: then (2) or never, for its process was killed (3)."""
     database, promises = told
 
-    assert promises.lost(changed(database, "UPDATE position SET quantity = 2"), 2) == []
-    assert promises.lost(changed(database, "UPDATE position SET quantity = 7"), 2) != []
+    found = promises.lost(changed(database, f"UPDATE position SET quantity = {quantity}"), 3)
+
+    assert [line.partition(": ")[2] for line in found] == lost
 
 
-def test_a_line_is_one_effect(told: tuple[Path, Promises], tmp_path: Path) -> None:
+def test_what_was_on_its_way_in_a_killed_process_may_be_there_for_ever(tmp_path: Path, told: tuple[Path, Promises]) -> None:
+    database, _ = told
+    lines = (tmp_path / "acknowledged").read_bytes().splitlines()
+    killed = Promises([line for line in lines if b'"told": 4' not in line])
+
+    assert killed.lost(database, killed.lines) == []
+    assert killed.lost(changed(database, "UPDATE position SET quantity = 2"), killed.lines) == []
+    assert killed.lost(changed(database, "UPDATE position SET quantity = 7"), killed.lines) != []
+
+
+def test_the_last_change_of_one_effect_counts(tmp_path: Path, told: tuple[Path, Promises]) -> None:
+    database, _ = told
+    twice = [["position", {"symbol": "A"}, {"quantity": 2}], ["position", {"symbol": "A"}, {"quantity": 3}]]
+    lines = [json.dumps(line).encode() for line in ({"effect": 1, "rows": twice, "events": []}, {"told": 1, "jobs": []})]
+
+    assert Promises(lines).lost(database, 2) == []
+    assert Promises(lines).lost(changed(database, "UPDATE position SET quantity = 2"), 2) != []
+
+
+def test_lines_are_written_in_the_order_of_what_happens(told: tuple[Path, Promises], tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "acknowledged").read_text().splitlines()]
 
+    assert [line.get("told", line.get("effect")) for line in lines] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6]
     assert lines[0]["events"] == [["ACCOUNT", "account"]]
-    assert lines[2]["rows"][0] == ["position", {"symbol": "A"}, {"quantity": 2}]
-    assert lines[2]["rows"][1][2] == {"status": "DONE"}
+    assert len(lines[3]["jobs"]) == 1
+    assert lines[4]["rows"] == [
+        ["position", {"symbol": "A"}, {"quantity": 2}],
+        ["job_queue", {"id": lines[3]["jobs"][0]}, {"status": "DONE"}],
+    ]

@@ -10,7 +10,7 @@ import pytest
 from finagent.drill.disk import Damage
 from finagent.drill.image import DATABASE, LOG, CrashImage, CrashImages, MadeImage, Verdict
 from finagent.drill.power_loss import PowerLossReport
-from finagent.drill.recording import Acknowledged, Event, Name, Sync, Write
+from finagent.drill.recording import Event, Name, Noted, Sync, Write
 
 ENOUGH = {"acknowledgements": 300, "checkpoints": 20, "synchronous": "FULL"}
 
@@ -86,7 +86,7 @@ def recording(*events: Event) -> CrashImages:
 
 def test_a_commit_that_the_log_goes_on_after_without_a_sync_is_unsynced() -> None:
     first, second, third = frame(0, commit=False), frame(1, commit=True), frame(2, commit=True)
-    told = Acknowledged(b"{}")
+    told = Noted(b'{"effect": 1, "rows": [], "events": []}')
 
     full = recording(*first, *second, Sync(LOG, 10), told, *third, Sync(LOG, 14), Sync(DATABASE, 15)).survey()
     normal = recording(*first, *second, told, *third, Sync(LOG, 13), Sync(DATABASE, 14)).survey()
@@ -96,12 +96,14 @@ def test_a_commit_that_the_log_goes_on_after_without_a_sync_is_unsynced() -> Non
 
 
 def test_an_image_is_what_its_instant_left(tmp_path: Path) -> None:
-    images = recording(Write("broker-simulator.db", 0, b"c"), *frame(0, commit=True), Acknowledged(b"{}"))
+    images = recording(
+        Write("broker-simulator.db", 0, b"c"), *frame(0, commit=True), Noted(b'{"effect": 1, "rows": [], "events": []}')
+    )
     dealt = [images.deal(1, number) for number in range(50)]
 
     assert {image.instant for image in dealt} == {2, 3, 4, 5, 7, 8, 9}
-    assert {image.told for image in dealt if image.instant < 9} == {0}
-    assert {image.told for image in dealt if image.instant == 9} == {1}
+    assert {image.lines for image in dealt if image.instant < 9} == {0}
+    assert {image.lines for image in dealt if image.instant == 9} == {1}
     for made in images.make(1, dealt, lambda image: tmp_path / str(image.number)):
         folder = tmp_path / str(made.image.number)
         assert (folder / "broker-simulator.db").read_bytes() == (b"c" if made.image.instant > 6 else b"b")

@@ -11,8 +11,8 @@ from finagent.drill.recording import (
     ACKNOWLEDGEMENTS,
     LOG,
     STORAGE,
-    Acknowledged,
     Name,
+    Noted,
     Resize,
     Sync,
     Write,
@@ -115,7 +115,7 @@ def test_acknowledgements_stand_in_their_order_and_other_files_do_not_count(log:
     log.line(f'pwrite64({log.file("f.db-shm")}, "{hexed("abc")}", 3, 0) = 3')
     log.line(f'write(2<{hexed("/dev/null")}>, "{hexed("abc")}", 3) = 3')
 
-    assert log.events() == [Name(None, "f.db"), Acknowledged(b"told")]
+    assert log.events() == [Name(None, "f.db"), Noted(b"told")]
 
 
 @pytest.mark.parametrize(
