@@ -207,6 +207,8 @@ class DatabaseSettings(Section):
     probe_bytes: AtLeastOne
     connect_seconds: Annotated[float, Field(gt=0, le=300)]
     statement_seconds: Annotated[float, Field(gt=0, le=3600)]
+    move_batch_rows: AtLeastOne
+    move_statement_seconds: Annotated[float, Field(gt=0, le=86400)]
 
 
 class FaultSettings(Section):

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from finagent.adapters.database.opening import open_reads
 from finagent.adapters.database.reader import StoreReads
@@ -13,6 +14,9 @@ from finagent.domain.ports.store import JobQueue
 from finagent.domain.trading_state import MarketClock
 from finagent.services.kill_switch import KillSwitch
 from finagent.settings import Settings
+
+if TYPE_CHECKING:
+    from finagent.adapters.store_move.moving import Move, Progress
 
 HALT_FILE = "HALT"
 CONTROL_SOCKET = "finagent.sock"
@@ -72,3 +76,27 @@ async def writing(settings: Settings) -> AsyncIterator[Writing]:
             yield Writing(store, queue, clock)
         finally:
             await queue.close()
+
+
+@contextmanager
+def moving(settings: Settings, source: str | None, target: str, progress: "Progress") -> "Iterator[Move]":
+    """A move of the store (or of the one at the address `source`) to the address `target`, both open and used by nobody else.
+
+    Raises BadInput for an address that is none and for a store in use, Unavailable for one that is not there.
+    """
+    from contextlib import ExitStack
+
+    from finagent.adapters.clock import wall_now
+    from finagent.adapters.store_move.ends import EndPolicy, open_end
+    from finagent.adapters.store_move.moving import Move
+    from finagent.policies import writer_policy
+    from finagent.services.failpoints import unarmed
+
+    database = settings.database
+    policy = EndPolicy(writer_policy(settings), database.connect_seconds, database.move_statement_seconds)
+    with ExitStack() as ends:
+        here = open_end(source or settings.storage.url or f"sqlite:///{settings.database_path}", policy, create=False)
+        ends.callback(here.close)
+        there = open_end(target, policy, create=True)
+        ends.callback(there.close)
+        yield Move(here, there, database.move_batch_rows, wall_now(), unarmed, progress)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from tests.model.protocol import PROTOCOLS, VARIANTS, WINDOWS, Protocol
+from tests.model.protocol import IN_A_WINDOW, PROTOCOLS, VARIANTS, WINDOWS, Protocol
 from tests.model.search import Search, Trace
 
 SECONDS_MAX = 60.0
@@ -50,7 +50,7 @@ def _searched(protocol: Protocol) -> dict[str, Any]:
 
 def main() -> int:
     """Search and print."""
-    document = report(PROTOCOLS, VARIANTS, WINDOWS)
+    document = report(PROTOCOLS | IN_A_WINDOW, VARIANTS, WINDOWS)
     print(json.dumps(document, indent=2))
     return 0 if document["held"] else 3
 

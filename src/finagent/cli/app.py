@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import typer
 
-from finagent.cli import bench, config, doctor, drill, explain, halt, jobs, orchestrate, report, scan, status, worker
+from finagent.cli import bench, config, db, doctor, drill, explain, halt, jobs, orchestrate, report, scan, status, worker
 from finagent.domain.errors import BadInput, Unavailable
 
 UNEXPECTED, BAD_INPUT, UNAVAILABLE, INTERRUPTED = 1, 2, 4, 130
@@ -32,6 +32,7 @@ root.command(epilog='Example: finagent halt --reason "news I do not understand"'
 root.command(epilog='Example: finagent arm --reason "checked positions against the broker"')(halt.arm)
 root.command(epilog="Example: finagent worker --services scoring,planner --set queue.backend=postgres")(worker.worker)
 root.add_typer(jobs.app, name="jobs")
+root.add_typer(db.app, name="db")
 root.add_typer(config.app, name="config")
 root.add_typer(drill.app, name="drill")
 root.command(epilog="Example: finagent bench scan --json")(bench.bench)

@@ -27,7 +27,5 @@ def postgres_policy(connect_seconds: float, statement_seconds: float, group_oper
     try:
         from finagent.adapters.database.postgres import PostgresPolicy
     except ModuleNotFoundError as error:
-        raise BadInput(
-            "storage.url names a PostgreSQL database, and its driver is missing: pip install 'finagent[postgres]'"
-        ) from error
+        raise BadInput("the driver of a PostgreSQL store is missing: pip install 'finagent[postgres]'") from error
     return PostgresPolicy(connect_seconds, statement_seconds, group_operations_max)

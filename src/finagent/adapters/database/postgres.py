@@ -97,6 +97,10 @@ class PostgresSession:
         """One statement for many rows of values, in one round trip."""
         return self._run(self._executemany(sql, values)) if values else Answer([], 0)
 
+    def copy(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Insert many rows by the server's own loader."""
+        self._run(self._connection.copy_records_to_table(table, columns=columns, records=rows))
+
     def forget(self) -> None:
         """Drop the connection without a word to the server."""
         if self._connection is not None:

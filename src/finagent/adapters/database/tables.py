@@ -352,6 +352,19 @@ lease = Table(
     Column("until", Float, nullable=False),
 )
 
+# A store that is not the one to use says so in one row: MOVED away to `address`, or an UNFINISHED copy of it; `ledger_id` and
+# `epoch` are those of the store that was copied.
+store_move = Table(
+    "store_move",
+    metadata,
+    _integer("id", key=True),
+    _text("state"),
+    _text("address"),
+    _text("ledger_id"),
+    _integer("epoch"),
+    _text("at"),
+)
+
 VIEWS = {
     "signal_outcome": """
         CREATE VIEW signal_outcome AS

@@ -12,6 +12,7 @@ from finagent.adapters.database.codec import canonical_json
 from finagent.adapters.database.connection import Cursor, Driver
 from finagent.adapters.database.effects import EncodedEffect, apply, encode
 from finagent.adapters.database.events import EventChains
+from finagent.adapters.database.move_mark import refuse_marked
 from finagent.adapters.database.writer import Done
 from finagent.adapters.job_queue import rows
 from finagent.adapters.job_queue.memory import QueueMemory
@@ -109,6 +110,7 @@ class JobOperations:
         memory = self.memory
         if memory.epoch:
             raise InvariantViolated("recover() was called twice")
+        refuse_marked(driver)
         memory.epoch = driver.execute(rows.EPOCH).fetchall()[0][0]
         memory.last_event_id = driver.execute(rows.LAST_EVENT).fetchall()[0][0]
         memory.market_at = (driver.execute(rows.MARKET_CLOCK).fetchall() or [("",)])[0][0]

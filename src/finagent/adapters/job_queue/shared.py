@@ -16,6 +16,7 @@ from typing import Any
 
 from finagent.adapters.database.connection import Driver
 from finagent.adapters.database.events import EventChains
+from finagent.adapters.database.move_mark import refuse_marked
 from finagent.adapters.database.writer import Done
 from finagent.adapters.job_queue import rows
 from finagent.adapters.job_queue.by_hand import HandOperations
@@ -41,6 +42,7 @@ RETURNING epoch"""
 HOLDER = f"SELECT worker_id, until - {_NOW} FROM lease WHERE name = ?"
 RENEW = f"UPDATE lease SET until = {_NOW} + ? WHERE epoch = ?"
 REAP = f"DELETE FROM lease WHERE name <> '{LEADER}' AND until < {_NOW}"
+ALIVE = f"SELECT worker_id, until - {_NOW} FROM lease WHERE until >= {_NOW} ORDER BY until DESC LIMIT 1"
 LEAVE = "DELETE FROM lease WHERE epoch = ?"
 OTHERS = f"SELECT services FROM lease WHERE name <> '{LEADER}' AND epoch <> ?"
 ORPHANED = rows.RUNNING.replace(
@@ -112,6 +114,7 @@ class SharedOperations(HandOperations):
         if self._role.leader and not driver.execute(TAKE_LEASE, (LEADER, *terms)).fetchall():
             return Done(leader[0], wrote=False)
         driver.execute(TAKE_LEASE, (_life(epoch), *terms))
+        refuse_marked(driver)  # behind the lease: whoever moves the store looks for leases before it marks
         memory.epoch = epoch
         memory.market_at = (driver.execute(rows.MARKET_CLOCK).fetchall() or [("",)])[0][0]
         led_until = datetime.fromisoformat(memory.market_at) if memory.market_at else at
