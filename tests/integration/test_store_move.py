@@ -135,14 +135,15 @@ def test_to_a_server_and_back_every_row_is_the_same(
 
 
 def test_after_the_move_no_process_starts_on_the_old_store(folder: Path, server: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Neither an agent nor a writing command; both say where the story goes on. Moving again says that it is done."""
+    """Neither an agent nor a writing command; they and the doctor say where the story goes on. Moving again says that it is
+    done."""
     move(capsys, 0, server, *of(folder))
 
-    for command in (["orchestrate", *WINDOW], ["arm", "--reason", "by mistake"]):
-        assert run([*command, *of(folder)]) == 2
-        told = capsys.readouterr().err
-        assert server in told
-        assert "db move --undo" in told
+    for code, *command in ((2, "orchestrate", *WINDOW), (2, "arm", "--reason", "by mistake"), (3, "doctor")):
+        assert run([*command, *of(folder)]) == code
+        told = capsys.readouterr()
+        assert f"moved to {server}" in told.err + told.out
+        assert "db move --undo" in told.err + told.out
     assert move(capsys, 0, server, *of(folder))["already"] is True
 
 
@@ -349,7 +350,11 @@ def test_what_a_process_did_on_the_copy_is_not_thrown_away(
     assert "2 starts have written" in refused(capsys, 2, server, "--undo", *of(folder))
     old = f"sqlite:///{folder}/finagent.db"
     assert "was itself moved to" in refused(capsys, 2, old, "--from", server)
-    move(capsys, 0, f"sqlite:///{tmp_path}/new/finagent.db", "--from", server)
+    new = f"sqlite:///{tmp_path}/new/finagent.db"
+    move(capsys, 0, new, "--from", server)
+    move(capsys, 0, new, "--from", server, "--undo", "--drop-copy")
+    assert not any(in_file(tmp_path / "new").values())
+    move(capsys, 0, new, "--from", server)
     assert "there is nothing to take back" in refused(
         capsys, 2, server, "--undo", "--from", f"sqlite:///{tmp_path}/new/finagent.db"
     )

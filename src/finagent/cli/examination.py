@@ -79,9 +79,15 @@ def _database(settings: Settings) -> Finding:
     if not settings.database_path.is_file():
         return Finding("database", Verdict.OK, "none yet: made at the first start")
     from finagent.adapters.database.engine import open_read_only
+    from finagent.adapters.database.move_mark import refuse_marked
 
     connection = open_read_only(settings.database_path)
     try:
+        if (
+            settings.storage.url is None
+            and connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'store_move'").fetchall()
+        ):
+            refuse_marked(connection)
         answer = [row[0] for row in connection.execute("PRAGMA quick_check(5)")]
         broken = connection.execute("PRAGMA foreign_key_check").fetchmany(5)
     finally:
