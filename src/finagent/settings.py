@@ -197,6 +197,7 @@ class QueueSettings(Section):
     prune_batch: AtLeastOne
     id_block_size: AtLeastOne
     error_length_max: AtLeastOne
+    bulk_rows_max: AtLeastOne
 
 
 class DatabaseSettings(Section):

@@ -22,11 +22,16 @@ class Set:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """`records` are frozen domain records to insert, or Sets; applied in order, then `events`, then `next`."""
+    """`records` are frozen domain records to insert, or Sets; applied in order, then `events`, then `next`.
+
+    `bulk` marks one piece of a load that nobody waits for: everything else is committed before it.
+    """
 
     records: tuple[Any, ...] = ()
     next: tuple[Next, ...] = ()
     events: tuple[DecisionEvent, ...] = ()
+    bulk: bool = False
 
     def __add__(self, other: "Effect") -> "Effect":
-        return Effect(self.records + other.records, self.next + other.next, self.events + other.events)
+        both = self.bulk and other.bulk
+        return Effect(self.records + other.records, self.next + other.next, self.events + other.events, both)

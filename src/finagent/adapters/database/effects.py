@@ -12,7 +12,9 @@ from finagent.adapters.database.registry import stored
 from finagent.domain.effect import Effect, Set
 from finagent.domain.errors import Conflict
 from finagent.domain.orders import BrokerOrder, Fill, OrderIntent
+from finagent.domain.trading_state import TradingStateRecord
 
+_URGENT = frozenset({OrderIntent, BrokerOrder, Fill, TradingStateRecord})
 OF_EVERY_EFFECT = frozenset({"effect_commit"})
 
 
@@ -27,12 +29,14 @@ class Step:
 
 @dataclass(slots=True)
 class EncodedEffect:
-    """Records and events of an effect as the database takes them; `labels` name what kinds of records it holds."""
+    """Records and events of an effect as the database takes them; `labels` name what kinds of records it holds, and an `urgent`
+    one is about orders or the trading state."""
 
     effect: Effect
     steps: list[Step]
     events: list[dict[str, Any]]
     labels: frozenset[str]
+    urgent: bool = False
 
 
 def apply(effects: Sequence[EncodedEffect], driver: Driver, chains: EventChains, last_event_id: int) -> int:
@@ -59,7 +63,7 @@ def encode(effect: Effect, chains: EventChains) -> EncodedEffect:
     if not (effect.records or effect.events):
         return EncodedEffect(effect, [], [], OF_EVERY_EFFECT)
     steps: list[Step] = []
-    labels = set(OF_EVERY_EFFECT)
+    labels, urgent = set(OF_EVERY_EFFECT), False
     for record in effect.records:
         if isinstance(record, Set):
             sql, values = stored(record.record_type).change(record)
@@ -70,10 +74,11 @@ def encode(effect: Effect, chains: EventChains) -> EncodedEffect:
                 steps[-1].values.append(values)
             else:
                 steps.append(Step(sql, [values]))
+        urgent = urgent or (record.record_type if isinstance(record, Set) else type(record)) in _URGENT
         label = _label(record)
         if label:
             labels.add(label)
-    return EncodedEffect(effect, steps, [chains.encode(event) for event in effect.events], frozenset(labels))
+    return EncodedEffect(effect, steps, [chains.encode(event) for event in effect.events], frozenset(labels), urgent)
 
 
 def _label(record: Any) -> str | None:

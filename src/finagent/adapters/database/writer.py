@@ -1,8 +1,11 @@
 """The one writer: a thread that owns the only read-write connection and commits in groups.
 
-There is no timer: what is submitted while the previous commit runs goes into the next one. Each operation runs in a SAVEPOINT, so
-an error undoes that operation only. Neighbours that can be carried out together share one; when anything about it is off, it is
-undone and they run one by one, which is what decides. What an error means is the connection's to say (`Fate`):
+There is no timer: what is submitted while the previous commit runs goes into the next one. What waits stands in lanes: what is
+urgent comes into the very next group, and a bulk load gets what room is left, up to a bound, in groups without anything urgent.
+
+Each operation runs in a SAVEPOINT, so an error undoes that operation only. Neighbours that can be carried out together share one;
+when anything about it is off, it is undone and they run one by one, which is what decides. What an error means is the
+connection's to say (`Fate`):
 
 * of one operation (a constraint, a conflict, a value that cannot be bound): its caller gets it, the rest of the group commits.
 * no room, a foreign lock, a server that went away before COMMIT: the whole transaction is undone, and every caller of the group
@@ -20,6 +23,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import IntEnum
 from itertools import groupby
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn, Protocol
@@ -55,6 +59,14 @@ Connect = Callable[[], StoreConnection]
 Abort = Callable[[str], None]
 
 
+class Lane(IntEnum):
+    """Which operations go first; within a lane they keep their order."""
+
+    URGENT = 0
+    NORMAL = 1
+    BULK = 2
+
+
 class Memory(Protocol):
     """What operations keep in memory beside the tables: it goes back with the transaction that is undone."""
 
@@ -71,6 +83,8 @@ class Ticket:
     future: asyncio.Future[Any]
     serial: bool
     part: Any
+    lane: Lane
+    rows: int
     done: Done | None = field(default=None)
     error: Exception | None = field(default=None)
 
@@ -100,6 +114,7 @@ class Writer:
         connect: Connect,
         *,
         group_operations_max: int,
+        bulk_rows_max: int,
         memory: Memory,
         failpoints: Failpoints,
         abort: Abort,
@@ -108,11 +123,11 @@ class Writer:
         together: Together,
     ) -> None:
         self._connect, self._group_operations_max, self._memory, self._guard = connect, group_operations_max, memory, guard
-        self._together = together
+        self._together, self._bulk_rows_max = together, bulk_rows_max
         self._failpoints, self._abort, self._committed = failpoints, abort, committed
         self._inbox: SimpleQueue[list[Ticket] | None] = SimpleQueue()
         self._pending: list[Ticket] = []
-        self._waiting: deque[Ticket] = deque()
+        self._waiting: dict[Lane, deque[Ticket]] = {lane: deque() for lane in Lane}
         self._broken: FinagentError | None = None
         self.closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -122,17 +137,19 @@ class Writer:
 
     # -- on the loop ---------------------------------------------------------------------------------------------------------
 
-    def submit(self, operation: Operation, *, serial: bool = True, part: Any = None) -> asyncio.Future[Any]:
-        """Put the operation under way, behind all earlier ones. Cancelling the future does not cancel the operation.
+    def submit(
+        self, operation: Operation, *, serial: bool = True, part: Any = None, lane: Lane = Lane.NORMAL, rows: int = 1
+    ) -> asyncio.Future[Any]:
+        """Put the operation under way, behind all earlier ones of its lane. Cancelling the future does not cancel the operation.
 
-        With a `part` it may be carried out together with neighbours that have one.
+        With a `part` it may be carried out together with neighbours that have one; `rows` says how much it writes.
         """
         if self.closing:
             raise InvariantViolated("the writer is closed")
         if self._loop is None:
             self._start()
         assert self._loop is not None
-        ticket = Ticket(operation, self._loop.create_future(), serial, part)
+        ticket = Ticket(operation, self._loop.create_future(), serial, part, lane, rows)
         if not self._pending:
             self._loop.call_soon(self._flush)  # all that this turn of the loop submits travels together
         self._pending.append(ticket)
@@ -199,19 +216,34 @@ class Writer:
 
     def _gather(self) -> list[Ticket]:
         """The next group: waits for its first operation only; empty when the writer is closing and all is done."""
-        size = self._group_operations_max
-        open_ = bool(self._waiting) or self._take(self._inbox.get())
-        while open_ and len(self._waiting) < size:
+        open_ = any(self._waiting.values()) or self._take(self._inbox.get())
+        while open_:
             try:
                 open_ = self._take(self._inbox.get_nowait())
             except Empty:
                 break
         if not open_:
             self._inbox.put(None)  # to be met again when the rest is committed
-        return [self._waiting.popleft() for _ in range(min(len(self._waiting), size))]
+        group = self._from(Lane.URGENT, self._group_operations_max)
+        urgent = bool(group)
+        group += self._from(Lane.NORMAL, self._group_operations_max - len(group))
+        return group if urgent else group + self._some_bulk(self._group_operations_max - len(group))
+
+    def _from(self, lane: Lane, size: int) -> list[Ticket]:
+        waiting = self._waiting[lane]
+        return [waiting.popleft() for _ in range(min(len(waiting), size))]
+
+    def _some_bulk(self, size: int) -> list[Ticket]:
+        """As many as stay within the bound of rows, but one at least."""
+        waiting, group, rows = self._waiting[Lane.BULK], list[Ticket](), 0
+        while waiting and len(group) < size and (not group or rows + waiting[0].rows <= self._bulk_rows_max):
+            rows += waiting[0].rows
+            group.append(waiting.popleft())
+        return group
 
     def _take(self, tickets: list[Ticket] | None) -> bool:
-        self._waiting.extend(tickets or ())
+        for ticket in tickets or ():
+            self._waiting[ticket.lane].append(ticket)
         return tickets is not None
 
     def _commit(self, connection: StoreConnection, group: Sequence[Ticket]) -> None:

@@ -13,7 +13,7 @@ from finagent.adapters.database.connection import Cursor, Driver
 from finagent.adapters.database.effects import EncodedEffect, apply, encode
 from finagent.adapters.database.events import EventChains
 from finagent.adapters.database.move_mark import refuse_marked
-from finagent.adapters.database.writer import Done
+from finagent.adapters.database.writer import Done, Lane
 from finagent.adapters.job_queue import rows
 from finagent.adapters.job_queue.memory import QueueMemory
 from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome, SubjectType
@@ -34,7 +34,7 @@ class DurableQueuePolicy:
     only one running before it is given up. `attempts_max`: handler failures a job may have, as its row tells. `id_block_size`:
     job ids reserved at a time. `done_retention_days` and `prune_batch_rows`: age at which finished jobs go, and how many at once;
     keys of pruned jobs are forgotten, so it must be longer than any key may come again. `error_length_max`: characters kept.
-    `release`: what this process runs; a job of another release is parked.
+    `bulk_rows_max`: rows of a bulk load in one commit. `release`: what this process runs; a job of another release is parked.
     """
 
     memory_limit: int
@@ -44,6 +44,7 @@ class DurableQueuePolicy:
     done_retention_days: float
     prune_batch_rows: int
     error_length_max: int
+    bulk_rows_max: int = 500
     release: Release = THIS_RELEASE
 
 
@@ -78,6 +79,17 @@ class Submission:
     @property
     def empty(self) -> bool:
         return self.job is None and not (self.serial or self.publish)
+
+    @property
+    def lane(self) -> Lane:
+        if self.effect.urgent or (self.job is not None and self.job.kind.parks):
+            return Lane.URGENT
+        return Lane.BULK if self.effect.effect.bulk else Lane.NORMAL
+
+    @property
+    def rows(self) -> int:
+        """How much it writes, for the bound of a bulk load."""
+        return sum(len(step.values) for step in self.effect.steps) + len(self.effect.events) + len(self.publish)
 
 
 def submission(effect: Effect, job: Job | None, instant: tuple[datetime, str], chains: EventChains) -> Submission:

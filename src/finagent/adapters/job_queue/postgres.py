@@ -14,7 +14,7 @@ import structlog
 from finagent.adapters.database.events import EventChains
 from finagent.adapters.database.postgres import PostgresConnection, PostgresPolicy
 from finagent.adapters.database.reader import StoreReads
-from finagent.adapters.database.writer import Abort, exit_at_once
+from finagent.adapters.database.writer import Abort, Lane, exit_at_once
 from finagent.adapters.job_queue.operations import DurableQueuePolicy
 from finagent.adapters.job_queue.shared import CHANNEL, RUNNING_ELSEWHERE, Entered, Role, SharedOperations
 from finagent.adapters.job_queue.sql import SqlJobQueue
@@ -74,6 +74,7 @@ class PostgresJobQueue(SqlJobQueue):
             lambda: PostgresConnection(url, postgres_policy),
             reads=reads,
             clock=clock,
+            policy=policy,
             operations=self._shared,
             group_operations_max=postgres_policy.group_operations_max,
             failpoints=failpoints,
@@ -117,7 +118,7 @@ class PostgresJobQueue(SqlJobQueue):
             await asyncio.gather(self._heart, return_exceptions=True)
             self._heart = None
             with suppress(FinagentError):  # a store that is away lets them lapse
-                await self._writer.submit(self._shared.leave)
+                await self._writer.submit(self._shared.leave, lane=Lane.BULK)  # behind all else
         if self._listener is not None:
             await self._listener.close(timeout=self._connect_seconds)
             self._listener = None
@@ -127,7 +128,7 @@ class PostgresJobQueue(SqlJobQueue):
         policy, waited = self._lease_policy, False
         while True:
             asked_at = self._monotonic()
-            answer = await self._writer.submit(partial(self._shared.enter, self._clock.now()))
+            answer = await self._writer.submit(partial(self._shared.enter, self._clock.now()), lane=Lane.URGENT)
             if isinstance(answer, Entered):
                 break
             if not waited:
@@ -147,7 +148,7 @@ class PostgresJobQueue(SqlJobQueue):
             await asyncio.sleep(self._lease_policy.heartbeat_seconds)
             asked_at = self._monotonic()
             try:
-                rescued = await self._writer.submit(partial(self._shared.heartbeat, self._clock.now()))
+                rescued = await self._writer.submit(partial(self._shared.heartbeat, self._clock.now()), lane=Lane.URGENT)
                 self._lease_ends_at = asked_at + self._lease_policy.lease_seconds
                 if rescued:
                     log.warning("jobs_given_back", jobs=len(rescued))

@@ -8,10 +8,10 @@ from functools import partial
 import structlog
 
 from finagent.adapters.database.reader import StoreReads
-from finagent.adapters.database.writer import Abort, Connect, Done, Ticket, Writer
+from finagent.adapters.database.writer import Abort, Connect, Done, Lane, Ticket, Writer
 from finagent.adapters.job_queue import rows
 from finagent.adapters.job_queue.by_hand import HandOperations
-from finagent.adapters.job_queue.operations import submission
+from finagent.adapters.job_queue.operations import DurableQueuePolicy, submission
 from finagent.domain.effect import Effect
 from finagent.domain.jobs import Job, JobStatus
 from finagent.domain.ports.clock import Clock
@@ -36,15 +36,17 @@ class SqlJobQueue:
         *,
         reads: StoreReads,
         clock: Clock,
+        policy: DurableQueuePolicy,
         operations: HandOperations,
         group_operations_max: int,
         failpoints: Failpoints,
         abort: Abort,
     ) -> None:
-        self._reads, self._clock, self._operations = reads, clock, operations
+        self._reads, self._clock, self._policy, self._operations = reads, clock, policy, operations
         self._writer = Writer(
             connect,
             group_operations_max=group_operations_max,
+            bulk_rows_max=policy.bulk_rows_max,
             memory=operations.memory,
             failpoints=failpoints,
             abort=abort,
@@ -64,13 +66,19 @@ class SqlJobQueue:
 
     def recover(self) -> asyncio.Future[list[Job]]:
         """Once, before anything else: epoch + 1, RUNNING rows back to READY with crashes + 1."""
-        return self._writer.submit(partial(self._operations.recover, self._clock.now()))
+        return self._writer.submit(partial(self._operations.recover, self._clock.now()), lane=Lane.URGENT)
 
     def submit(self, effect: Effect, job: Job | None = None) -> asyncio.Future[list[Job]]:
         """Commit the effect and acknowledge `job`; the published jobs that are due now come back RUNNING."""
         part = submission(effect, job, self._now(), self._operations.chains)
         operation = partial(self._operations.submit, part)
-        return self._writer.submit(operation, serial=part.serial, part=None if part.judges else part)
+        return self._writer.submit(
+            operation,
+            serial=part.serial,
+            part=None if part.judges else part,
+            lane=part.lane,
+            rows=part.rows if effect.bulk else 1,
+        )
 
     def claim(self, now: datetime, limit: int) -> asyncio.Future[list[Job]]:
         """READY and due SCHEDULED jobs become RUNNING; nothing to claim writes nothing."""
@@ -95,7 +103,9 @@ class SqlJobQueue:
     def prune(self) -> asyncio.Future[int]:
         """Delete one batch of jobs that have been DONE longer than the policy keeps them, and nothing else; says how many. Call
         again while a batch comes back full."""
-        return self._writer.submit(partial(self._operations.prune, self._clock.now()), serial=False)
+        rows = self._policy.prune_batch_rows
+        operation = partial(self._operations.prune, self._clock.now())
+        return self._writer.submit(operation, serial=False, lane=Lane.BULK, rows=rows)
 
     async def probe(self) -> bool:
         """Whether the store takes writes: after a full disk this finds out, and ends `disk_full` when there is room again."""

@@ -37,6 +37,7 @@ class SqliteJobQueue(SqlJobQueue):
             lambda: SqliteConnection(path, writer_policy, failpoints),
             reads=reads,
             clock=clock,
+            policy=policy,
             operations=HandOperations(policy, chains, worker_id, carries_market_clock=carries_market_clock),
             group_operations_max=writer_policy.group_operations_max,
             failpoints=failpoints,

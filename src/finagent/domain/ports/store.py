@@ -31,7 +31,10 @@ class JobQueue(Protocol):
     futures resolve after COMMIT; they fail with Conflict (compare-and-set), InvariantViolated (a constraint) or Transient
     (disk full), in which case nothing of the effect is stored and the job is still RUNNING. An error of COMMIT itself ends the
     process: the outcome is unknown and is found out by starting again. A caller that is cancelled does not cancel the commit.
-    The awaitables are futures: the operation is under way when the call returns, in the order of the calls.
+    The awaitables are futures: the operation is under way when the call returns. What is under way is committed in lanes: first
+    effects with intents, orders, fills or the trading state and acknowledgements of jobs about orders, then everything else, last
+    what is marked bulk (and pruning); within a lane in the order of the calls. An operation that builds on another one is called
+    when that one has resolved. A bulk load holds an order up for one commit at most, and each of those is bounded.
     """
 
     def recover(self) -> Awaitable[list[Job]]:
