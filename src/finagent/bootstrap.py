@@ -377,7 +377,7 @@ async def build_worker(settings: Settings, services: frozenset[str], stopping: C
     """
     check(settings)
     async with AsyncExitStack() as stack:
-        store = open_reads(settings.store_address, settings.database.connect_seconds, settings.database.statement_seconds)
+        store = open_reads(_shared_url(settings), settings.database.connect_seconds, settings.database.statement_seconds)
         stack.callback(store.close)
         metrics, theirs = Metrics(), store.find(LedgerIdentity)
         if theirs and theirs[0].settings_hash != settings.settings_hash:
@@ -546,6 +546,12 @@ def build_shared_queue(
         carries_market_clock=role.leader,
         monotonic=seconds_since_boot,
     )
+
+
+def _shared_url(settings: Settings) -> str:
+    if settings.storage.url is None:
+        raise BadInput("queue.backend sqlite is for one process: a worker needs queue.backend postgres and storage.url")
+    return settings.storage.url
 
 
 def _worker_id() -> str:

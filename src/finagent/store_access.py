@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from finagent.adapters.database.opening import open_reads
 from finagent.adapters.database.reader import StoreReads
 from finagent.adapters.job_queue.history import StoredJobHistory
+from finagent.adapters.job_queue.shared import LEADER, Participant, participants
+from finagent.domain.errors import BadInput
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.store import JobQueue
 from finagent.domain.trading_state import MarketClock
@@ -29,6 +31,12 @@ class Store:
     path: Path
     reads: StoreReads
     jobs: StoredJobHistory
+    shared: bool
+
+    @property
+    def participants(self) -> list[Participant]:
+        """Who takes part, where a store is shared."""
+        return participants(self.reads) if self.shared else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +53,7 @@ def reading(settings: Settings) -> Iterator[Store]:
     """The store opened for reading alone; raises Unavailable where nothing has run yet."""
     reads = open_reads(settings.store_address, settings.database.connect_seconds, settings.database.statement_seconds)
     try:
-        yield Store(settings.database_path, reads, StoredJobHistory(reads))
+        yield Store(settings.database_path, reads, StoredJobHistory(reads), settings.storage.url is not None)
     finally:
         reads.close()
 
@@ -59,14 +67,20 @@ async def kill_switch_without_agent(settings: Settings) -> AsyncIterator[KillSwi
 
 @asynccontextmanager
 async def writing(settings: Settings) -> AsyncIterator[Writing]:
-    """This process is the writer while the block runs. Raises BadInput where another process holds the folder, Unavailable
-    where there is no store."""
+    """This process is the writer while the block runs. Raises BadInput where another process holds the folder or leads the
+    store, Unavailable where there is no store."""
     from finagent.adapters.clock import VirtualClock, wall_now
     from finagent.adapters.database.lock import DatabaseLock
     from finagent.bootstrap import build_job_queue, upgrade_store
     from finagent.services.failpoints import unarmed
 
     with reading(settings) as store, DatabaseLock(settings.database_path):
+        leader = next((one for one in store.participants if one.name == LEADER), None)
+        if leader is not None:
+            raise BadInput(
+                f"{leader.worker_id} leads this store: run the command on its host, in its storage.directory, or stop it "
+                f"(its lease lasts another {leader.lease_left_seconds:.0f} s)"
+            )
         upgrade_store(settings, unarmed)
         stored = store.reads.get(MarketClock, 1)  # a replay's market time: writing must not move it on
         clock = VirtualClock(stored.at if stored else wall_now())

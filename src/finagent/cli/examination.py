@@ -14,6 +14,7 @@ from pathlib import Path
 
 from finagent.domain.errors import FinagentError
 from finagent.settings import Settings, load_settings
+from finagent.telemetry.redaction import without_password
 
 DISK_BYTES_MIN = 500_000_000
 SQLITE_FIXED = (3, 51, 3)  # before it, two connections that checkpoint could lose commits; ours are one writer and pure readers
@@ -76,6 +77,8 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _database(settings: Settings) -> Finding:
+    if settings.storage.url is not None:
+        return _server(settings.storage.url, settings)
     if not settings.database_path.is_file():
         return Finding("database", Verdict.OK, "none yet: made at the first start")
     from finagent.adapters.database.engine import open_read_only
@@ -97,6 +100,22 @@ def _database(settings: Settings) -> Finding:
         return Finding("database", Verdict.MISSING, f"{settings.database_path} is damaged: {what}", "restore a backup")
     size = settings.database_path.stat().st_size
     return Finding("database", Verdict.OK, f"{settings.database_path}, {size / 1e6:.1f} MB, whole")
+
+
+def _server(url: str, settings: Settings) -> Finding:
+    from finagent.adapters.database.opening import open_reads
+
+    reads = open_reads(url, settings.database.connect_seconds, settings.database.statement_seconds)
+    try:
+        (version, synced) = reads.rows("SELECT current_setting('server_version'), current_setting('fsync')")[0]
+    finally:
+        reads.close()
+    text = f"PostgreSQL {version} at {without_password(url)}"
+    if synced != "on":
+        return Finding(
+            "database", Verdict.MISSING, f"{text} with fsync off: a power cut loses what was acknowledged", "fsync = on"
+        )
+    return Finding("database", Verdict.OK, text)
 
 
 def _market(settings: Settings) -> Finding:

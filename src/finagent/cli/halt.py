@@ -102,7 +102,7 @@ def _without_agent(settings: "Settings", act: str, order: dict[str, str]) -> dic
             state: dict[str, Any] = as_plain(switch.state())
             return state
 
-    if not settings.database_path.is_file():
+    if settings.storage.url is None and not settings.database_path.is_file():
         if act == "arm":
             raise Unavailable(f"there is nothing to arm: no database at {settings.database_path}")
         return {"state": "HALTED", "note": "no database yet: the HALT file holds for the first start"}

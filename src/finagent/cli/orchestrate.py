@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from finagent.cli.options import AsJson, Overrides, SettingsFile, settings_in_force
+from finagent.domain.errors import BadInput
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,6 +34,8 @@ def orchestrate(
     """
     settings = settings_in_force(settings_file, overrides)
     if fresh:
+        if settings.storage.url is not None:
+            raise BadInput("--fresh archives a folder: for a database on a server name another one in storage.url")
         from finagent.adapters.run_archive import archive
 
         archived = archive(settings.database_path)

@@ -54,6 +54,7 @@ def _status(settings: "Settings", store: "Store") -> dict[str, Any]:
         "ledger_id": identity[0].ledger_id if identity else None,
         "market_clock": next(iter(reads.find(MarketClock)), None),
         "queue": counts,
+        "processes": store.participants,
         "positions": {one.symbol: one.quantity for one in reads.find(Position) if one.quantity},
         "orders_open": [
             _order(one) for one in orders if one.outcome is not SendOutcome.UNRESOLVED and one.state is not OrderState.PARKED
@@ -104,6 +105,11 @@ def _lines(document: dict[str, Any]) -> list[str]:
     lines.append(f"data           {document['notice']}")
     lines.append(f"model          {document['model'] or 'none yet'}")
     lines.append("queue          " + (", ".join(f"{count} {name}" for name, count in document["queue"].items()) or "empty"))
+    lines += [
+        f"process        {one['name']}: {one['worker_id']}, {', '.join(one['services'])}; lease {one['lease_left_seconds']:.0f} s"
+        for one in document["processes"]
+        if one["name"] != "leader"
+    ]
     lines.append(
         "positions      " + (", ".join(f"{name} {quantity}" for name, quantity in document["positions"].items()) or "flat")
     )

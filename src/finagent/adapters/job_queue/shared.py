@@ -17,6 +17,7 @@ from typing import Any
 from finagent.adapters.database.connection import Driver
 from finagent.adapters.database.events import EventChains
 from finagent.adapters.database.move_mark import refuse_marked
+from finagent.adapters.database.reader import StoreReads
 from finagent.adapters.database.writer import Done
 from finagent.adapters.job_queue import rows
 from finagent.adapters.job_queue.by_hand import HandOperations
@@ -39,6 +40,7 @@ ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, worker_id = excluded.wo
   until = excluded.until
 WHERE lease.until < {_NOW}
 RETURNING epoch"""
+LIVING = f"SELECT name, worker_id, services, until - {_NOW} FROM lease WHERE until >= {_NOW} ORDER BY name <> '{LEADER}', epoch"
 HOLDER = f"SELECT worker_id, until - {_NOW} FROM lease WHERE name = ?"
 RENEW = f"UPDATE lease SET until = {_NOW} + ? WHERE epoch = ?"
 REAP = f"DELETE FROM lease WHERE name <> '{LEADER}' AND until < {_NOW}"
@@ -63,6 +65,23 @@ class Role:
 
     leader: bool
     services: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    """A process that takes part, or under the name `leader` the one that leads, and how long its lease lasts without a sign."""
+
+    name: str
+    worker_id: str
+    services: tuple[str, ...]
+    lease_left_seconds: float
+
+
+def participants(reads: StoreReads) -> list[Participant]:
+    """Who has a lease on the store of a server, the leader first."""
+    return [
+        Participant(name, worker, tuple(services.split()), round(left, 1)) for name, worker, services, left in reads.rows(LIVING)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,73 @@
+"""The commands of a person on a store that processes share."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.contract.stores import postgres_database
+from tests.integration.test_commands import finagent
+
+
+def on(url: str, folder: Path, *command: str) -> Any:
+    sets = (f"storage.url={url}", "queue.backend=postgres", f"storage.directory={folder}", "http.enabled=false")
+    return finagent(*command, *(part for each in sets for part in ("--set", each)))
+
+
+@pytest.mark.timeout(240)
+def test_a_day_on_a_server_and_what_is_asked_of_it(postgres_url: str, tmp_path: Path) -> None:
+    window = ("--set", "market_data.first_session=2008-10-06", "--set", "market_data.last_session=2008-10-07")
+    with postgres_database(postgres_url, f"finagent_commands_{os.getpid()}") as url:
+        alone = finagent(
+            "orchestrate", "--json", *window, "--set", f"storage.directory={tmp_path / 'file'}", "--set", "http.enabled=false"
+        )
+        shared = on(url, tmp_path / "server", "orchestrate", "--json", *window)
+        status = on(url, tmp_path / "server", "status", "--json", *window)
+        stats = on(url, tmp_path / "server", "jobs", "stats", "--json", *window)
+        halted = on(url, tmp_path / "server", "halt", "--reason", "enough", "--json", *window)
+        doctor = on(url, tmp_path / "server", "doctor", "--json", *window)
+        fresh = on(url, tmp_path / "server", "orchestrate", "--fresh", *window)
+        other = on(url, tmp_path / "server", "worker", *window, "--set", "plan.valid_minutes=7")
+
+    assert (alone.returncode, shared.returncode) == (0, 0), shared.stderr
+    assert json.loads(shared.stdout)["outcome_hash"] == json.loads(alone.stdout)["outcome_hash"]
+    assert json.loads(status.stdout)["processes"] == []
+    assert json.loads(stats.stdout)
+    assert json.loads(halted.stdout)["state"] == "HALTED"
+    assert "PostgreSQL" in next(one["text"] for one in json.loads(doctor.stdout)["findings"] if one["name"] == "database")
+    assert (fresh.returncode, "name another one in storage.url" in fresh.stderr) == (2, True)
+    assert (other.returncode, "the agent's settings decide otherwise" in other.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (("worker",), 2, "a worker needs queue.backend postgres"),
+        (("worker", "--services", "risk"), 2, "one or more of scoring, planner"),
+        (("orchestrate", "--set", "queue.backend=postgres"), 2, "they go together"),
+        (("orchestrate", "--set", "storage.url=mysql://x"), 2, "postgresql://USER@HOST/DATABASE"),
+        (
+            ("status", "--set", "queue.backend=postgres", "--set", "storage.url=postgresql://me:pass@127.0.0.1:1/x"),
+            4,
+            r"cannot reach the database postgresql://me:***@127.0.0.1:1/x",
+        ),
+        (
+            (
+                "orchestrate",
+                "--set",
+                "queue.backend=postgres",
+                "--set",
+                "storage.url=postgresql://me@127.0.0.1:1/x",
+                "--set",
+                "queue.lease_seconds=20",
+            ),
+            2,
+            "queue.lease_seconds is 20: it must exceed",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(arguments: tuple[str, ...], code: int, complaint: str, tmp_path: Path) -> None:
+    ended = finagent(*arguments, "--set", f"storage.directory={tmp_path}")
+
+    assert (ended.returncode, complaint in ended.stderr) == (code, True), ended.stderr
