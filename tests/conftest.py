@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis import Redis
+from redis.exceptions import RedisError
 
 from finagent.domain.errors import Unavailable
 
@@ -45,6 +47,21 @@ def strace() -> str:
     if found is None:
         without_service("no strace (Debian: apt install strace)")
     return str(found)
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """FINAGENT_TEST_REDIS, else the local server, on which this process names its own keys; skips without a server."""
+    url = os.environ.get("FINAGENT_TEST_REDIS", "redis://127.0.0.1:6379/0")
+    try:
+        with Redis.from_url(url) as client:
+            client.ping()
+    except RedisError as error:
+        without_service(f"no Redis at {url}: {error} (docker compose --profile redis up -d, or set FINAGENT_TEST_REDIS)")
+    yield url
+    with Redis.from_url(url) as client:
+        for key in client.scan_iter(f"finagent:{{test-{os.getpid()}-*", count=1000):
+            client.unlink(key)
 
 
 def without_service(reason: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +22,23 @@ from finagent.adapters.database.migrate import upgrade, upgrade_postgres
 from finagent.adapters.database.postgres import PostgresPolicy, PostgresReads
 from finagent.adapters.database.reader import SqliteReads, StoreReads
 from finagent.adapters.database.tables import metadata
+from finagent.adapters.job_queue.carrier import CarrierPolicy, RedisCarrier
 from finagent.adapters.job_queue.history import StoredJobHistory
 from finagent.adapters.job_queue.in_memory import InMemoryJobQueue
 from finagent.adapters.job_queue.in_memory_records import InMemoryReads, InMemoryRecords
 from finagent.adapters.job_queue.operations import DurableQueuePolicy
 from finagent.adapters.job_queue.postgres import LeasePolicy, PostgresJobQueue
 from finagent.adapters.job_queue.shared import Role
-from finagent.adapters.job_queue.sql import SqlJobQueue
+from finagent.adapters.job_queue.sql import ALL_SERVICES, SqlJobQueue
 from finagent.adapters.job_queue.sqlite import SqliteJobQueue
-from finagent.domain.jobs import JOB_TYPES, Job, JobStatus
+from finagent.adapters.job_queue.streams import JobStreams, StreamPolicy
+from finagent.domain.jobs import Job, JobStatus
 from finagent.domain.time import from_text
 from finagent.services.failpoints import unarmed
 from finagent.services.forensics.job_history import JobRecord
+from finagent.telemetry.metrics import Metrics
 
 START = datetime(2008, 10, 1, 13, 35, tzinfo=UTC)
-ALL_SERVICES = frozenset(kind.queue for kind in JOB_TYPES.values())
 POLICY = DurableQueuePolicy(
     memory_limit=8,
     max_solo_crashes=3,
@@ -49,6 +53,9 @@ WRITER = WriterPolicy(
 )
 POSTGRES = PostgresPolicy(connect_seconds=10, statement_seconds=30, group_operations_max=500)
 LEASES = LeasePolicy(lease_seconds=30, heartbeat_seconds=5, send_deadline_seconds=0, poll_seconds=0.05)
+STREAMS = StreamPolicy(call_seconds=5, wait_seconds=0.05, entries_max=1000, dead_letters_max=100, min_idle_seconds=60)
+CARRIER = CarrierPolicy(sweep_seconds=0.05, entries_max=1000, dead_letters_max=100)
+names = count(1)
 
 
 class DurableStore(ABC):
@@ -98,6 +105,7 @@ class DurableStore(ABC):
 class SqlStore(DurableStore):
     """A store that is read by statements."""
 
+    queue: SqlJobQueue
     reads: StoreReads
 
     async def close(self) -> None:
@@ -178,6 +186,41 @@ class PostgresStore(SqlStore):
             monotonic=time.monotonic,
             **self.arguments() | given,
         )
+
+
+def carried(queue: SqlJobQueue, url: str, name: str, *, alone: bool = False, metrics: Metrics | None = None) -> SqlJobQueue:
+    """The queue with Redis as its carrier."""
+    streams = JobStreams(url, name, f"consumer-{next(names)}", STREAMS)
+    observer = metrics or Metrics()
+    queue.carrier = RedisCarrier(queue, streams, CARRIER, alone=alone, observer=observer, monotonic=time.monotonic)
+    return queue
+
+
+class RedisStore(DurableStore):
+    """Another store, carried by a real Redis."""
+
+    def __init__(self, table: SqlStore, url: str) -> None:
+        super().__init__(table.policy)
+        self.table, self.url, self.name = table, url, f"test-{os.getpid()}-{next(names)}"
+        table.clock = self.clock
+
+    def open(self) -> None:
+        """See `DurableStore`."""
+        self.table.policy = self.policy
+        self.table.open()
+        self.reads, self.queue = self.table.reads, carried(self.table.queue, self.url, self.name)
+
+    async def close(self) -> None:
+        """See `DurableStore`."""
+        await self.table.close()
+
+    def row(self, job_id: int) -> JobRecord:
+        """See `DurableStore`."""
+        return self.table.row(job_id)
+
+    def listed(self) -> list[JobRecord]:
+        """See `DurableStore`."""
+        return self.table.listed()
 
 
 @contextmanager

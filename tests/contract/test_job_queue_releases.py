@@ -189,6 +189,7 @@ async def test_an_unknown_type_is_parked(store: Store, telepathy: pytest.MonkeyP
     (job,) = await store.queue.claim(START, LIMIT)
 
     assert job.type == "score"
+    assert await store.queue.claim(START, LIMIT) == []
     parked = store.row(only(store, JobStatus.PARKED))
     assert "telepathy job" in parked.last_error
     assert "no such type (payload version 1)" in parked.last_error

@@ -8,13 +8,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.contract.stores import ALL_SERVICES, START, PostgresStore
+from tests.contract.stores import START, PostgresStore
 from tests.contract.test_job_queue import a_candidate, a_job, a_plan, a_position, a_run, keys
 
 from finagent.adapters.database.connection import Driver
 from finagent.adapters.database.writer import Done
 from finagent.adapters.job_queue.postgres import LeasePolicy, PostgresJobQueue
 from finagent.adapters.job_queue.shared import LEADER, Role
+from finagent.adapters.job_queue.sql import ALL_SERVICES
 from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome, SubjectType
 from finagent.domain.effect import Effect
 from finagent.domain.errors import FinagentError, InvariantViolated, Transient

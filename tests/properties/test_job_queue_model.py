@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from tests.contract.stores import START, WRITER, DurableStore, InMemoryStore, PostgresStore, SqliteStore
+from tests.contract.stores import START, WRITER, DurableStore, InMemoryStore, PostgresStore, RedisStore, SqliteStore
 
 from finagent.adapters.database.migrate import upgrade
 from finagent.adapters.job_queue.in_memory import InMemoryJobQueue
@@ -278,6 +278,17 @@ class SqliteMachine(DurableQueueMachine):
         self.folder.cleanup()
 
 
+class RedisMachine(SqliteMachine):
+    """On a file whose jobs a real Redis announces."""
+
+    url: ClassVar[str]
+
+    def make_store(self) -> DurableStore:
+        table = super().make_store()
+        assert isinstance(table, SqliteStore)
+        return RedisStore(table, self.url)
+
+
 class InMemoryMachine(DurableQueueMachine):
     """Over records that outlive each queue."""
 
@@ -316,3 +327,8 @@ def test_in_memory() -> None:
 def test_postgres(postgres_url: str) -> None:
     PostgresMachine.url = postgres_url
     run_machine(PostgresMachine, 8)
+
+
+def test_redis(redis_url: str) -> None:
+    RedisMachine.url = redis_url
+    run_machine(RedisMachine, 20)

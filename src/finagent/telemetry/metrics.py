@@ -30,6 +30,8 @@ class Metrics:
         self.jobs_dead = self._counter("jobs_dead", "Jobs given up.", ("type",))
         self.commit_duration = self._histogram("commit_duration_seconds", "One group commit.")
         self.commit_group_size = self._histogram("commit_group_size", "Effects in one commit.", buckets=_SIZES)
+        self.announce_duration = self._histogram("queue_announce_duration_seconds", "Telling Redis what a commit left waiting.")
+        self.redis_away = self._gauge("queue_redis_away", "1 while jobs are claimed without Redis, which does not answer.")
         self.scan_duration = self._histogram("scan_duration_seconds", "One pass over the universe.")
         self.inference_duration = self._histogram("inference_duration_seconds", "One batch of scores.")
         self.api_requests = self._counter("api_requests", "Requests to the outside.", ("target", "outcome"))
@@ -58,6 +60,14 @@ class Metrics:
         """The writer's hook: one group commit."""
         self.commit_duration.observe(duration_seconds)
         self.commit_group_size.observe(group_size)
+
+    def announced(self, duration_seconds: float) -> None:
+        """The relay's hook: one batch of announcements has arrived."""
+        self.announce_duration.observe(duration_seconds)
+
+    def carrier_away(self, away: bool) -> None:
+        """The carrier's hook: Redis went away, or came back."""
+        self.redis_away.set(1 if away else 0)
 
     def job_done(self, job_type: str, wait_seconds: float, duration_seconds: float) -> None:
         """A job's handler ran and its effect is committed."""

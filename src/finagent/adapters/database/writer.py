@@ -26,12 +26,12 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import groupby
 from queue import Empty, SimpleQueue
-from typing import Any, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 from finagent.adapters.database.connection import Driver, Fate, StoreConnection
 from finagent.domain.effect import Effect
 from finagent.domain.errors import FinagentError, InvariantViolated, Transient, Unavailable
-from finagent.domain.jobs import Job
+from finagent.domain.jobs import Job, JobStatus
 from finagent.services.failpoints import Failpoints
 
 EXIT_CODE_UNKNOWN_OUTCOME = 4  # the disk, or the server, is what is not there
@@ -43,15 +43,24 @@ _UNDONE: dict[Fate, str] = {
 }
 
 
+class Moved(NamedTuple):
+    """A job that nobody runs as of this commit, and the state that it was left in."""
+
+    job_id: int
+    type: str
+    status: JobStatus
+
+
 @dataclass(slots=True)
 class Done:
-    """What an operation did: its caller's answer, whether it wrote at all, the failpoint labels of what it wrote, and for the
-    observers the effects with the job that each acknowledged."""
+    """What an operation did: its caller's answer, whether it wrote at all, the failpoint labels of what it wrote, for the
+    observers the effects with the job that each acknowledged, and for a carrier the other jobs that nobody runs any more."""
 
     answer: Any
     wrote: bool = True
     labels: frozenset[str] = frozenset()
     effects: tuple[tuple[Effect, Job | None], ...] = ()
+    moved: Sequence[Moved] = ()
 
 
 Operation = Callable[[Driver], Done]

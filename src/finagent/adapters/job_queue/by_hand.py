@@ -6,7 +6,7 @@ from typing import Any
 from finagent.adapters.database.codec import canonical_json
 from finagent.adapters.database.connection import Driver
 from finagent.adapters.database.effects import encode
-from finagent.adapters.database.writer import Done
+from finagent.adapters.database.writer import Done, Moved
 from finagent.adapters.job_queue import rows
 from finagent.adapters.job_queue.operations import NO_OTHER_SUBJECT, JobOperations, subject_of
 from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome, SubjectType
@@ -27,7 +27,7 @@ class HandOperations(JobOperations):
         require_retriable(job, status, self._policy.release)
         driver.execute(rows.BRING_BACK, (canonical_json(job.payload | {RETRIED: True}), to_text(at), job_id))
         told = Effect(events=(hand_event(job, "job_retried", at, by=by, was=status.name, error=error),))
-        return self._told(driver, told, JobStatus.READY, at)
+        return self._told(driver, told, Moved(job_id, job.type, JobStatus.READY), at)
 
     def discard(self, job_id: int, reason: str, by: str, at: datetime, driver: Driver) -> Done:
         """A DEAD or PARKED row is DEAD for good, and its candidate has ended."""
@@ -39,11 +39,12 @@ class HandOperations(JobOperations):
         told = Effect(events=(event,))
         if event.decision_id and driver.execute(rows.WITHOUT_OUTCOME, (event.decision_id,)).fetchall():
             told += Effect((DecisionOutcome(event.decision_id, SignalOutcome.DEAD, f"{job.type}: {given_up}", at),))
-        return self._told(driver, told, JobStatus.DEAD, at)
+        return self._told(driver, told, Moved(job_id, job.type, JobStatus.DEAD), at)
 
-    def _told(self, driver: Driver, told: Effect, status: JobStatus, at: datetime) -> Done:
+    def _told(self, driver: Driver, told: Effect, moved: Moved, at: datetime) -> Done:
         self._apply(driver, [encode(told, self.chains)])
-        return Done(status, labels=self._carry_clock(driver, to_text(at)) | {"effect_commit"}, effects=((told, None),))
+        labels = self._carry_clock(driver, to_text(at)) | {"effect_commit"}
+        return Done(moved.status, labels=labels, effects=((told, None),), moved=(moved,))
 
 
 def _stuck(driver: Driver, job_id: int, to: JobStatus) -> tuple[Job, JobStatus, str]:

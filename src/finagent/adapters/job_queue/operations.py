@@ -13,7 +13,7 @@ from finagent.adapters.database.connection import Cursor, Driver
 from finagent.adapters.database.effects import EncodedEffect, apply, encode
 from finagent.adapters.database.events import EventChains
 from finagent.adapters.database.move_mark import refuse_marked
-from finagent.adapters.database.writer import Done, Lane
+from finagent.adapters.database.writer import Done, Lane, Moved
 from finagent.adapters.job_queue import rows
 from finagent.adapters.job_queue.memory import QueueMemory
 from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome, SubjectType
@@ -128,7 +128,7 @@ class JobOperations:
         memory.market_at = (driver.execute(rows.MARKET_CLOCK).fetchall() or [("",)])[0][0]
         rescued, effects = self._rescue(driver, driver.execute(rows.RUNNING).fetchall(), at)
         memory.quarantined = driver.execute(rows.QUARANTINED).fetchall()[0][0]
-        return Done(rescued, labels=frozenset({"epoch_commit"}), effects=effects)
+        return Done(rescued, labels=frozenset({"epoch_commit"}), effects=effects, moved=given_back(rescued, effects))
 
     def _rescue(
         self, driver: Driver, left: Sequence[tuple[Any, ...]], at: datetime
@@ -164,8 +164,8 @@ class JobOperations:
             self._own(driver.execute(rows.ACKNOWLEDGE, (part.at_text, *_owned(part.job))), part.job)
             self.memory.quarantined -= _in_quarantine(part.job)
         self._apply(driver, [part.effect])
-        handed_out = [job for each in part.publish if (job := self._publish(driver, each, part)) is not None]
-        return self._done(driver, part, handed_out)
+        placed = [placed for each in part.publish if (placed := self._publish(driver, each, part)) is not None]
+        return self._done(driver, part, placed)
 
     def submit_all(self, parts: Sequence[Submission], driver: Driver) -> list[Done]:
         """What `submit` would do with each in turn, in few statements: all acknowledgements, all effects, all jobs.
@@ -176,7 +176,7 @@ class JobOperations:
         self._require_recovered()
         acknowledged: list[tuple[Any, ...]] = []
         published: list[tuple[Any, ...]] = []
-        handed_out: list[list[Job]] = []
+        placed: list[list[Job | Moved]] = []
         for part in parts:
             if part.job is not None:
                 acknowledged.append((part.at_text, *_owned(part.job)))
@@ -186,27 +186,29 @@ class JobOperations:
             for each in part.publish:
                 row, job = self._place(driver, each, part)
                 published.append(row)
-                if job is not None:
-                    jobs.append(job)
-            handed_out.append(jobs)
+                jobs.append(job)
+            placed.append(jobs)
         _all(driver, rows.ACKNOWLEDGE, acknowledged)
         self._apply(driver, [part.effect for part in parts if part.serial])
         _all(driver, rows.INSERT, published)
         return [
             Done([], wrote=False) if part.empty else self._done(driver, part, jobs)
-            for part, jobs in zip(parts, handed_out, strict=True)
+            for part, jobs in zip(parts, placed, strict=True)
         ]
 
     def _apply(self, driver: Driver, effects: Sequence[EncodedEffect]) -> None:
         self.memory.last_event_id = apply(effects, driver, self.chains, self.memory.last_event_id)
 
-    def _done(self, driver: Driver, part: Submission, handed_out: list[Job]) -> Done:
+    def _done(self, driver: Driver, part: Submission, placed: Sequence[Job | Moved]) -> Done:
         effect = part.effect
         carried = self._carry_clock(driver, part.at_text)
-        return Done(handed_out, True, effect.labels | carried if carried else effect.labels, ((effect.effect, part.job),))
+        handed_out = [each for each in placed if isinstance(each, Job)]
+        waiting = [each for each in placed if isinstance(each, Moved)] if len(handed_out) < len(placed) else ()
+        labels = effect.labels | carried if carried else effect.labels
+        return Done(handed_out, True, labels, ((effect.effect, part.job),), waiting)
 
-    def _publish(self, driver: Driver, encoded: EncodedNext, part: Submission) -> Job | None:
-        """Insert one job; the job itself when it was handed out, None when it waits, is not wanted or was published before."""
+    def _publish(self, driver: Driver, encoded: EncodedNext, part: Submission) -> Job | Moved | None:
+        """Insert one job; itself when it was handed out, where it waits, None when it is not wanted or was published before."""
         when = encoded.next.when
         if when is not None and not driver.execute(rows.RUN_SETTLED, (when.run_id,)).fetchall()[0][0]:
             return None
@@ -214,11 +216,11 @@ class JobOperations:
         if driver.execute(rows.INSERT, row).rowcount:
             return job
         self.memory.next_id -= 1
-        self.memory.running -= job is not None
+        self.memory.running -= isinstance(job, Job)
         return None
 
-    def _place(self, driver: Driver, encoded: EncodedNext, part: Submission) -> tuple[tuple[Any, ...], Job | None]:
-        """The row of one job under the next id, and the job itself when it is handed out."""
+    def _place(self, driver: Driver, encoded: EncodedNext, part: Submission) -> tuple[tuple[Any, ...], Job | Moved]:
+        """The row of one job under the next id, and the job itself when it is handed out, else how it waits."""
         (next_, payload), parent, at_text, memory = encoded, part.job, part.at_text, self.memory
         type_, key, kind = next_.type, next_.key, self._policy.release.types[next_.type]
         priority = kind.priority if next_.priority is None else next_.priority
@@ -230,8 +232,9 @@ class JobOperations:
         due = run_at <= part.at
         what = (id_, kind.queue, type_, payload, kind.version)
         if not due or not self._may_hand_out(driver, kind.queue, (priority, run_text, id_), at_text):
-            waits = "READY" if due else "SCHEDULED", priority, run_text, self._policy.attempts_max, 0, None, 0
-            return (*what, *waits, key, parent_id, trace_id, at_text, None), None
+            status = JobStatus.READY if due else JobStatus.SCHEDULED
+            waits = status.name, priority, run_text, self._policy.attempts_max, 0, None, 0
+            return (*what, *waits, key, parent_id, trace_id, at_text, None), Moved(id_, type_, status)
         memory.running += 1
         runs = "RUNNING", priority, run_text, self._policy.attempts_max, memory.epoch, self._worker_id, 1
         read = json.loads(payload)  # what a later process would read, not the caller's own objects
@@ -258,14 +261,15 @@ class JobOperations:
 
     # -- claims --------------------------------------------------------------------------------------------------------------
 
-    def claim(self, now: datetime, limit: int, at: datetime, driver: Driver) -> Done:
-        """READY and due rows become RUNNING in order, up to the first one in quarantine; that one only when nothing else runs."""
+    def claim(self, now: datetime, limit: int, ids: Sequence[int] | None, at: datetime, driver: Driver) -> Done:
+        """READY rows (only those of `ids`, where given) and due ones become RUNNING in order, up to the first one in quarantine;
+        that one only when nothing else runs."""
         self._require_recovered()
         memory = self.memory
         claimed: list[Job] = []
         told: list[tuple[Effect, Job | None]] = []
         while not (claimed or memory.solo):
-            waiting, parked = self._readable(driver, list(self._due(driver, to_text(now), limit)), at)
+            waiting, parked = self._readable(driver, list(self._due(driver, to_text(now), limit, ids)), at)
             claimed = self._up_to_quarantine(waiting)
             told += parked
             if not parked:  # otherwise there may be more behind them
@@ -276,7 +280,9 @@ class JobOperations:
             started_at = to_text(at)
             driver.executemany(rows.CLAIM, [(memory.epoch, self._worker_id, started_at, job.id) for job in claimed])
             memory.running += len(claimed)
-        return Done(claimed, labels=self._carry_clock(driver, to_text(at)) | {"claim"}, effects=tuple(told))
+        labels = self._carry_clock(driver, to_text(at)) | {"claim"}
+        unreadable = [Moved(job.id, job.type, JobStatus.PARKED) for _, job in told if job is not None]
+        return Done(claimed, labels=labels, effects=tuple(told), moved=unreadable)
 
     def _up_to_quarantine(self, waiting: Sequence[Job]) -> list[Job]:
         """The first jobs that may run beside each other, or the suspect that may run alone."""
@@ -309,22 +315,23 @@ class JobOperations:
     def _join_story(self, driver: Driver) -> None:
         """Before an operation tells an event of which its caller did not know (see `Writer`: `serial`)."""
 
-    def _due(self, driver: Driver, now: str, limit: int) -> Iterable[tuple[Any, ...]]:
+    def _due(self, driver: Driver, now: str, limit: int, ids: Sequence[int] | None) -> Iterable[tuple[Any, ...]]:
         """The first rows, in claim order, that are READY or whose time has come."""
-        ready = driver.execute(rows.READY_FIRST, (limit,)).fetchall()
+        ready_first, among = rows.among(rows.READY_FIRST, ids)
+        ready = driver.execute(ready_first, (*among, limit)).fetchall()
         scheduled = driver.execute(rows.SCHEDULED_FIRST, (now, limit)).fetchall()
         return islice(merge(ready, scheduled, key=rows.place), limit)
 
     def release(self, jobs: Sequence[Job], at: datetime, driver: Driver) -> Done:
         """RUNNING rows of these jobs wait again; a job that is no longer ours is left alone."""
         self._require_recovered()
-        released = 0
+        released: list[Moved] = []
         for job in jobs:
             if driver.execute(rows.RELEASE, _owned(job)).rowcount:
-                released += 1
+                released.append(Moved(job.id, job.type, JobStatus.READY))
                 self._no_longer_running()
         labels = self._carry_clock(driver, to_text(at)) if released else frozenset()
-        return Done(None, wrote=released > 0, labels=labels)
+        return Done(None, wrote=bool(released), labels=labels, moved=released)
 
     def fail(self, job: Job, error: str, retry_at: datetime | None, at: datetime, driver: Driver) -> Done:
         """One attempt more: the job waits for `retry_at`, or is dead or parked."""
@@ -340,7 +347,8 @@ class JobOperations:
             self._own(driver.execute(rows.BURY, (status.name, to_text(at), error, *owned)), job)
             self.memory.quarantined -= _in_quarantine(job)
             effects = ((self._record_end(driver, job, status, error, at), job),)
-        return Done(status, labels=self._carry_clock(driver, to_text(at)) | {"effect_commit"}, effects=effects)
+        labels = self._carry_clock(driver, to_text(at)) | {"effect_commit"}
+        return Done(status, labels=labels, effects=effects, moved=(Moved(job.id, job.type, status),))
 
     def prune(self, now: datetime, driver: Driver) -> Done:
         """Delete one batch of jobs that were DONE long ago."""
@@ -396,6 +404,12 @@ def _all(driver: Driver, sql: str, values: Sequence[tuple[Any, ...]]) -> None:
     """The statement must meet a row for each of the values."""
     if values and driver.executemany(sql, values).rowcount != len(values):
         raise Apart
+
+
+def given_back(rescued: Sequence[Job], effects: Sequence[tuple[Effect, Job | None]]) -> list[Moved]:
+    """What became of the jobs of an ended process: the rescued ones wait again, the ones with an effect have ended."""
+    ended = [Moved(job.id, job.type, _end_of(job)) for _, job in effects if job is not None]
+    return ended + [Moved(job.id, job.type, JobStatus.READY) for job in rescued]
 
 
 def _owned(job: Job) -> tuple[int, int, int]:

@@ -91,12 +91,18 @@ class PostgresJobQueue(SqlJobQueue):
         """Begin a life; as the leader, wait until there is no other."""
         return asyncio.get_running_loop().create_task(self._enter(), name="queue recovery")
 
+    def services(self) -> frozenset[str]:
+        """See `SqlJobQueue`."""
+        return self._shared.services()
+
     def lease_left_seconds(self) -> float:
         """How long, at least, nobody else may take what is ours."""
         return self._lease_ends_at - self._monotonic()
 
     async def changed(self) -> None:
-        """Until another process has committed, or the poll interval is over."""
+        """Until another process has committed, or its carrier says that something waits for us, or the poll interval is over."""
+        if self.carrier is not None and await self.carrier.changed():
+            return
         with suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), self._lease_policy.poll_seconds)
         self._changed.clear()
@@ -138,6 +144,7 @@ class PostgresJobQueue(SqlJobQueue):
         self._lease_ends_at = asked_at + policy.lease_seconds
         await self._listen()
         self._heart = asyncio.get_running_loop().create_task(self._beat(), name="queue heartbeat")
+        self._start_carrier()
         if answer.succeeded:  # the last send of the leader before us began under its lease; let its deadline pass too
             log.warning("leader_succeeded", waits_seconds=policy.send_deadline_seconds)
             await asyncio.sleep(policy.send_deadline_seconds)

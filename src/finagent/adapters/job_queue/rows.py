@@ -2,6 +2,7 @@
 # ruff: noqa: S608 - the statements are put together from constants of this file alone
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ from finagent.adapters.database.registry import stored
 from finagent.domain.jobs import Job
 
 CRASHES_OF_QUARANTINE = 2  # also a literal in the statements below and in the index that serves them
+_NO_ID = 0
 JOB_COLUMNS = tuple(stored(Job).codec.columns)
 _COLUMNS = ", ".join(JOB_COLUMNS)
 
@@ -22,6 +24,9 @@ ON CONFLICT (dedup_key) DO NOTHING"""
 READY_FIRST = f"SELECT {_COLUMNS} FROM job_queue WHERE status = 'READY' ORDER BY priority, run_at, id LIMIT ?"
 SCHEDULED_FIRST = f"""
 SELECT {_COLUMNS} FROM job_queue WHERE status = 'SCHEDULED' AND run_at <= ? ORDER BY priority, run_at, id LIMIT ?"""
+
+WAITING = "SELECT id FROM job_queue WHERE status IN ('READY', 'SCHEDULED') ORDER BY id"
+STUCK = "SELECT id, type, status FROM job_queue WHERE status IN ('DEAD', 'PARKED') ORDER BY id DESC LIMIT ?"
 
 FIRST_QUARANTINED = """
 SELECT priority, run_at, id FROM job_queue
@@ -93,6 +98,15 @@ RETURNING value"""
 LAST_EVENT = "SELECT coalesce(max(event_id), 0) FROM decision_event"
 MARKET_CLOCK = "SELECT at FROM market_clock WHERE id = 1"
 CARRY_CLOCK = "UPDATE market_clock SET at = ? WHERE id = 1 AND at < ?"
+
+
+def among(statement: str, ids: Sequence[int] | None) -> tuple[str, Sequence[int]]:
+    """The statement for these jobs alone, with its values; their number is rounded up, so that few statements are prepared."""
+    if ids is None:
+        return statement, ()
+    places = 1 << max(0, len(ids) - 1).bit_length()
+    marks = ", ".join("?" * places)
+    return statement.replace("ORDER BY", f"AND id IN ({marks}) ORDER BY"), [*ids, *[_NO_ID] * (places - len(ids))]
 
 
 def job(row: tuple[Any, ...]) -> Job:

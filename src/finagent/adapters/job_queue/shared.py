@@ -7,7 +7,7 @@ it alone feeds, schedules, gates, executes and reconciles; the others take the s
 """
 # ruff: noqa: S608 - the statements are put together from constants of this file and of `rows`
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import merge
@@ -21,7 +21,7 @@ from finagent.adapters.database.reader import StoreReads
 from finagent.adapters.database.writer import Done
 from finagent.adapters.job_queue import rows
 from finagent.adapters.job_queue.by_hand import HandOperations
-from finagent.adapters.job_queue.operations import DurableQueuePolicy
+from finagent.adapters.job_queue.operations import DurableQueuePolicy, given_back
 from finagent.domain.effect import Effect
 from finagent.domain.errors import InvariantViolated
 from finagent.domain.jobs import Job
@@ -139,14 +139,16 @@ class SharedOperations(HandOperations):
         led_until = datetime.fromisoformat(memory.market_at) if memory.market_at else at
         rescued, effects = self._give_back(driver, max(at, led_until))
         self._look_around(driver)
-        return Done(Entered(rescued, self._role.leader and bool(leader)), labels=frozenset({"epoch_commit"}), effects=effects)
+        entered = Entered(rescued, self._role.leader and bool(leader))
+        return Done(entered, labels=frozenset({"epoch_commit"}), effects=effects, moved=given_back(rescued, effects))
 
     def heartbeat(self, at: datetime, driver: Driver) -> Done:
         """Our leases last anew, and what the dead left waits again."""
         driver.execute(RENEW, (self._lease_seconds, self.memory.epoch))
         rescued, effects = self._give_back(driver, at)
         self._look_around(driver)
-        return Done(rescued, labels=self._carry_clock(driver, to_text(at)) if rescued else frozenset(), effects=effects)
+        labels = self._carry_clock(driver, to_text(at)) if rescued else frozenset()
+        return Done(rescued, labels=labels, effects=effects, moved=given_back(rescued, effects))
 
     def leave(self, driver: Driver) -> Done:
         """End this life in good order: what it left RUNNING waits for the next start, which need not wait for a lease."""
@@ -176,22 +178,24 @@ class SharedOperations(HandOperations):
 
     # -- what is ours to take ------------------------------------------------------------------------------------------------
 
-    def _services(self) -> frozenset[str]:
+    def services(self) -> frozenset[str]:
+        """Of the role, without those that another process takes."""
         return self._role.services - self.memory.elsewhere
 
     def _may_hand_out(self, driver: Driver, queue: str, place: tuple[int, str, int], now: str) -> bool:
-        return queue in self._services() and super()._may_hand_out(driver, queue, place, now)
+        return queue in self.services() and super()._may_hand_out(driver, queue, place, now)
 
-    def _due(self, driver: Driver, now: str, limit: int) -> Iterable[tuple[Any, ...]]:
+    def _due(self, driver: Driver, now: str, limit: int, ids: Sequence[int] | None) -> Iterable[tuple[Any, ...]]:
         """As on a file, of our services alone; rows that another process is about to take are passed over."""
         self._look_around(driver)
-        ours = self._services()
+        ours = self.services()
         if self._role.leader:  # also of a service that no release at work here knows: somebody must park those
-            named, among = sorted({kind.queue for kind in self._policy.release.types.values()} - ours), False
+            named, listed = sorted({kind.queue for kind in self._policy.release.types.values()} - ours), False
         else:
-            named, among = sorted(ours), True
-        ready = driver.execute(READY_OF, (named, among, limit)).fetchall()
-        scheduled = driver.execute(SCHEDULED_OF, (now, named, among, limit)).fetchall()
+            named, listed = sorted(ours), True
+        ready_of, among = rows.among(READY_OF, ids)
+        ready = driver.execute(ready_of, (named, listed, *among, limit)).fetchall()
+        scheduled = driver.execute(SCHEDULED_OF, (now, named, listed, limit)).fetchall()
         return islice(merge(ready, scheduled, key=rows.place), limit)
 
 

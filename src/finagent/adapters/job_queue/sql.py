@@ -1,26 +1,48 @@
 """The `JobQueue` on a SQL store: callers' futures on the loop, everything else in the writer's transactions."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
+from typing import Protocol
 
 import structlog
 
 from finagent.adapters.database.reader import StoreReads
-from finagent.adapters.database.writer import Abort, Connect, Done, Lane, Ticket, Writer
+from finagent.adapters.database.writer import Abort, Connect, Done, Lane, Moved, Ticket, Writer
 from finagent.adapters.job_queue import rows
 from finagent.adapters.job_queue.by_hand import HandOperations
 from finagent.adapters.job_queue.operations import DurableQueuePolicy, submission
 from finagent.domain.effect import Effect
-from finagent.domain.jobs import Job, JobStatus
+from finagent.domain.jobs import JOB_TYPES, Job, JobStatus
 from finagent.domain.ports.clock import Clock
 from finagent.domain.time import to_text
 from finagent.services.failpoints import Failpoints
 
 CommitObserver = Callable[[Sequence[Effect], Sequence[Job | None]], None]
 GroupObserver = Callable[[int, float], None]
+ALL_SERVICES = frozenset(kind.queue for kind in JOB_TYPES.values())
 log = structlog.get_logger(__name__)
+
+
+class Carrier(Protocol):
+    """Tells other processes what waits in the table, and us what they left there; the table alone says who has a job."""
+
+    def start(self) -> None:
+        """The queue is recovered."""
+        ...
+
+    def moved(self, rows: Sequence[Moved]) -> None:
+        """What a commit has left."""
+        ...
+
+    def claim(self, now: datetime, limit: int) -> asyncio.Future[list[Job]]: ...
+
+    async def changed(self) -> bool:
+        """Waits until something may wait for us; False at once where the carrier cannot tell."""
+        ...
+
+    async def close(self) -> None: ...
 
 
 class SqlJobQueue:
@@ -58,6 +80,7 @@ class SqlJobQueue:
         # Called on the loop after each commit: its effects in order with the job that each acknowledged; its size and seconds.
         self.on_commit: list[CommitObserver] = []
         self.on_group: list[GroupObserver] = []
+        self.carrier: Carrier | None = None  # set before `recover`
 
     @property
     def disk_full(self) -> bool:
@@ -66,7 +89,9 @@ class SqlJobQueue:
 
     def recover(self) -> asyncio.Future[list[Job]]:
         """Once, before anything else: epoch + 1, RUNNING rows back to READY with crashes + 1."""
-        return self._writer.submit(partial(self._operations.recover, self._clock.now()), lane=Lane.URGENT)
+        recovered = self._writer.submit(partial(self._operations.recover, self._clock.now()), lane=Lane.URGENT)
+        recovered.add_done_callback(lambda _: self._start_carrier())
+        return recovered
 
     def submit(self, effect: Effect, job: Job | None = None) -> asyncio.Future[list[Job]]:
         """Commit the effect and acknowledge `job`; the published jobs that are due now come back RUNNING."""
@@ -82,7 +107,11 @@ class SqlJobQueue:
 
     def claim(self, now: datetime, limit: int) -> asyncio.Future[list[Job]]:
         """READY and due SCHEDULED jobs become RUNNING; nothing to claim writes nothing."""
-        return self._writer.submit(partial(self._operations.claim, now, limit, self._clock.now()), serial=False)
+        return self.claim_among(now, limit, None) if self.carrier is None else self.carrier.claim(now, limit)
+
+    def claim_among(self, now: datetime, limit: int, ids: Sequence[int] | None) -> asyncio.Future[list[Job]]:
+        """`claim` of these READY jobs and of any whose time has come; None: of all."""
+        return self._writer.submit(partial(self._operations.claim, now, limit, ids, self._clock.now()), serial=False)
 
     def fail(self, job: Job, error: str, retry_at: datetime | None) -> asyncio.Future[JobStatus]:
         """SCHEDULED at `retry_at` with attempts + 1; without one DEAD, or PARKED for a type that parks."""
@@ -133,9 +162,28 @@ class SqlJobQueue:
         counted.update(dict(self._reads.rows(rows.COUNTS)))
         return counted
 
+    def services(self) -> frozenset[str]:
+        """Whose jobs this process takes, as of its last look."""
+        return ALL_SERVICES
+
+    def waiting(self, ids: Sequence[int]) -> set[int]:
+        """Those of the jobs that somebody may claim."""
+        statement, values = rows.among(rows.WAITING, ids)
+        return {id_ for (id_,) in self._reads.rows(statement, values)}
+
+    def stuck(self, limit: int) -> list[Moved]:
+        """The last jobs that are DEAD or PARKED, the youngest first."""
+        return [Moved(id_, type_, JobStatus[status]) for id_, type_, status in self._reads.rows(rows.STUCK, (limit,))]
+
     async def close(self) -> None:
         """Commit what was submitted, fold the log into the file, end the writer. Jobs that are RUNNING stay so for `recover`."""
         await self._writer.close()
+        if self.carrier is not None:
+            await self.carrier.close()
+
+    def _start_carrier(self) -> None:
+        if self.carrier is not None and not self._writer.closing:
+            self.carrier.start()
 
     def _now(self) -> tuple[datetime, str]:
         """The clock's instant, and its text, which many operations of one instant share."""
@@ -149,6 +197,8 @@ class SqlJobQueue:
         for ticket in group:
             if ticket.future.cancelled() and ticket.done and isinstance(ticket.done.answer, list) and ticket.done.answer:
                 self._take_back(ticket.done.answer)
+        if self.carrier is not None:
+            self.carrier.moved([row for result in done for row in _left(result)])
         if self.on_commit and (effects := [each for result in done for each in result.effects]):
             self._tell(self.on_commit, [effect for effect, _ in effects], [job for _, job in effects])
         if any(result.wrote for result in done):
@@ -164,3 +214,9 @@ class SqlJobQueue:
                 observer(*facts)
             except Exception as error:  # watching must never stop what is watched
                 log.warning("commit_observer_failed", observer=repr(observer), error=repr(error), exc_info=error)
+
+
+def _left(result: Done) -> Iterator[Moved]:
+    """The jobs of an operation that nobody runs any more: done, unless it says otherwise."""
+    yield from (Moved(job.id, job.type, JobStatus.DONE) for _, job in result.effects if job is not None)
+    yield from result.moved
