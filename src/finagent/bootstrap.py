@@ -21,6 +21,8 @@ from finagent.adapters.broker.simulated.client import SimulatedBrokerClient
 from finagent.adapters.broker.simulated.transport import BrokerSocket, InProcessBroker, Transport
 from finagent.adapters.calendar import NewYorkCalendar
 from finagent.adapters.clock import PacedTime, VirtualClock, seconds_since_boot, wall_now
+from finagent.adapters.database.anchor import AnchorFile
+from finagent.adapters.database.audit import AuditKeeper
 from finagent.adapters.database.lock import DatabaseLock
 from finagent.adapters.database.migrate import upgrade, upgrade_postgres
 from finagent.adapters.database.opening import open_reads, postgres_policy
@@ -46,6 +48,7 @@ from finagent.domain.ports.predictor import Predictor
 from finagent.domain.ports.store import JobQueue, Reads
 from finagent.domain.trading_state import LedgerIdentity, MarketClock, StartGate, TradingState, TradingStateRecord
 from finagent.policies import (
+    audit_policy,
     bridged_market_policy,
     broker_client_policy,
     broker_policy,
@@ -108,6 +111,7 @@ class Parts:
     jitter: Callable[[], Awaitable[None]] | None
     observer: ProgressObserver
     metrics: Metrics
+    audit: AuditKeeper
     tidy_up: Callable[[], Awaitable[None]]
     lease_left_seconds: Callable[[], float]
 
@@ -159,9 +163,13 @@ async def build_application(
         stored = store.get(MarketClock, 1)
         clock = VirtualClock(stored.at if stored is not None else market.sessions()[0].opens_at)
         durable = build_job_queue(settings, store, clock, failpoints)
+        audit = build_audit(settings, store, durable, clock, failpoints)
+        stack.push_async_callback(audit.write_anchor)
         stack.push_async_callback(durable.close)
+        stack.push_async_callback(audit.seal)
         durable.on_commit.append(lambda effects, _jobs: _tell(observer, effects))
-        durable.on_group.append(metrics.committed)
+        durable.on_group += [metrics.committed, audit.committed]
+        await audit.prepare()
         rescued = await durable.recover()
         stored = store.get(MarketClock, 1)  # again: until now another process may have led
         if stored is not None:
@@ -171,6 +179,8 @@ async def build_application(
                 await durable.release(await durable.submit(_first_effect(settings, market)))
         else:
             _require_same_replay(settings, market, store)
+        await audit.begin()
+        await stack.enter_async_context(audit.running())
         venue = build_broker_client(settings, market, clock, metrics)
         stack.push_async_callback(venue.close)
         calls = BrokerCalls(venue, venue, failpoints)
@@ -186,7 +196,8 @@ async def build_application(
             jitter,
             observer,
             metrics,
-            lambda: _prune(durable, settings.queue.prune_batch),
+            audit,
+            lambda: _tidy_up(durable, audit, settings.queue.prune_batch),
             durable.lease_left_seconds,
         )
         yield Application(parts, wraps, _recovery(store, rescued, stored))
@@ -199,9 +210,11 @@ class Application:
         settings, clock, queue, reads = parts.settings, parts.clock, parts.queue, parts.reads
         self.parts, self.recovered = parts, recovered
         self.reads, self.queue, self.clock, self.market_data = reads, queue, clock, parts.market
-        self._stop = False
+        self._stop = asyncio.Event()
         halt_file = settings.storage.directory / "HALT"
-        self.kill_switch = KillSwitch(reads, queue, clock, halt_file.exists, failpoints=parts.failpoints)
+        self.kill_switch = KillSwitch(
+            reads, queue, clock, halt_file.exists, failpoints=parts.failpoints, held_back=parts.audit.held_back
+        )
         self.feed = Feed(parts.market, clock, scan_rules(settings), parts.metrics.scan_duration.time)
         self.reconciler = Reconciler(
             parts.broker, clock, ReconciliationPolicy(settings.reconciliation.interval_seconds), self.kill_switch
@@ -219,7 +232,7 @@ class Application:
             lock_step=not settings.replay.pace,
             observer=parts.metrics,
             monotonic=time.monotonic,
-            stopping=lambda: self._stop,
+            stopping=self._stop.is_set,
         )
         self.processor.queues(QUEUES)
         activity = BrokerActivity(
@@ -239,7 +252,7 @@ class Application:
                 sessions=parts.market.sessions(),
                 minutes=lambda session: scan_minutes(cron_entries(settings), session, int(settings.scan.misfire_seconds // 60)),
                 observer=parts.observer,
-                stopping=lambda: self._stop,
+                stopping=self._stop.is_set,
                 tidy_up=parts.tidy_up,
                 reconcile_start=self._reconcile_start,
                 poll_seconds=settings.queue.poll_seconds,
@@ -257,7 +270,7 @@ class Application:
                 minutes=lambda session: scan_minutes(cron_entries(settings), session),
                 failpoints=parts.failpoints,
                 observer=parts.observer,
-                stopping=lambda: self._stop,
+                stopping=self._stop.is_set,
                 tidy_up=parts.tidy_up,
                 reconcile_start=self._reconcile_start,
                 visit=partial(wraps.visit, self),
@@ -271,7 +284,7 @@ class Application:
 
     def stop(self) -> None:
         """Ask for an orderly end: what is under way is finished, nothing new is begun."""
-        self._stop = True
+        self._stop.set()
 
     async def run(self) -> bool:
         """Run to the end of the window; False when stopped before it."""
@@ -295,13 +308,24 @@ class Application:
                 worker.cancel()
         return ended
 
+    async def accept_store(self, reason: str, by: str) -> None:
+        """A person takes a store that its anchor does not remember as it is; the broker is compared with it anew."""
+        await self.parts.audit.accept(reason, by)
+        self.kill_switch.gate = StartGate.STARTING
+
     async def _reconcile_start(self) -> None:
-        """No new risk until the broker and we agree; what an earlier process left is then taken over."""
-        if self.kill_switch.gate is not StartGate.STARTING:
-            return
-        with around(self.parts.failpoints, "start_reconcile"):
-            await self.reconciler.start(self.reads)
-        self.parts.failpoints("recovery.after")
+        """No new risk until the broker and we agree; what an earlier process left is then taken over.
+
+        In lock-step replayed time stands still while the store waits for a person: nothing is decided that a sound one would have
+        decided otherwise.
+        """
+        audit = self.parts.audit
+        while self.kill_switch.gate is StartGate.STARTING and not self._stop.is_set():
+            with around(self.parts.failpoints, "start_reconcile"):
+                await self.reconciler.start(self.reads)
+            self.parts.failpoints("recovery.after")
+            if audit.objection and not self.parts.settings.replay.pace:
+                await _first_of(audit.accepted, self._stop)
 
     async def _halt_on_invariant(self, message: str) -> None:
         await self.kill_switch.halt(message, "invariant")
@@ -558,6 +582,20 @@ def _worker_id() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
+def build_audit(settings: Settings, store: StoreReads, queue: SqlJobQueue, clock: Clock, failpoints: Failpoints) -> AuditKeeper:
+    """Seals and anchor of the store of the folder."""
+    return AuditKeeper(
+        AnchorFile(settings.anchor_path),
+        store,
+        queue,
+        clock=clock,
+        policy=audit_policy(settings),
+        wall_now=wall_now,
+        failpoints=failpoints,
+        shared=settings.storage.url is not None,
+    )
+
+
 # -- first start and recovery ------------------------------------------------------------------------------------------------
 
 
@@ -627,8 +665,20 @@ def _recovery(store: Reads, rescued: list[Job], stored: MarketClock | None) -> R
     )
 
 
-async def _prune(queue: SqlJobQueue, batch: int) -> None:
-    """Forget jobs that were done long ago, a batch a commit."""
+async def _first_of(*events: asyncio.Event) -> None:
+    """Wait until one of them is set."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def _tidy_up(queue: SqlJobQueue, audit: AuditKeeper, batch: int) -> None:
+    """Between two sessions: seal the story so far, and forget jobs that were done long ago, a batch a commit."""
+    await audit.seal()
     while await queue.prune() == batch:
         continue
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from finagent.adapters.broker.simulated.client import BrokerClientPolicy
 from finagent.adapters.broker.simulated.policy import BrokerPolicy, FaultRates
+from finagent.adapters.database.audit import AuditPolicy
 from finagent.adapters.database.engine import WriterPolicy
 from finagent.adapters.job_queue.operations import DurableQueuePolicy
 from finagent.adapters.market_data.bar_repair import GapPolicy
@@ -125,6 +126,11 @@ def writer_policy(settings: Settings) -> WriterPolicy:
         database.database_bytes_max,
         database.probe_bytes,
     )
+
+
+def audit_policy(settings: Settings) -> AuditPolicy:
+    """How often the story is sealed and anchored."""
+    return AuditPolicy(settings.storage.anchor_seconds, settings.storage.seal_events)
 
 
 def queue_policy(settings: Settings) -> QueuePolicy:

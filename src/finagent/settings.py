@@ -44,6 +44,9 @@ class Section(BaseModel):
 class StorageSettings(Section):
     directory: Path
     url: str | None
+    anchor: Path | None
+    anchor_seconds: Annotated[float, Field(gt=0, le=60)]
+    seal_events: AtLeastOne
 
     @field_validator("url")
     @classmethod
@@ -301,6 +304,10 @@ class Settings(BaseSettings):
     def store_address(self) -> Path | str:
         """The file, or the URL of the database on a server."""
         return self.database_path if self.storage.url is None else self.storage.url
+
+    @property
+    def anchor_path(self) -> Path:
+        return self.storage.anchor or self.storage.directory / "anchor"
 
     def decisive(self) -> dict[str, Any]:
         """Everything that a decision depends on: not where files lie, nor how the process is served."""

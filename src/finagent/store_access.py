@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from finagent.adapters.database.audit import AuditKeeper
 from finagent.adapters.database.opening import open_reads
 from finagent.adapters.database.reader import StoreReads
 from finagent.adapters.job_queue.history import StoredJobHistory
@@ -46,6 +47,7 @@ class Writing:
     store: Store
     queue: JobQueue
     clock: Clock
+    audit: AuditKeeper
 
 
 @contextmanager
@@ -71,7 +73,7 @@ async def writing(settings: Settings) -> AsyncIterator[Writing]:
     store, Unavailable where there is no store."""
     from finagent.adapters.clock import VirtualClock, wall_now
     from finagent.adapters.database.lock import DatabaseLock
-    from finagent.bootstrap import build_job_queue, upgrade_store
+    from finagent.bootstrap import build_audit, build_job_queue, upgrade_store
     from finagent.services.failpoints import unarmed
 
     with reading(settings) as store, DatabaseLock(settings.database_path):
@@ -85,11 +87,15 @@ async def writing(settings: Settings) -> AsyncIterator[Writing]:
         stored = store.reads.get(MarketClock, 1)  # a replay's market time: writing must not move it on
         clock = VirtualClock(stored.at if stored else wall_now())
         queue = build_job_queue(settings, store.reads, clock, unarmed)
+        audit = build_audit(settings, store.reads, queue, clock, unarmed)
         try:
+            await audit.prepare()
             await queue.recover()
-            yield Writing(store, queue, clock)
+            yield Writing(store, queue, clock, audit)
         finally:
+            await audit.seal()
             await queue.close()
+            await audit.write_anchor()
 
 
 @contextmanager

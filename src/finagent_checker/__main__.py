@@ -22,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help="holds finagent.db and broker-simulator.db")
     parser.add_argument("--serve", action="store_true", help="answer questions on stdin, a JSON line each, until it ends")
     parser.add_argument("--reference", type=Path, metavar="FOLDER", help="a replay whose rows must be the same")
+    parser.add_argument("--anchor", type=Path, metavar="FILE", help="where the anchor lies (default: anchor in the folder)")
     parser.add_argument("--complete", action="store_true", help="fail unless a finished replay with orders is there to see")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args(arguments)
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.folder is None:
         parser.error("name a FOLDER")
     try:
-        report = check_folder(options.folder, options.reference, complete=options.complete)
+        report = check_folder(options.folder, options.reference, complete=options.complete, anchor=options.anchor)
     except Missing as error:
         sys.stderr.write(f"{error}\n")
         return BAD_USAGE

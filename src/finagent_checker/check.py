@@ -5,23 +5,23 @@ from pathlib import Path
 
 from finagent_checker.equality import check_equality
 from finagent_checker.finding import Invariant, Report, Violation
-from finagent_checker.folder import DATABASE, Folder, Malformed, open_book, open_folder
+from finagent_checker.folder import ANCHOR, DATABASE, Folder, Malformed, open_book, open_folder
 from finagent_checker.integrity import check_integrity, check_jobs
 from finagent_checker.ledger import check_ledger
 from finagent_checker.orders import check_orders, trace_orders
 from finagent_checker.signals import check_signals
 
 
-def check_folder(path: Path, reference: Path | None = None, *, complete: bool = False) -> Report:
+def check_folder(path: Path, reference: Path | None = None, *, complete: bool = False, anchor: Path | None = None) -> Report:
     """Everything that is wrong with the folder of a replay, and with its likeness to a reference.
 
     `complete` demands a finished replay with candidates, orders and executions and without a dead job: nothing to see is
-    then a violation.
+    then a violation. `anchor` is where the anchor lies when it is not in the folder.
     Raises Missing when a file is not there.
     """
     report = Report(str(path))
     with open_folder(path) as folder:
-        _guarded(Invariant.INTEGRITY, report, lambda: check_integrity(folder, report))
+        _guarded(Invariant.INTEGRITY, report, lambda: check_integrity(folder, report, anchor or path / ANCHOR))
         _guarded(Invariant.SIGNAL, report, lambda: check_signals(folder.agent, report))
         _guarded(Invariant.ORDER, report, lambda: _check_broker_side(folder, report))
         _guarded(Invariant.JOBS, report, lambda: check_jobs(folder.agent, report))

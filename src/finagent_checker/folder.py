@@ -11,6 +11,7 @@ from typing import Any
 
 DATABASE = "finagent.db"
 LEDGER = "broker-simulator.db"
+ANCHOR = "anchor"
 
 Row = dict[str, Any]
 

@@ -1,12 +1,16 @@
-"""I7: the files are sound, the chains unbroken; and no job is left undone."""
+"""I7: the files are sound, chains and seals unbroken, the store as new as its anchor; and no job is left undone."""
+
+from pathlib import Path
 
 from finagent_checker.chains import broken_links
 from finagent_checker.finding import Invariant, Report, Violation
 from finagent_checker.folder import Book, Folder
+from finagent_checker.seals import broken_seals, forgotten
 
 
-def check_integrity(folder: Folder, report: Report) -> None:
-    """SQLite's own checks of both files, the hash chains of the decision events, and how far the replay came."""
+def check_integrity(folder: Folder, report: Report, anchor: Path) -> None:
+    """SQLite's own checks of both files, the hash chains of the decision events, their seals, the anchor, and how far the replay
+    came."""
     for book in (folder.agent, folder.broker):
         report.add(_file_damage(book))
     clock = folder.agent.rows("SELECT state FROM market_clock")
@@ -14,6 +18,9 @@ def check_integrity(folder: Folder, report: Report) -> None:
     events = folder.agent.rows("SELECT * FROM decision_event ORDER BY subject_type, subject_id, number")
     report.events = len(events)
     report.add(broken_links(events))
+    hashes = {row["event_id"]: str(row["hash"]) for row in events}
+    report.add(broken_seals(folder.agent.rows("SELECT * FROM audit_seal ORDER BY number"), hashes))
+    report.add(forgotten(anchor, folder.agent, hashes))
 
 
 def check_jobs(agent: Book, report: Report) -> None:

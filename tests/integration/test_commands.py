@@ -57,6 +57,10 @@ class Agent:
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send the signal and wait; the exit code."""
         self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        """The exit code, once it has ended."""
         code = self.process.wait(timeout=PATIENCE_SECONDS)
         self._reader.join()
         assert self.process.stderr is not None

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from fastapi import FastAPI
 
-from finagent.api.control import StuckJobs, Switch, control_routes
+from finagent.api.control import KeptStore, StuckJobs, Switch, control_routes
 from finagent.api.health import health_routes
 from finagent.api.metrics import metrics_routes
 from finagent.services.health import HealthFacts, ReadinessPolicy
@@ -24,8 +24,8 @@ def add_public_routes(app: FastAPI, facts: Callable[[], HealthFacts], policy: Re
     app.include_router(metrics_routes(metrics))
 
 
-def control_app(switch: Switch, jobs: StuckJobs, wall_seconds: Callable[[], float]) -> FastAPI:
+def control_app(switch: Switch, jobs: StuckJobs, store: KeptStore, wall_seconds: Callable[[], float]) -> FastAPI:
     """The control routes, for the Unix socket."""
     app = FastAPI(title="finagent control", docs_url=None, redoc_url=None, openapi_url=None)
-    app.include_router(control_routes(switch, jobs, wall_seconds))
+    app.include_router(control_routes(switch, jobs, store, wall_seconds))
     return app

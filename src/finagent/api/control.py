@@ -1,7 +1,7 @@
 """Commands that write, while an agent holds the folder: it records them and who asked. Served over a Unix socket only."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import APIRouter, HTTPException, Path
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,6 +11,7 @@ from finagent.domain.jobs import JobStatus
 from finagent.domain.trading_state import StartGate, TradingStateRecord
 from finagent.services.reporting.canonical import as_plain
 
+R = TypeVar("R")
 JOB_ID_MAX = 2**63 - 1  # what the store can hold
 
 
@@ -19,6 +20,9 @@ class Switch(Protocol):
 
     @property
     def gate(self) -> StartGate: ...
+
+    @property
+    def held_back(self) -> Callable[[], str]: ...
 
     def state(self) -> TradingStateRecord: ...
 
@@ -33,6 +37,12 @@ class StuckJobs(Protocol):
     def retry(self, job_id: int, by: str) -> Awaitable[JobStatus]: ...
 
     def discard(self, job_id: int, reason: str, by: str) -> Awaitable[JobStatus]: ...
+
+
+class KeptStore(Protocol):
+    """The store as a person looks after it."""
+
+    async def accept_store(self, reason: str, by: str) -> None: ...
 
 
 class Order(BaseModel):
@@ -62,24 +72,28 @@ class Retry(BaseModel):
 JobId = Annotated[int, Path(ge=1, le=JOB_ID_MAX)]
 
 
-def control_routes(switch: Switch, jobs: StuckJobs, wall_seconds: Callable[[], float]) -> APIRouter:
-    """`POST /control/halt`, `POST /control/arm`, `GET /control/status`: each answers with the state in force after it.
+def control_routes(switch: Switch, jobs: StuckJobs, store: KeptStore, wall_seconds: Callable[[], float]) -> APIRouter:
+    """`POST /control/halt`, `POST /control/arm`, `POST /control/db/accept`, `GET /control/status`: each answers with the state in
+    force after it.
     `POST /control/jobs/{id}/retry` and `/discard`: the job's status after it; 400 says why a job cannot be."""
     routes = APIRouter(prefix="/control", tags=["control"])
 
     def state() -> dict[str, Any]:
         answer: dict[str, Any] = as_plain(switch.state())
-        return answer | {"start_gate": switch.gate.value}
+        return answer | {"start_gate": switch.gate.value, "held_back": switch.held_back()}
 
     def in_time(good_until: float) -> None:
         if wall_seconds() > good_until:
             raise HTTPException(409, "too late: whoever asked has stopped waiting, nothing is changed")
 
-    async def moved(job_id: int, status: Awaitable[JobStatus]) -> dict[str, Any]:
+    async def done(act: Awaitable[R]) -> R:
         try:
-            return {"job": job_id, "status": (await status).value}
+            return await act
         except BadInput as error:
             raise HTTPException(400, str(error)) from error
+
+    async def moved(job_id: int, status: Awaitable[JobStatus]) -> dict[str, Any]:
+        return {"job": job_id, "status": (await done(status)).value}
 
     @routes.post("/halt")
     async def halt(order: Order) -> dict[str, Any]:
@@ -90,6 +104,12 @@ def control_routes(switch: Switch, jobs: StuckJobs, wall_seconds: Callable[[], f
     async def arm(order: Permission) -> dict[str, Any]:
         in_time(order.good_until)
         await switch.arm(order.reason, order.by)
+        return state()
+
+    @routes.post("/db/accept")
+    async def accept(order: Permission) -> dict[str, Any]:
+        in_time(order.good_until)
+        await done(store.accept_store(order.reason, order.by))
         return state()
 
     @routes.post("/jobs/{job_id}/retry")

@@ -99,6 +99,7 @@ class Resident:
             bar_age_seconds=self.work.bar_age_seconds,
             queue_age_seconds=queue_age,
             loop_lag_seconds=max(self.watchdog.lag_seconds, 0.0),
+            held_back=agent.kill_switch.held_back(),
         )
 
     def refresh_gauges(self) -> None:
@@ -141,7 +142,9 @@ async def resident(
             await stack.enter_async_context(serving(public_app(agent.health, readiness_policy(settings), metrics), listening))
         if settings.http.enabled:
             control = bind_control(settings.storage.directory / CONTROL_SOCKET)
-            await stack.enter_async_context(serving(control_app(application.kill_switch, application.queue, time.time), control))
+            await stack.enter_async_context(
+                serving(control_app(application.kill_switch, application.queue, application, time.time), control)
+            )
         stack.enter_context(settled_heap())
         yield agent
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from finagent.cli.options import AsJson, Overrides, SettingsFile, settings_in_force
+from finagent.domain.errors import BadInput, Unavailable
 
 if TYPE_CHECKING:
     from finagent.settings import Settings
@@ -49,6 +50,7 @@ def _status(settings: "Settings", store: "Store") -> dict[str, Any]:
     return {
         "agent": _agent(settings),
         "trading_state": next(iter(reads.find(TradingStateRecord)), None),
+        "held_back": _held_back(settings, store),
         "halt_file": (settings.storage.directory / HALT_FILE).exists(),
         "notice": data_notice(reads),
         "ledger_id": identity[0].ledger_id if identity else None,
@@ -69,6 +71,16 @@ def _status(settings: "Settings", store: "Store") -> dict[str, Any]:
     }
 
 
+def _held_back(settings: "Settings", store: "Store") -> str:
+    """Why the store is not to be traded on, as it stands; a running agent may know more."""
+    from finagent.adapters.database.anchor import AnchorFile, objection
+
+    try:
+        return objection(AnchorFile(settings.anchor_path).read(), store.reads, shared=settings.storage.url is not None)
+    except (BadInput, Unavailable) as error:
+        return str(error)
+
+
 def _agent(settings: "Settings") -> dict[str, Any]:
     from finagent.cli.control_client import NoAgent, NoAnswer, Presence, ask
     from finagent.store_access import CONTROL_SOCKET
@@ -79,7 +91,7 @@ def _agent(settings: "Settings") -> dict[str, Any]:
         return {"presence": Presence.ABSENT, "start_gate": None}
     except NoAnswer as silence:
         return {"presence": Presence.NOT_ANSWERING, "start_gate": None, "why": str(silence)}
-    return {"presence": Presence.RUNNING, "start_gate": answer["start_gate"]}
+    return {"presence": Presence.RUNNING, "start_gate": answer["start_gate"], "held_back": answer["held_back"]}
 
 
 def _order(order: Any) -> dict[str, Any]:
@@ -94,6 +106,9 @@ def _lines(document: dict[str, Any]) -> list[str]:
     lines = [f"agent          {agent['presence'].replace('_', ' ').lower()}{gate}"]
     if state:
         lines.append(f"trading state  {state['state']}: {state['reason']} (by {state['by']}, {state['at'][:19]}Z)")
+    held_back = agent.get("held_back") or document["held_back"]
+    if held_back:
+        lines.append(f"HELD BACK      {held_back}: no new risk until `finagent db accept`")
     if document["halt_file"]:
         lines.append("HALT file      present: no new risk leaves until `finagent arm`")
     if clock:

@@ -23,7 +23,8 @@ class ReadinessPolicy:
 
 @dataclass(frozen=True, slots=True)
 class HealthFacts:
-    """What readiness is judged on. An age is None before the first of its kind and once the market is over (`finished`)."""
+    """What readiness is judged on. An age is None before the first of its kind and once the market is over (`finished`).
+    `held_back` says why the store is not to be traded on."""
 
     start_gate: StartGate
     trading_state: TradingState
@@ -33,6 +34,7 @@ class HealthFacts:
     bar_age_seconds: float | None
     queue_age_seconds: float | None
     loop_lag_seconds: float
+    held_back: str = ""
 
 
 def reasons_not_ready(facts: HealthFacts, policy: ReadinessPolicy) -> list[str]:
@@ -40,6 +42,8 @@ def reasons_not_ready(facts: HealthFacts, policy: ReadinessPolicy) -> list[str]:
     reasons = []
     if facts.start_gate is not StartGate.OPEN:
         reasons.append(f"start gate is {facts.start_gate.value}")
+    if facts.held_back:
+        reasons.append(facts.held_back)
     if facts.disk_full:
         reasons.append("disk is full")
     for name, value, limit in (

@@ -29,7 +29,8 @@ def state_change(reads: Reads, state: TradingState, reason: str, by: str, at: da
 
 @dataclass(slots=True)
 class KillSwitch:
-    """`halt_requested` looks for the HALT file: it works on a process that answers nothing else."""
+    """`halt_requested` looks for the HALT file: it works on a process that answers nothing else. `held_back` says why the store
+    is not to be traded on; empty when it is."""
 
     reads: Reads
     queue: JobQueue
@@ -37,6 +38,7 @@ class KillSwitch:
     halt_requested: Callable[[], bool]
     gate: StartGate = StartGate.STARTING
     failpoints: Failpoints = unarmed
+    held_back: Callable[[], str] = lambda: ""
 
     def state(self) -> TradingStateRecord:
         """The persisted trading state; raises InvariantViolated for a database without one."""
@@ -46,8 +48,8 @@ class KillSwitch:
         return record
 
     def effective_state(self) -> TradingState:
-        """The state that binds now: HALTED while the HALT file stands or the start gate is not open."""
-        if self.halt_requested() or self.gate is not StartGate.OPEN:
+        """The state that binds now: HALTED while the HALT file stands, the store is held back or the start gate is not open."""
+        if self.halt_requested() or self.held_back() or self.gate is not StartGate.OPEN:
             return TradingState.HALTED
         return self.state().state
 
@@ -55,6 +57,8 @@ class KillSwitch:
         """Why no new risk may leave now; empty when it may."""
         if self.halt_requested():
             return "HALT file"
+        if self.held_back():
+            return self.held_back()
         if self.gate is not StartGate.OPEN:
             return f"start gate {self.gate.value}"
         record = self.state()

@@ -30,6 +30,9 @@ class RecordedSwitch:
         self.gate = StartGate.OPEN
         self.record = TradingStateRecord(1, TradingState.ACTIVE, "first start", "system", datetime(2008, 10, 1, tzinfo=UTC))
 
+    def held_back(self) -> str:
+        return ""
+
     def state(self) -> TradingStateRecord:
         return self.record
 
@@ -38,6 +41,18 @@ class RecordedSwitch:
 
     async def arm(self, reason: str, by: str) -> None:
         self.record = TradingStateRecord(1, TradingState.ACTIVE, reason, by, self.record.at)
+
+
+class RecordedStore:
+    """A store that can be accepted once."""
+
+    def __init__(self) -> None:
+        self.accepted: list[tuple[str, str]] = []
+
+    async def accept_store(self, reason: str, by: str) -> None:
+        if self.accepted:
+            raise BadInput("there is nothing to accept")
+        self.accepted.append((reason, by))
 
 
 class RecordedJobs:
@@ -143,7 +158,7 @@ async def control(path: Path, method: str, route: str, body: Any = None) -> http
 async def test_halt_and_arm_record_who_asked(socket_path: Path) -> None:
     """The answer is the state in force afterwards."""
     switch = RecordedSwitch()
-    async with serving(control_app(switch, RecordedJobs(), lambda: 100.0), bind_control(socket_path)):
+    async with serving(control_app(switch, RecordedJobs(), RecordedStore(), lambda: 100.0), bind_control(socket_path)):
         halted = await control(socket_path, "POST", "/control/halt", {"reason": "news", "by": "ann"})
         status = await control(socket_path, "GET", "/control/status")
         armed = await control(socket_path, "POST", "/control/arm", {"reason": "checked", "by": "bob", "good_until": 101.0})
@@ -156,7 +171,7 @@ async def test_halt_and_arm_record_who_asked(socket_path: Path) -> None:
 async def test_an_arm_that_comes_too_late_does_nothing(socket_path: Path) -> None:
     """A process that hung must not arm when it wakes: whoever asked was told that nothing is armed."""
     switch = RecordedSwitch()
-    async with serving(control_app(switch, RecordedJobs(), lambda: 100.0), bind_control(socket_path)):
+    async with serving(control_app(switch, RecordedJobs(), RecordedStore(), lambda: 100.0), bind_control(socket_path)):
         await control(socket_path, "POST", "/control/halt", {"reason": "news", "by": "ann"})
         late = await control(socket_path, "POST", "/control/arm", {"reason": "checked", "by": "bob", "good_until": 99.9})
 
@@ -168,7 +183,7 @@ async def test_a_job_is_retried_and_discarded_by_whoever_asked(socket_path: Path
     """The answer is the job's status; what cannot be is 400 and says why, what comes too late is 409."""
     jobs = RecordedJobs()
     ann, reason = {"by": "ann", "good_until": 100.5}, {"reason": "delisted"}
-    async with serving(control_app(RecordedSwitch(), jobs, lambda: 100.0), bind_control(socket_path)):
+    async with serving(control_app(RecordedSwitch(), jobs, RecordedStore(), lambda: 100.0), bind_control(socket_path)):
         retried = await control(socket_path, "POST", "/control/jobs/7/retry", ann)
         discarded = await control(socket_path, "POST", "/control/jobs/7/discard", ann | reason)
         unknown = await control(socket_path, "POST", "/control/jobs/8/retry", ann)
@@ -190,13 +205,28 @@ async def test_a_job_is_retried_and_discarded_by_whoever_asked(socket_path: Path
     assert jobs.asked == [(JobStatus.READY, 7, "ann"), (JobStatus.DEAD, 7, "delisted", "ann")]
 
 
+async def test_a_store_is_accepted_by_whoever_asked(socket_path: Path) -> None:
+    """The answer is the state in force; too late is 409, nothing to accept is 400 and says so."""
+    store = RecordedStore()
+    order = {"reason": "checked", "by": "ann", "good_until": 100.5}
+    async with serving(control_app(RecordedSwitch(), RecordedJobs(), store, lambda: 100.0), bind_control(socket_path)):
+        late = await control(socket_path, "POST", "/control/db/accept", order | {"good_until": 99.9})
+        accepted = await control(socket_path, "POST", "/control/db/accept", order)
+        again = await control(socket_path, "POST", "/control/db/accept", order)
+
+    assert late.status_code == 409
+    assert accepted.json()["held_back"] == ""
+    assert (again.status_code, again.json()["detail"]) == (400, "there is nothing to accept")
+    assert store.accepted == [("checked", "ann")]
+
+
 @pytest.mark.parametrize(
     "body", [{}, {"reason": "", "by": "ann"}, {"reason": "x" * 501, "by": "ann"}, {"reason": "r", "by": "a", "x": 1}]
 )
 async def test_an_order_without_reason_or_name_is_refused(socket_path: Path, body: Any) -> None:
     """Nothing changes without who and why."""
     switch = RecordedSwitch()
-    async with serving(control_app(switch, RecordedJobs(), lambda: 100.0), bind_control(socket_path)):
+    async with serving(control_app(switch, RecordedJobs(), RecordedStore(), lambda: 100.0), bind_control(socket_path)):
         response = await control(socket_path, "POST", "/control/halt", body)
 
     assert response.status_code == 422

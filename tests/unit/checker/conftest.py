@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine
 
+from finagent.adapters.database.anchor import Anchor
 from finagent.adapters.database.events import event_hash
+from finagent.adapters.database.seals import root_hash, seal_hash
 from finagent.adapters.database.tables import VIEWS, metadata
 
 OPENED, SCANNED, FILLED, CLOSED = (f"2024-03-04T{time}:00.000000Z" for time in ("14:30", "14:35", "14:40", "21:00"))
@@ -91,6 +93,7 @@ def write_agent(path: Path) -> None:
     insert(database, "decision_exit_record", decision_id="won", kind="TARGET", at=FILLED)
     insert_job(database, 1, "DONE")
     previous = "0" * 64
+    hashes = []
     for number in (1, 2, 3):
         row = {
             "event_id": number, "subject_type": "DECISION", "subject_id": "won", "number": number, "decision_id": "won",
@@ -98,7 +101,19 @@ def write_agent(path: Path) -> None:
             "body": json.dumps({"number": number}), "previous_hash": previous,
         }  # fmt: skip
         previous = event_hash(row)
+        hashes.append(previous)
         insert(database, "decision_event", **row, hash=previous)
+    seal = "0" * 64
+    for number, first, last in ((1, 1, 1), (2, 2, 3)):
+        sealed: dict[str, Any] = {
+            "number": number, "first_event": first, "last_event": last, "root_hash": root_hash(hashes[first - 1 : last]),
+            "previous_hash": seal, "at": CLOSED,
+        }  # fmt: skip
+        seal = seal_hash(tuple(sealed.values()))
+        insert(database, "audit_seal", **sealed)
+    insert(database, "meta", key="epoch", value=1)
+    insert(database, "meta", key="next_job_id", value=1001)
+    path.with_name("anchor").write_text(Anchor("ledger", 1, 1001, 3, previous, 2, seal, CLOSED).text())
     database.commit()
     database.close()
 

@@ -64,6 +64,17 @@ CORRUPTIONS = {
     "first event deleted": ("I7", "DELETE FROM decision_event WHERE number = 1"),
     "event under another hash": ("I7", "UPDATE decision_event SET hash = 'f' || substr(hash, 2) || 'f' WHERE number = 3"),
     "chain spliced": ("I7", "UPDATE decision_event SET previous_hash = 'f' || previous_hash WHERE number = 3"),
+    "last event deleted": ("I7", "DELETE FROM decision_event WHERE number = 3"),
+    "seal's root off": ("I7", "UPDATE audit_seal SET root_hash = 'f' || substr(root_hash, 2) || 'f' WHERE number = 2"),
+    "seal's place off": ("I7", "UPDATE audit_seal SET first_event = 3 WHERE number = 2"),
+    "seal's bounds no numbers": ("I7", "UPDATE audit_seal SET last_event = 'three' WHERE number = 2"),
+    "seal under another hash": ("I7", "UPDATE audit_seal SET at = 'then' WHERE number = 1"),
+    "first seal deleted": ("I7", "DELETE FROM audit_seal WHERE number = 1"),
+    "last seal deleted": ("I7", "DELETE FROM audit_seal WHERE number = 2"),
+    "fewer starts than the anchor remembers": ("I7", "UPDATE meta SET value = 0 WHERE key = 'epoch'"),
+    "fewer jobs than the anchor remembers": ("I7", "UPDATE meta SET value = 1 WHERE key = 'next_job_id'"),
+    "older store that nobody accepted": ("I7", "INSERT INTO meta VALUES ('unaccepted', 1)"),
+    "another ledger": ("I7", "UPDATE ledger_identity SET ledger_id = 'other'"),
     "row that points nowhere": ("I7", "UPDATE candidate SET run_id = 'run-2' WHERE decision_id = 'refused'"),
     # jobs
     "job left running": ("JOBS", "UPDATE job_queue SET status = 'RUNNING'"),
@@ -156,11 +167,32 @@ def test_a_replay_that_is_under_way_may_hold_open_candidates_and_jobs(sound_fold
 
 def test_a_replay_that_stopped_before_its_first_effect_is_clean(sound_folder: Path, spoil: Spoil) -> None:
     agent = ["decision_event", "job_queue", "decision_exit_record", "account_snapshot", "position", "fill", "broker_order"]
-    agent += ["order_intent", "decision_outcome", "candidate", "pipeline_run", "market_clock", "ledger_identity"]
+    agent += [
+        "audit_seal",
+        "meta",
+        "order_intent",
+        "decision_outcome",
+        "candidate",
+        "pipeline_run",
+        "market_clock",
+        "ledger_identity",
+    ]
     spoil(*(f"DELETE FROM {table}" for table in agent))
     spoil("DELETE FROM ledger_order", "DELETE FROM ledger_execution", book=BROKER)
+    (sound_folder / "anchor").unlink()
 
     assert check_folder(sound_folder).violations == []
+
+
+def test_a_missing_anchor_and_one_that_cannot_be_read_are_found(sound_folder: Path, tmp_path: Path) -> None:
+    """Wherever it lies: an anchor on another volume is named to the checker."""
+    anchor = sound_folder / "anchor"
+    moved = anchor.rename(tmp_path / "elsewhere")
+    assert found(check_folder(sound_folder, complete=True)) == {"I7"}
+    assert check_folder(sound_folder, complete=True, anchor=moved).violations == []
+    for text in ("torn", "{}", "[]", '"text"'):
+        anchor.write_text(text)
+        assert found(check_folder(sound_folder, complete=True)) == {"I7"}
 
 
 def test_a_finished_replay_names_its_ledger(sound_folder: Path, spoil: Spoil) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.sql import ClauseElement, func
 
 from finagent.adapters.database import tables
 from finagent.adapters.database.codec import RecordCodec
+from finagent.domain.audit import AuditSeal
 from finagent.domain.decision import DecisionEvent, DecisionExit, DecisionOutcome
 from finagent.domain.effect import Set
 from finagent.domain.errors import BadInput
@@ -129,6 +130,7 @@ RECORD_TABLES: dict[type[Any], Table] = {
     AccountSnapshot: tables.account_snapshot,
     DecisionOutcome: tables.decision_outcome,
     DecisionExit: tables.decision_exit_record,
+    AuditSeal: tables.audit_seal,
     TradingStateRecord: tables.trading_state,
     MarketClock: tables.market_clock,
     LedgerIdentity: tables.ledger_identity,

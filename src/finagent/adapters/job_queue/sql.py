@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
 from finagent.adapters.database.reader import StoreReads
-from finagent.adapters.database.writer import Abort, Connect, Done, Lane, Moved, Ticket, Writer
+from finagent.adapters.database.writer import Abort, Connect, Done, Lane, Moved, Operation, Ticket, Writer
 from finagent.adapters.job_queue import rows
 from finagent.adapters.job_queue.by_hand import HandOperations
 from finagent.adapters.job_queue.operations import DurableQueuePolicy, submission
@@ -135,6 +135,10 @@ class SqlJobQueue:
         rows = self._policy.prune_batch_rows
         operation = partial(self._operations.prune, self._clock.now())
         return self._writer.submit(operation, serial=False, lane=Lane.BULK, rows=rows)
+
+    def maintain(self, operation: Operation) -> asyncio.Future[Any]:
+        """An operation of the store's own that is no effect, such as a seal; resolves to its answer."""
+        return self._writer.submit(operation, lane=Lane.BULK)
 
     async def probe(self) -> bool:
         """Whether the store takes writes: after a full disk this finds out, and ends `disk_full` when there is room again."""

@@ -57,8 +57,10 @@ class Reconciler:
         return self.judge(differences, reads) + Effect(next=following, events=events)
 
     def judge(self, differences: tuple[str, ...], reads: Reads) -> Effect:
-        """Agreement opens the gate; a mismatch shuts it until a clean comparison, and halts until a person looked."""
-        self.kill_switch.gate = StartGate.RECONCILING if differences else StartGate.OPEN
+        """Agreement opens the gate, unless the store is held back; a mismatch shuts it until a clean comparison and halts until
+        a person looked."""
+        shut = differences or self.kill_switch.held_back()
+        self.kill_switch.gate = StartGate.RECONCILING if shut else StartGate.OPEN
         if differences and self.kill_switch.state().state.new_risk:
             reason = "reconciliation: " + "; ".join(differences[:5])
             return state_change(reads, TradingState.HALTED, reason, "reconciliation", self.clock.now())

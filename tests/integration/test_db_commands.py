@@ -1,0 +1,176 @@
+"""`finagent db` on real stores and beside real processes: what is found, what is held back, and how a person takes it."""
+
+import json
+import shutil
+import signal
+import sqlite3
+import time
+import urllib.error
+import urllib.request
+from contextlib import closing
+from getpass import getuser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.test_commands import Agent, finagent, of
+
+from finagent.cli.app import run
+
+SERVE = ("--set", "orchestrate.after_end=serve", "--set", "storage.anchor_seconds=0.01")
+SOCKETS = shutil.ignore_patterns("*.sock")
+STORE = ("finagent.db", "finagent.db-wal", "finagent.db-shm")
+
+
+@pytest.fixture(scope="module")
+def replayed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, Path]:
+    """A folder with a finished replay, its outcome hash, and a copy of the folder from the middle of it."""
+    folder = tmp_path_factory.mktemp("stored")
+    agent = Agent("orchestrate", "--json", *of(folder))
+    agent.until("order_filled")
+    agent.end()
+    half_way = tmp_path_factory.mktemp("half") / "way"
+    shutil.copytree(folder, half_way, ignore=SOCKETS)
+    answer = finagent("orchestrate", "--json", *of(folder))
+    assert answer.returncode == 0, answer.stderr
+    return folder, json.loads(answer.stdout)["outcome_hash"], half_way
+
+
+@pytest.fixture
+def folder(replayed: tuple[Path, str, Path], tmp_path: Path) -> Path:
+    """The finished replay, to be spoiled."""
+    shutil.copytree(replayed[0], tmp_path / "copy", ignore=SOCKETS)
+    return tmp_path / "copy"
+
+
+def checked(capsys: pytest.CaptureFixture[str], folder: Path, code: int, *more: str) -> dict[str, Any]:
+    """The document of `finagent db check`, which ends with that code."""
+    assert run(["db", "check", "--json", *of(folder), *more]) == code
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def put_back(half_way: Path, folder: Path, *names: str) -> None:
+    """An older state of these files, and nothing newer beside it."""
+    for name in STORE:
+        (folder / name).unlink(missing_ok=True)
+    for name in names:
+        shutil.copy(half_way / name, folder / name)
+
+
+def test_a_sound_store_beside_nobody_and_beside_an_agent(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = checked(capsys, folder, 0)
+    assert (found["sound"], found["faults"], found["first_bad_event"]) == (True, [], None)
+    assert found["anchor"]["event_id"] == found["events"] > 50
+    assert found["seals"] >= 2
+
+    agent = Agent("orchestrate", *of(folder), *SERVE)
+    agent.until("serving until SIGTERM")
+    assert checked(capsys, folder, 0)["events"] == found["events"]
+    assert agent.end() == 0
+    assert run(["db", "check", *of(folder)]) == 0
+    assert capsys.readouterr().out.endswith("sound\n")
+
+
+def test_no_store_is_unavailable_and_no_database_a_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["db", "check", *of(tmp_path)]) == 4
+    assert "no database at" in capsys.readouterr().err
+    (tmp_path / "finagent.db").write_text("no database " * 1000)
+    assert [fault["part"] for fault in checked(capsys, tmp_path, 3)["faults"]] == ["FILE"]
+
+
+def test_an_edited_event_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """F-83: the first bad event, in the document and in words."""
+    with closing(sqlite3.connect(folder / "finagent.db")) as database, database:
+        database.execute("""UPDATE decision_event SET body = replace(body, '"', '''') WHERE event_id = 7""")
+
+    assert checked(capsys, folder, 3)["first_bad_event"] == 7
+    assert run(["db", "check", *of(folder)]) == 3
+    assert "first bad event: 7" in capsys.readouterr().out
+
+
+def test_a_removed_anchor_is_found_and_an_anchor_elsewhere_is_looked_for_there(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """F-83."""
+    (folder / "anchor").rename(tmp_path / "kept")
+
+    assert [fault["part"] for fault in checked(capsys, folder, 3)["faults"]] == ["ANCHOR"]
+    assert checked(capsys, folder, 0, "--set", f"storage.anchor={tmp_path / 'kept'}")["sound"]
+
+
+def test_a_deleted_log_is_found_and_holds_the_agent_back(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """F-15: commits that were in the write-ahead log alone are gone with it, and SQLite finds the file sound."""
+    agent = Agent("orchestrate", *of(folder), *SERVE)
+    agent.until("serving until SIGTERM")
+    before = checked(capsys, folder, 0)["events"]
+    assert run(["halt", "--reason", "news", *of(folder)]) == 0
+    capsys.readouterr()
+    patience = time.monotonic() + 30
+    while json.loads((folder / "anchor").read_text())["event_id"] == before and time.monotonic() < patience:
+        time.sleep(0.01)
+    agent.end(signal.SIGKILL)
+    for name in STORE[1:]:
+        (folder / name).unlink()
+
+    faults = checked(capsys, folder, 3)["faults"]
+    assert [fault["part"] for fault in faults] == ["ANCHOR"]
+    assert f"ends at event {before}, the anchor remembers {before + 1}" in faults[0]["message"]
+    assert run(["status", "--json", *of(folder)]) == 0
+    assert "older than its anchor" in json.loads(capsys.readouterr().out)["held_back"]
+
+    assert run(["db", "accept", "--reason", "the log was deleted by hand", *of(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["recorded_by"] == "command"
+    assert checked(capsys, folder, 0)["events"] == before + 1
+    assert run(["db", "accept", "--reason", "again", *of(folder)]) == 2
+    assert "nothing to accept" in capsys.readouterr().err
+    assert run(["db", "accept", "--reason", " ", *of(folder)]) == 2
+
+
+def test_an_older_store_waits_for_a_person_and_then_ends_as_it_would_have(
+    replayed: tuple[Path, str, Path], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """F-18: store and broker put back to an earlier moment. The agent compares and takes no risk; status and readiness say why;
+    accepted, it goes on from there to the same outcome."""
+    _, outcome, half_way = replayed
+    put_back(half_way, folder, "finagent.db", "broker-simulator.db")
+    assert checked(capsys, folder, 3)["faults"][0]["part"] == "ANCHOR"
+
+    agent = Agent("orchestrate", *of(folder))
+    address = agent.until(r"health and metrics: (\S+)").group(1)
+    agent.until("start_reconciled")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{address}/health/ready", timeout=10)
+    with refused.value as response:
+        reasons = json.loads(response.read())["reasons"]
+    assert reasons[0] == "start gate is RECONCILING"
+    assert "older than its anchor" in reasons[1]
+    assert run(["status", *of(folder)]) == 0
+    told = capsys.readouterr().out
+    assert "start gate RECONCILING" in told
+    assert "no new risk until `finagent db accept`" in told
+
+    assert run(["db", "accept", "--reason", "put back on purpose", *of(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "accepted": True,
+        "reason": "put back on purpose",
+        "by": getuser(),
+        "recorded_by": "agent",
+    }
+    assert agent.wait() == 0
+    assert run(["report", "--json", *of(folder)]) == 0
+    assert json.loads(capsys.readouterr().out)["outcome_hash"] == outcome
+    assert checked(capsys, folder, 0)["sound"]
+
+
+def test_a_stop_while_it_waits_decides_nothing(
+    replayed: tuple[Path, str, Path], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, _, half_way = replayed
+    put_back(half_way, folder, "finagent.db", "broker-simulator.db")
+    before = checked(capsys, folder, 3)["events"]
+    agent = Agent("orchestrate", *of(folder))
+    agent.until("start_reconciled")
+
+    assert agent.end() == 130
+    assert checked(capsys, folder, 3)["events"] == before
