@@ -37,6 +37,7 @@ PROOFS: dict[str, tuple[str | tuple[str, int], ...]] = {
     "protocol-model": ("python -m tests.model",),
     "stateful": ("python -m pytest -q --durations=5 tests/stateful",),
     "statistics": ("python -m pytest -q -m statistics tests",),
+    "audit": ("python tests/benchmarks/audit_verify.py 500000 500 10000",),
 }
 
 
