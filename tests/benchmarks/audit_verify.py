@@ -46,7 +46,7 @@ class Told:
         self.connection.execute(LEDGER)
         chains = EventChains("0123456789abcdef", "0123456789abcdef")
         for number in range(1, events + 1):
-            chains.append(self.connection, chains.encode(event(number)), number)
+            chains.append(self.connection, [chains.encode(event(number))], number - 1)
         self.seal_milliseconds = []
         for _ in range(-(-events // SEAL_EVENTS)):
             started = time.perf_counter()
