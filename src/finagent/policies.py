@@ -80,6 +80,7 @@ def durable_queue_policy(settings: Settings) -> DurableQueuePolicy:
         done_retention_days=queue.done_days,
         prune_batch_rows=queue.prune_batch,
         error_length_max=queue.error_length_max,
+        errors_kept=queue.errors_kept,
         bulk_rows_max=queue.bulk_rows_max,
     )
 

@@ -200,6 +200,7 @@ class QueueSettings(Section):
     prune_batch: AtLeastOne
     id_block_size: AtLeastOne
     error_length_max: AtLeastOne
+    errors_kept: AtLeastOne
     bulk_rows_max: AtLeastOne
 
 

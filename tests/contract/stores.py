@@ -1,14 +1,12 @@
 """The stores that every durable queue is tested on: each can be left behind and opened again, as after the end of its process."""
 
 import asyncio
-import json
 import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import fields
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -23,7 +21,7 @@ from finagent.adapters.database.postgres import PostgresPolicy, PostgresReads
 from finagent.adapters.database.reader import SqliteReads, StoreReads
 from finagent.adapters.database.tables import metadata
 from finagent.adapters.job_queue.carrier import CarrierPolicy, RedisCarrier
-from finagent.adapters.job_queue.history import StoredJobHistory
+from finagent.adapters.job_queue.history import StoredJobHistory, record_of
 from finagent.adapters.job_queue.in_memory import InMemoryJobQueue
 from finagent.adapters.job_queue.in_memory_records import InMemoryReads, InMemoryRecords
 from finagent.adapters.job_queue.operations import DurableQueuePolicy
@@ -32,8 +30,7 @@ from finagent.adapters.job_queue.shared import Role
 from finagent.adapters.job_queue.sql import ALL_SERVICES, SqlJobQueue
 from finagent.adapters.job_queue.sqlite import SqliteJobQueue
 from finagent.adapters.job_queue.streams import JobStreams, StreamPolicy
-from finagent.domain.jobs import Job, JobStatus
-from finagent.domain.time import from_text
+from finagent.domain.jobs import Job
 from finagent.services.failpoints import unarmed
 from finagent.services.forensics.job_history import JobRecord
 from finagent.telemetry.metrics import Metrics
@@ -47,6 +44,7 @@ POLICY = DurableQueuePolicy(
     done_retention_days=1,
     prune_batch_rows=2,
     error_length_max=100,
+    errors_kept=3,
 )
 WRITER = WriterPolicy(
     busy_timeout_seconds=1, wal_autocheckpoint_pages=1000, group_operations_max=500, database_bytes_max=0, probe_bytes=4096
@@ -153,10 +151,7 @@ class InMemoryStore(DurableStore):
 
     def row(self, job_id: int) -> JobRecord:
         """See `DurableStore`."""
-        row = dict(self.records.jobs.rows[job_id,])
-        times = {name: row[name] and from_text(row[name]) for name in ("run_at", "created_at", "started_at", "finished_at")}
-        known = {"status": JobStatus[row["status"]], "payload": json.loads(row["payload"]), "last_error": row["last_error"] or ""}
-        return JobRecord(**{field.name: (row | times | known)[field.name] for field in fields(JobRecord)})
+        return record_of(self.records.jobs.rows[job_id,])
 
     def listed(self) -> list[JobRecord]:
         """See `DurableStore`."""

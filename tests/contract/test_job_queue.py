@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -300,6 +301,46 @@ async def test_a_failed_job_comes_back_one_attempt_older(store: Store) -> None:
     await store.queue.submit(Effect(), again)
 
 
+async def test_the_last_errors_are_kept_newest_first(store: Store) -> None:
+    """Each with the failures by then and its time; a person who brings the job back changes neither."""
+    (job,) = await store.queue.submit(a_job("a"))
+    for n in range(4):
+        store.clock.set(START + timedelta(minutes=n))
+        retry_at = None if n == 3 else store.clock.now()
+        await store.queue.fail(job, f"error {n}" + "x" * 500, retry_at)
+        if retry_at is not None:
+            (job,) = await store.queue.claim(retry_at, 1)
+    kept = store.row(job.id).errors
+
+    assert [(one.attempts, one.at, one.error[:7]) for one in kept] == [
+        (4, START + timedelta(minutes=3), "error 3"),
+        (3, START + timedelta(minutes=2), "error 2"),
+        (2, START + timedelta(minutes=1), "error 1"),
+    ]
+    assert {len(one.error) for one in kept} == {POLICY.error_length_max}
+    assert store.row(job.id).last_error == kept[0].error
+    await store.queue.retry(job.id, "ann")
+    assert store.row(job.id).errors == kept
+    (again,) = await store.queue.claim(store.clock.now(), 1)
+    await store.queue.fail(again, "once more", None)
+    await store.queue.discard(job.id, "enough", "ann")
+    assert [(one.attempts, one.error) for one in store.row(job.id).errors[:2]] == [
+        (1, "discarded by ann: enough"),
+        (1, "once more"),
+    ]
+
+
+async def test_an_error_of_a_job_that_is_not_ours_is_not_kept(store: Store) -> None:
+    (job,) = await store.queue.submit(a_job("a"))
+    await store.queue.submit(Effect(), job)
+
+    for stranger in (job, replace(job, id=77)):
+        with pytest.raises(InvariantViolated, match="fenced"):
+            await store.queue.fail(stranger, "boom", None)
+
+    assert store.row(job.id).errors == ()
+
+
 async def test_a_dead_job_ends_its_candidate(store: Store) -> None:
     (job,) = await store.queue.submit(
         Effect(records=(a_run(), a_candidate("a"))) + a_job("score:a", payload={"decision_id": "a"}, trace_id="t")
@@ -455,6 +496,8 @@ async def test_a_job_that_kills_every_process_is_given_up(store: Store, type_: s
         deaths += 1
 
     assert deaths == 2 + POLICY.max_solo_crashes, "two beside others, then alone"
+    (killer,) = [row for row in store.listed() if row.dedup_key == "killer"]
+    assert [(one.attempts, one.error) for one in killer.errors] == [(0, killer.last_error)]
     outcome = store.reads.get(DecisionOutcome, "a")
     assert (outcome is not None and outcome.outcome is SignalOutcome.DEAD) == (end is JobStatus.DEAD)
     assert store.queue.counts()["RUNNING"] == 1, "the innocent one runs on"

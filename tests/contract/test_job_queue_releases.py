@@ -148,6 +148,7 @@ async def test_a_newer_payload_is_parked_and_those_behind_it_run(store: Store) -
     told = store.reads.find(DecisionEvent)
     assert [(event.kind, event.subject_id, event.trace_id) for event in told] == [("job_parked", "d", "t")] * 3
     assert told[0].body["error"] == parked.last_error
+    assert [(one.attempts, one.error) for one in parked.errors] == [(0, parked.last_error)]
     assert store.reads.count(DecisionOutcome) == 0
     assert await store.queue.claim(START, LIMIT) == []
     assert await store.queue.claim(START + timedelta(seconds=1), LIMIT) == [], "parked, and nothing is left"

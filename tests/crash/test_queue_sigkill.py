@@ -42,7 +42,7 @@ async def trade(path, roots):
     upgrade(path, writer_policy, unarmed)
     reads = SqliteReads(path)
     queue = SqliteJobQueue(
-        path, reads=reads, clock=VirtualClock(NOW), policy=DurableQueuePolicy(16, 10, 5, 10, 30, 500, 2000),
+        path, reads=reads, clock=VirtualClock(NOW), policy=DurableQueuePolicy(16, 10, 5, 10, 30, 500, 2000, 5),
         writer_policy=writer_policy, failpoints=unarmed, build_hash="b", settings_hash="s", worker_id="w",
         carries_market_clock=False,
     )

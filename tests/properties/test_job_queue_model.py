@@ -36,7 +36,7 @@ from finagent.services.failpoints import unarmed
 T = TypeVar("T")
 MEMORY_LIMIT = 4
 SOLO_CRASHES = 2
-POLICY = DurableQueuePolicy(MEMORY_LIMIT, SOLO_CRASHES, 5, 3, 30, 500, 2000)
+POLICY = DurableQueuePolicy(MEMORY_LIMIT, SOLO_CRASHES, 5, 3, 30, 500, 2000, 5)
 KEYS = st.sampled_from([f"key-{n}" for n in range(12)])
 PRIORITIES = st.sampled_from([1, 50, 99])
 DELAYS = st.sampled_from([None, -1, 0, 2, 5])

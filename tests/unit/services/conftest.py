@@ -177,7 +177,7 @@ async def opened(database: Path) -> AsyncIterator[Desk]:
         database,
         reads=reads,
         clock=clock,
-        policy=DurableQueuePolicy(2000, 10, 5, 1000, 30, 500, 2000),
+        policy=DurableQueuePolicy(2000, 10, 5, 1000, 30, 500, 2000, 5),
         writer_policy=WRITER,
         failpoints=unarmed,
         build_hash="build",

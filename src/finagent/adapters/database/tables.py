@@ -57,6 +57,7 @@ job_queue = Table(
     _text("created_at"),
     _text("started_at", optional=True),
     _text("finished_at", optional=True),
+    _text("errors", optional=True),
     UniqueConstraint("dedup_key", name="job_queue_dedup_key"),
 )
 # Partial indexes hold live rows only, so that finished rows cost nothing; each serves the one query that names its condition.

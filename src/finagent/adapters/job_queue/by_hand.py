@@ -34,7 +34,8 @@ class HandOperations(JobOperations):
         self._require_recovered()
         job, status, error = _stuck(driver, job_id, JobStatus.DEAD)
         given_up = f"discarded by {by}: {reason}"
-        driver.execute(rows.GIVE_UP, (last_error(given_up, error)[: self._policy.error_length_max], to_text(at), job_id))
+        errors = self._remember(driver, job, job.attempts, given_up[: self._policy.error_length_max], at)
+        driver.execute(rows.GIVE_UP, (last_error(given_up, error)[: self._policy.error_length_max], errors, to_text(at), job_id))
         event = hand_event(job, "job_discarded", at, by=by, reason=reason, was=status.name, error=error)
         told = Effect(events=(event,))
         if event.decision_id and driver.execute(rows.WITHOUT_OUTCOME, (event.decision_id,)).fetchall():

@@ -1,19 +1,19 @@
 """The job history over the store."""
 
 import json
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 from finagent.adapters.database.reader import StoreReads
+from finagent.adapters.job_queue.errors import newest_first
 from finagent.domain.jobs import JobStatus
+from finagent.domain.time import from_text
 from finagent.services.forensics.job_history import JobRecord
 
-_COLUMNS = (
-    "id, type, status, dedup_key, payload, priority, run_at, attempts, crashes, trace_id, parent_id, last_error, created_at, "
-    "started_at, finished_at"
-)
-_SELECT = f"SELECT {_COLUMNS} FROM job_queue"  # noqa: S608  constant text
+_NAMES = tuple(field.name for field in fields(JobRecord))  # each is a column
+_TIMES = ("run_at", "created_at", "started_at", "finished_at")
+_SELECT = f"SELECT {', '.join(_NAMES)} FROM job_queue"  # noqa: S608  constant text
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +41,15 @@ class StoredJobHistory:
         return [(kind, JobStatus[status], count) for kind, status, count in rows]
 
 
+def record_of(row: Mapping[str, Any]) -> JobRecord:
+    """The record of a row of `job_queue`."""
+    values = {name: row[name] for name in _NAMES}
+    for name in _TIMES:
+        values[name] = from_text(values[name]) if values[name] else None
+    values |= {"status": JobStatus[values["status"]], "payload": json.loads(values["payload"])}
+    values |= {"last_error": values["last_error"] or "", "errors": newest_first(values["errors"])}
+    return JobRecord(**values)
+
+
 def _record(row: tuple[Any, ...]) -> JobRecord:
-    job_id, kind, status, key, payload, priority, run_at, attempts, crashes, trace, parent, error, created, started, finished = (
-        row
-    )
-    return JobRecord(
-        job_id,
-        kind,
-        JobStatus[status],
-        key,
-        json.loads(payload),
-        priority,
-        datetime.fromisoformat(run_at),
-        attempts,
-        crashes,
-        trace,
-        parent,
-        error or "",
-        datetime.fromisoformat(created),
-        datetime.fromisoformat(started) if started else None,
-        datetime.fromisoformat(finished) if finished else None,
-    )
+    return record_of(dict(zip(_NAMES, row, strict=True)))

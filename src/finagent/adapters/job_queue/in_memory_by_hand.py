@@ -35,7 +35,8 @@ class InMemoryHandOperations(InMemoryOperations):
         job, status, error = self._stuck(job_id, JobStatus.DEAD)
         given_up = f"discarded by {by}: {reason}"
         kept = last_error(given_up, error)[: self._policy.error_length_max]
-        self._change((job_id,), {"status": JobStatus.DEAD.name, "last_error": kept, "finished_at": to_text(at)})
+        errors = self._remember((job_id,), job.attempts, given_up[: self._policy.error_length_max], at)
+        self._change((job_id,), {"status": JobStatus.DEAD.name, "finished_at": to_text(at)} | errors | {"last_error": kept})
         event = hand_event(job, "job_discarded", at, by=by, reason=reason, was=status.name, error=error)
         told = Effect(events=(event,))
         if event.decision_id and self._is_open(event.decision_id):

@@ -9,6 +9,7 @@ from itertools import islice, takewhile
 from finagent.adapters.database.events import EventChains
 from finagent.adapters.database.registry import stored
 from finagent.adapters.database.writer import Done
+from finagent.adapters.job_queue.errors import remembered
 from finagent.adapters.job_queue.in_memory_effects import EncodedRecords, encode_records
 from finagent.adapters.job_queue.in_memory_records import InMemoryRecords, decoded
 from finagent.adapters.job_queue.in_memory_rows import READY, RUNNING, SCHEDULED, Entry, Key, Row, place, suspect
@@ -55,7 +56,8 @@ class InMemoryOperations:
                 job = self._job(key)
                 error = f"the process died {crashed['solo_crashes']} times while this job was the only one running"
                 status = _end_of(job)
-                self._change(key, crashed | {"status": status.name, "finished_at": to_text(at), "last_error": error})
+                ended = {"status": status.name, "finished_at": to_text(at)}
+                self._change(key, crashed | ended | self._remember(key, job.attempts, error, at))
                 effects.append((self._record_end(job, status, error, at), job))
             else:
                 self._change(key, crashed | {"status": READY})
@@ -119,7 +121,8 @@ class InMemoryOperations:
 
     def _park(self, job: Job, error: str, at: datetime) -> Effect:
         error = error[: self._policy.error_length_max]
-        self._change((job.id,), {"status": JobStatus.PARKED.name, "finished_at": to_text(at), "last_error": error})
+        ended = {"status": JobStatus.PARKED.name, "finished_at": to_text(at)}
+        self._change((job.id,), ended | self._remember((job.id,), job.attempts, error, at))
         return self._record_end(job, JobStatus.PARKED, error, at)
 
     def _due(self, now: str, limit: int) -> list[Entry]:
@@ -137,7 +140,7 @@ class InMemoryOperations:
         self._require_recovered()
         key = self._own(job)
         error = error[: self._policy.error_length_max]
-        failed: Row = {"epoch": 0, "attempts": job.attempts + 1, "last_error": error}
+        failed: Row = {"epoch": 0, "attempts": job.attempts + 1} | self._remember(key, job.attempts + 1, error, at)
         effects: tuple[tuple[Effect, Job | None], ...] = ()
         if retry_at is not None:
             status = JobStatus.SCHEDULED
@@ -267,6 +270,11 @@ class InMemoryOperations:
 
     def _change(self, key: Key, values: Row) -> None:
         self._records.update(self._jobs, key, values)
+
+    def _remember(self, key: Key, attempts: int, error: str, at: datetime) -> Row:
+        """The columns of the row's last errors, this one among them."""
+        before = self._jobs.rows[key]["errors"]
+        return {"last_error": error, "errors": remembered(before, attempts, at, error, self._policy.errors_kept)}
 
     def _job(self, key: Key) -> Job:
         return decoded(stored(Job), self._jobs.rows[key])

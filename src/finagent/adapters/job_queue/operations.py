@@ -15,6 +15,7 @@ from finagent.adapters.database.events import EventChains
 from finagent.adapters.database.move_mark import refuse_marked
 from finagent.adapters.database.writer import Done, Lane, Moved
 from finagent.adapters.job_queue import rows
+from finagent.adapters.job_queue.errors import remembered
 from finagent.adapters.job_queue.memory import QueueMemory
 from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome, SubjectType
 from finagent.domain.effect import Effect
@@ -33,8 +34,9 @@ class DurableQueuePolicy:
     `memory_limit`: RUNNING jobs above which published ones wait in the table. `max_solo_crashes`: process ends with a job as the
     only one running before it is given up. `attempts_max`: handler failures a job may have, as its row tells. `id_block_size`:
     job ids reserved at a time. `done_retention_days` and `prune_batch_rows`: age at which finished jobs go, and how many at once;
-    keys of pruned jobs are forgotten, so it must be longer than any key may come again. `error_length_max`: characters kept.
-    `bulk_rows_max`: rows of a bulk load in one commit. `release`: what this process runs; a job of another release is parked.
+    keys of pruned jobs are forgotten, so it must be longer than any key may come again. `error_length_max`: characters kept of
+    an error, `errors_kept`: errors kept of a job. `bulk_rows_max`: rows of a bulk load in one commit. `release`: what this
+    process runs; a job of another release is parked.
     """
 
     memory_limit: int
@@ -44,6 +46,7 @@ class DurableQueuePolicy:
     done_retention_days: float
     prune_batch_rows: int
     error_length_max: int
+    errors_kept: int = 5
     bulk_rows_max: int = 500
     release: Release = THIS_RELEASE
 
@@ -150,7 +153,8 @@ class JobOperations:
     def _bury_killer(self, driver: Driver, job: Job, solo_crashes: int, at: datetime) -> Effect:
         error = f"the process died {solo_crashes} times while this job was the only one running"
         status = _end_of(job)
-        driver.execute(rows.BURY_KILLER, (status.name, solo_crashes, to_text(at), error, job.id))
+        errors = self._remember(driver, job, job.attempts, error, at)
+        driver.execute(rows.BURY_KILLER, (status.name, solo_crashes, to_text(at), error, errors, job.id))
         return self._record_end(driver, job, status, error, at)
 
     # -- effects -------------------------------------------------------------------------------------------------------------
@@ -308,7 +312,8 @@ class JobOperations:
     def _park(self, driver: Driver, job: Job, error: str, at: datetime) -> Effect:
         self._join_story(driver)
         error = error[: self._policy.error_length_max]
-        driver.execute(rows.PARK, (to_text(at), error, job.id))
+        errors = self._remember(driver, job, job.attempts, error, at)
+        driver.execute(rows.PARK, (to_text(at), error, errors, job.id))
         self.memory.quarantined -= _in_quarantine(job)
         return self._record_end(driver, job, JobStatus.PARKED, error, at)
 
@@ -338,13 +343,14 @@ class JobOperations:
         self._require_recovered()
         owned = _owned(job)
         error = error[: self._policy.error_length_max]
+        errors = self._remember(driver, job, job.attempts + 1, error, at)
         effects: tuple[tuple[Effect, Job | None], ...] = ()
         if retry_at is not None:
-            self._own(driver.execute(rows.RETRY, (to_text(retry_at), error, *owned)), job)
+            self._own(driver.execute(rows.RETRY, (to_text(retry_at), error, errors, *owned)), job)
             status = JobStatus.SCHEDULED
         else:
             status = _end_of(job)
-            self._own(driver.execute(rows.BURY, (status.name, to_text(at), error, *owned)), job)
+            self._own(driver.execute(rows.BURY, (status.name, to_text(at), error, errors, *owned)), job)
             self.memory.quarantined -= _in_quarantine(job)
             effects = ((self._record_end(driver, job, status, error, at), job),)
         labels = self._carry_clock(driver, to_text(at)) | {"effect_commit"}
@@ -372,6 +378,11 @@ class JobOperations:
     def _no_longer_running(self) -> None:
         self.memory.running -= 1
         self.memory.solo = False
+
+    def _remember(self, driver: Driver, job: Job, attempts: int, error: str, at: datetime) -> str:
+        """The errors that the row is to keep, this one among them."""
+        before = (driver.execute(rows.ERRORS, (job.id,)).fetchall() or [(None,)])[0][0]
+        return remembered(before, attempts, at, error, self._policy.errors_kept)
 
     def _carry_clock(self, driver: Driver, now: str) -> frozenset[str]:
         """The first commit of an instant says so: a process that dies starts again at the last instant with an effect.

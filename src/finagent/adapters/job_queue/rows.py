@@ -38,19 +38,25 @@ UPDATE job_queue SET status = 'RUNNING', epoch = ?, worker_id = ?, started_at = 
 WHERE id = ? AND status IN ('READY', 'SCHEDULED')"""
 
 PARK = """
-UPDATE job_queue SET status = 'PARKED', finished_at = ?, last_error = ? WHERE id = ? AND status IN ('READY', 'SCHEDULED')"""
+UPDATE job_queue SET status = 'PARKED', finished_at = ?, last_error = ?, errors = ?
+WHERE id = ? AND status IN ('READY', 'SCHEDULED')"""
+
+ERRORS = "SELECT errors FROM job_queue WHERE id = ?"
 
 # `fence` counts the claims of a row: it fences off a handler that was given up and ran on while its job was claimed again.
 _OWNED = "WHERE id = ? AND epoch = ? AND fence = ? AND status = 'RUNNING'"
 ACKNOWLEDGE = f"UPDATE job_queue SET status = 'DONE', finished_at = ? {_OWNED}"
-RETRY = f"UPDATE job_queue SET status = 'SCHEDULED', epoch = 0, attempts = attempts + 1, run_at = ?, last_error = ? {_OWNED}"
-BURY = f"UPDATE job_queue SET status = ?, epoch = 0, attempts = attempts + 1, finished_at = ?, last_error = ? {_OWNED}"
+RETRY = f"""
+UPDATE job_queue SET status = 'SCHEDULED', epoch = 0, attempts = attempts + 1, run_at = ?, last_error = ?, errors = ? {_OWNED}"""
+BURY = (
+    f"UPDATE job_queue SET status = ?, epoch = 0, attempts = attempts + 1, finished_at = ?, last_error = ?, errors = ? {_OWNED}"
+)
 RELEASE = f"UPDATE job_queue SET status = 'READY', epoch = 0 {_OWNED}"
 
 RUNNING = f"SELECT {_COLUMNS}, solo_crashes FROM job_queue WHERE status = 'RUNNING' ORDER BY priority, run_at, id"
 RESCUE = "UPDATE job_queue SET status = 'READY', epoch = 0, crashes = crashes + 1, solo_crashes = ? WHERE id = ?"
 BURY_KILLER = """
-UPDATE job_queue SET status = ?, epoch = 0, crashes = crashes + 1, solo_crashes = ?, finished_at = ?, last_error = ?
+UPDATE job_queue SET status = ?, epoch = 0, crashes = crashes + 1, solo_crashes = ?, finished_at = ?, last_error = ?, errors = ?
 WHERE id = ?"""
 
 QUARANTINED = "SELECT count(*) FROM job_queue WHERE crashes >= 2 AND status IN ('READY', 'SCHEDULED')"
@@ -61,7 +67,7 @@ UPDATE job_queue SET status = 'READY', epoch = 0, attempts = 0, crashes = 0, sol
   worker_id = NULL, started_at = NULL, finished_at = NULL
 WHERE id = ? AND status IN ('DEAD', 'PARKED')"""
 GIVE_UP = """
-UPDATE job_queue SET status = 'DEAD', last_error = ?, finished_at = ? WHERE id = ? AND status IN ('DEAD', 'PARKED')"""
+UPDATE job_queue SET status = 'DEAD', last_error = ?, errors = ?, finished_at = ? WHERE id = ? AND status IN ('DEAD', 'PARKED')"""
 
 PRUNE = """
 DELETE FROM job_queue WHERE id IN (

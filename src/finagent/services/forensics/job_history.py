@@ -8,14 +8,25 @@ from finagent.domain.jobs import JobStatus
 
 
 @dataclass(frozen=True, slots=True)
+class JobError:
+    """One error of a job: how often its handler had failed by then, counted anew since a person brought it back."""
+
+    attempts: int
+    at: datetime
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobRecord:
-    """One row of the queue. Times before `run_at` are those of the process's clock."""
+    """One row of the queue; `errors` are the last ones, newest first. Times before `run_at` are those of the process's clock."""
 
     id: int
     type: str
+    queue: str
     status: JobStatus
     dedup_key: str
     payload: dict[str, Any]
+    payload_version: int
     priority: int
     run_at: datetime
     attempts: int
@@ -23,6 +34,7 @@ class JobRecord:
     trace_id: str
     parent_id: int | None
     last_error: str
+    errors: tuple[JobError, ...]
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

@@ -48,7 +48,7 @@ async def open_queue(database: Path, policy: WriterPolicy, clock: VirtualClock) 
         arguments: dict[str, Any] = {
             "reads": reads,
             "clock": clock,
-            "policy": DurableQueuePolicy(1000, 10, 5, 1000, 30, 500, 2000),
+            "policy": DurableQueuePolicy(1000, 10, 5, 1000, 30, 500, 2000, 5),
             "writer_policy": policy,
             "failpoints": unarmed,
             "build_hash": "build",

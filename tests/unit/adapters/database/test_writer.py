@@ -413,7 +413,7 @@ async def main(folder, file_bytes):
     reads = SqliteReads(path)
     queue = SqliteJobQueue(
         path, reads=reads, clock=VirtualClock(datetime(2008, 10, 1, tzinfo=UTC)),
-        policy=DurableQueuePolicy(1000, 10, 5, 1000, 30, 500, 2000), writer_policy=writer_policy,
+        policy=DurableQueuePolicy(1000, 10, 5, 1000, 30, 500, 2000, 5), writer_policy=writer_policy,
         failpoints=unarmed, build_hash="", settings_hash="", worker_id="", carries_market_clock=False,
     )
     await queue.recover()

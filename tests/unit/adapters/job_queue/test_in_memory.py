@@ -36,6 +36,7 @@ POLICY = DurableQueuePolicy(
     done_retention_days=1,
     prune_batch_rows=1,
     error_length_max=20,
+    errors_kept=3,
 )
 WRITER = WriterPolicy(1, 1000, group_operations_max=500, database_bytes_max=0, probe_bytes=4096)
 WHO: dict[str, Any] = {"build_hash": "build", "settings_hash": "settings", "worker_id": "worker", "carries_market_clock": True}

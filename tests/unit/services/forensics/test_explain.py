@@ -8,7 +8,7 @@ import pytest
 from finagent.domain.errors import BadInput
 from finagent.domain.gap import GapCandidate
 from finagent.domain.identity import trace_id
-from finagent.domain.jobs import JobStatus
+from finagent.domain.jobs import JOB_TYPES, JobStatus
 from finagent.domain.orders import BrokerOrder, Leg
 from finagent.services.forensics.explain import Explanation, explain
 from finagent.services.forensics.job_history import JobRecord
@@ -47,7 +47,8 @@ def candidates(ledger: Any) -> dict[str, GapCandidate]:
 def jobs(candidates: dict[str, GapCandidate]) -> ListedJobs:
     def job(number: int, kind: str, payload: dict[str, Any], trace: str) -> JobRecord:
         at = candidates["AAPL"].as_of
-        return JobRecord(number, kind, JobStatus.DONE, f"{kind}:{number}", payload, 50, at, 0, 0, trace, None, "", at, at, at)
+        what = (number, kind, JOB_TYPES[kind].queue, JobStatus.DONE, f"{kind}:{number}", payload, 1, 50)
+        return JobRecord(*what, at, 0, 0, trace, None, "", (), at, at, at)
 
     aapl = candidates["AAPL"]
     return ListedJobs(
