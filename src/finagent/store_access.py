@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,13 @@ class Store:
         """Who takes part, where a store is shared."""
         return participants(self.reads) if self.shared else []
 
+    def now(self) -> datetime:
+        """A replay's market time, which reading or writing must not move on, else the wall's."""
+        from finagent.adapters.clock import wall_now
+
+        stored = self.reads.get(MarketClock, 1)
+        return stored.at if stored else wall_now()
+
 
 @dataclass(frozen=True, slots=True)
 class Writing:
@@ -71,7 +79,7 @@ async def kill_switch_without_agent(settings: Settings) -> AsyncIterator[KillSwi
 async def writing(settings: Settings) -> AsyncIterator[Writing]:
     """This process is the writer while the block runs. Raises BadInput where another process holds the folder or leads the
     store, Unavailable where there is no store."""
-    from finagent.adapters.clock import VirtualClock, wall_now
+    from finagent.adapters.clock import VirtualClock
     from finagent.adapters.database.lock import DatabaseLock
     from finagent.bootstrap import build_audit, build_job_queue, upgrade_store
     from finagent.services.failpoints import unarmed
@@ -84,8 +92,7 @@ async def writing(settings: Settings) -> AsyncIterator[Writing]:
                 f"(its lease lasts another {leader.lease_left_seconds:.0f} s)"
             )
         upgrade_store(settings, unarmed)
-        stored = store.reads.get(MarketClock, 1)  # a replay's market time: writing must not move it on
-        clock = VirtualClock(stored.at if stored else wall_now())
+        clock = VirtualClock(store.now())
         queue = build_job_queue(settings, store.reads, clock, unarmed)
         audit = build_audit(settings, store.reads, queue, clock, unarmed)
         try:

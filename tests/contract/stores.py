@@ -32,7 +32,7 @@ from finagent.adapters.job_queue.sqlite import SqliteJobQueue
 from finagent.adapters.job_queue.streams import JobStreams, StreamPolicy
 from finagent.domain.jobs import Job
 from finagent.services.failpoints import unarmed
-from finagent.services.forensics.job_history import JobRecord
+from finagent.services.forensics.job_history import JobFilter, JobRecord
 from finagent.telemetry.metrics import Metrics
 
 START = datetime(2008, 10, 1, 13, 35, tzinfo=UTC)
@@ -119,7 +119,7 @@ class SqlStore(DurableStore):
 
     def listed(self) -> list[JobRecord]:
         """See `DurableStore`."""
-        return StoredJobHistory(self.reads).listed(None, None, 10_000)[::-1]
+        return StoredJobHistory(self.reads).listed(JobFilter(), 10_000)[::-1]
 
 
 class SqliteStore(SqlStore):

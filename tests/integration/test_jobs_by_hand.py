@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from finagent.cli import jobs_by_hand
 from finagent.cli.app import run
 
 START = (sys.executable, "-m", "finagent.cli", "orchestrate")
@@ -36,6 +37,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 f"UPDATE job_queue SET status = ?, attempts = 5, crashes = 1, last_error = 'boom' WHERE id IN ({stuck})",
                 (status, kind, limit),
             )
+        stuck = "SELECT id FROM job_queue WHERE type = 'reconcile' ORDER BY id LIMIT 10"
+        database.execute(f"UPDATE job_queue SET status = 'DEAD', last_error = 'TimeoutError: boom' WHERE id IN ({stuck})")
+        database.execute("UPDATE job_queue SET status = 'PARKED', type = 'telepathy' WHERE type = 'report'")
     return folder
 
 
@@ -87,13 +91,43 @@ def retried_and_discarded(capsys: pytest.CaptureFixture[str], folder: Path, reco
         assert f"job {again[1]}" in capsys.readouterr().err
 
 
+def moved_by_conditions(capsys: pytest.CaptureFixture[str], folder: Path, recorder: str) -> None:
+    """The newest that meet all of them, in the order of their age; what was discarded is left alone, what is refused exits 3."""
+    dead = document(capsys, "jobs", "list", "--key", "reconcile:", "--status", "DEAD", *of(folder))
+    stuck = [row["id"] for row in dead if "known fault" not in row["last_error"]]
+    conditions = ("--type", "reconcile", "--error", "timeout", "--limit", "2")
+
+    assert document(capsys, "jobs", "retry", *conditions, *of(folder)) == {
+        "jobs": [stuck[1], stuck[0]],
+        "refused": [],
+        "recorded_by": recorder,
+        "status": "READY",
+    }
+    assert run(["jobs", "discard", *conditions, "--reason", "known fault", *of(folder)]) == 0
+    assert capsys.readouterr().out == f"2 jobs are DEAD: recorded by the {recorder}\n"
+    given_up = [row["id"] for row in document(capsys, "jobs", "list", "--error", "known fault", *of(folder))]
+    assert set(given_up) & set(stuck) == {stuck[2], stuck[3]}
+    one_more = document(capsys, "jobs", "discard", *conditions, "--limit", "1", "--reason", "known fault", *of(folder))
+    assert one_more["jobs"] == [stuck[4]]
+
+    assert run(["jobs", "retry", "--type", "telepathy", *of(folder)]) == 3
+    assert "this one knows no such type" in capsys.readouterr().out
+    assert run(["jobs", "retry", "--type", "expire", *of(folder)]) == 0
+    assert "no job that is DEAD or PARKED" in capsys.readouterr().out
+    assert run(["jobs", "retry", "--type", "divination", *of(folder)]) == 2
+    assert "--type divination: one of close_out" in capsys.readouterr().err
+
+
 def test_without_an_agent_the_command_is_the_writer(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     retried_and_discarded(capsys, folder, "command")
+    moved_by_conditions(capsys, folder, "command")
 
 
-def test_a_running_agent_is_asked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_running_agent_is_asked(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_by_hand, "AT_ONCE", 1)  # several requests, one after the other
     with serving(folder):
         retried_and_discarded(capsys, folder, "agent")
+        moved_by_conditions(capsys, folder, "agent")
 
 
 def test_a_discard_says_why(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,18 +1,19 @@
 """Commands that write, while an agent holds the folder: it records them and who asked. Served over a Unix socket only."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol
 
-from fastapi import APIRouter, HTTPException, Path
+from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
 from finagent.domain.errors import BadInput
 from finagent.domain.jobs import JobStatus
 from finagent.domain.trading_state import StartGate, TradingStateRecord
+from finagent.services.queue.by_hand import Moved, move_all
 from finagent.services.reporting.canonical import as_plain
 
-R = TypeVar("R")
 JOB_ID_MAX = 2**63 - 1  # what the store can hold
+JOBS_AT_ONCE_MAX = 1000
 
 
 class Switch(Protocol):
@@ -60,22 +61,29 @@ class Permission(Order):
     good_until: float
 
 
+Jobs = Annotated[list[Annotated[int, Field(ge=1, le=JOB_ID_MAX)]], Field(min_length=1, max_length=JOBS_AT_ONCE_MAX)]
+
+
 class Retry(BaseModel):
-    """Who wants a job back; it lapses as a Permission does."""
+    """Who wants which jobs back; it lapses as a Permission does."""
 
     model_config = ConfigDict(extra="forbid")
 
+    jobs: Jobs
     by: Annotated[str, Field(min_length=1, max_length=100)]
     good_until: float
 
 
-JobId = Annotated[int, Path(ge=1, le=JOB_ID_MAX)]
+class Discard(Permission):
+    """Which jobs are given up, why and by whom."""
+
+    jobs: Jobs
 
 
 def control_routes(switch: Switch, jobs: StuckJobs, store: KeptStore, wall_seconds: Callable[[], float]) -> APIRouter:
     """`POST /control/halt`, `POST /control/arm`, `POST /control/db/accept`, `GET /control/status`: each answers with the state in
     force after it.
-    `POST /control/jobs/{id}/retry` and `/discard`: the job's status after it; 400 says why a job cannot be."""
+    `POST /control/jobs/retry` and `/control/jobs/discard`: which of the jobs were, and why the others could not be."""
     routes = APIRouter(prefix="/control", tags=["control"])
 
     def state() -> dict[str, Any]:
@@ -85,15 +93,6 @@ def control_routes(switch: Switch, jobs: StuckJobs, store: KeptStore, wall_secon
     def in_time(good_until: float) -> None:
         if wall_seconds() > good_until:
             raise HTTPException(409, "too late: whoever asked has stopped waiting, nothing is changed")
-
-    async def done(act: Awaitable[R]) -> R:
-        try:
-            return await act
-        except BadInput as error:
-            raise HTTPException(400, str(error)) from error
-
-    async def moved(job_id: int, status: Awaitable[JobStatus]) -> dict[str, Any]:
-        return {"job": job_id, "status": (await done(status)).value}
 
     @routes.post("/halt")
     async def halt(order: Order) -> dict[str, Any]:
@@ -109,18 +108,21 @@ def control_routes(switch: Switch, jobs: StuckJobs, store: KeptStore, wall_secon
     @routes.post("/db/accept")
     async def accept(order: Permission) -> dict[str, Any]:
         in_time(order.good_until)
-        await done(store.accept_store(order.reason, order.by))
+        try:
+            await store.accept_store(order.reason, order.by)
+        except BadInput as error:
+            raise HTTPException(400, str(error)) from error
         return state()
 
-    @routes.post("/jobs/{job_id}/retry")
-    async def retry(job_id: JobId, order: Retry) -> dict[str, Any]:
+    @routes.post("/jobs/retry")
+    async def retry(order: Retry) -> Moved:
         in_time(order.good_until)
-        return await moved(job_id, jobs.retry(job_id, order.by))
+        return await move_all(order.jobs, lambda job: jobs.retry(job, order.by))
 
-    @routes.post("/jobs/{job_id}/discard")
-    async def discard(job_id: JobId, order: Permission) -> dict[str, Any]:
+    @routes.post("/jobs/discard")
+    async def discard(order: Discard) -> Moved:
         in_time(order.good_until)
-        return await moved(job_id, jobs.discard(job_id, order.reason, order.by))
+        return await move_all(order.jobs, lambda job: jobs.discard(job, order.reason, order.by))
 
     @routes.get("/status")
     async def status() -> dict[str, Any]:

@@ -44,8 +44,8 @@ def _status(settings: "Settings", store: "Store") -> dict[str, Any]:
     scored = sorted(reads.find(Prediction), key=lambda one: one.created_at)
     snapshots = sorted(reads.find(AccountSnapshot), key=lambda one: one.at)
     counts: dict[str, int] = {}
-    for _, state, count in store.jobs.counts():
-        counts[state.value] = counts.get(state.value, 0) + count
+    for one in store.jobs.counts(store.now()):
+        counts[one.status.value] = counts.get(one.status.value, 0) + one.jobs
     identity = reads.find(LedgerIdentity)
     return {
         "agent": _agent(settings),

@@ -28,6 +28,7 @@ JOB_TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
 
 
 WAITS_FOR_A_PERSON = frozenset({JobStatus.DEAD, JobStatus.PARKED})
+DISCARDED = "discarded by "  # how the last error of a job begins that a person has given up; a handler's begins with its type
 RETRIED = "retried"  # in the payload of a job that a person brought back: its counts start again, what it did outside stays done
 
 

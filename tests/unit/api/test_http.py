@@ -180,28 +180,28 @@ async def test_an_arm_that_comes_too_late_does_nothing(socket_path: Path) -> Non
 
 
 async def test_a_job_is_retried_and_discarded_by_whoever_asked(socket_path: Path) -> None:
-    """The answer is the job's status; what cannot be is 400 and says why, what comes too late is 409."""
+    """The answer says which were, and why others could not be; what comes too late is 409."""
     jobs = RecordedJobs()
-    ann, reason = {"by": "ann", "good_until": 100.5}, {"reason": "delisted"}
+    ann, reason = {"jobs": [7], "by": "ann", "good_until": 100.5}, {"reason": "delisted"}
     async with serving(control_app(RecordedSwitch(), jobs, RecordedStore(), lambda: 100.0), bind_control(socket_path)):
-        retried = await control(socket_path, "POST", "/control/jobs/7/retry", ann)
-        discarded = await control(socket_path, "POST", "/control/jobs/7/discard", ann | reason)
-        unknown = await control(socket_path, "POST", "/control/jobs/8/retry", ann)
+        retried = await control(socket_path, "POST", "/control/jobs/retry", ann | {"jobs": [7, 8]})
+        discarded = await control(socket_path, "POST", "/control/jobs/discard", ann | reason)
         late = [
-            await control(socket_path, "POST", "/control/jobs/7/retry", ann | {"good_until": 99.9}),
-            await control(socket_path, "POST", "/control/jobs/7/discard", ann | reason | {"good_until": 99.9}),
+            await control(socket_path, "POST", "/control/jobs/retry", ann | {"good_until": 99.9}),
+            await control(socket_path, "POST", "/control/jobs/discard", ann | reason | {"good_until": 99.9}),
         ]
         wrong = [
-            await control(socket_path, "POST", "/control/jobs/7/discard", ann),
-            await control(socket_path, "POST", "/control/jobs/0/retry", ann),
-            await control(socket_path, "POST", f"/control/jobs/{2**63}/retry", ann),
+            await control(socket_path, "POST", "/control/jobs/discard", ann),
+            *[
+                await control(socket_path, "POST", "/control/jobs/retry", ann | {"jobs": jobs})
+                for jobs in ([], [0], [2**63], [7] * 1001)
+            ],
         ]
 
-    assert retried.json() == {"job": 7, "status": "READY"}
-    assert discarded.json() == {"job": 7, "status": "DEAD"}
-    assert (unknown.status_code, unknown.json()["detail"]) == (400, "there is no job 8")
+    assert retried.json() == {"jobs": [7], "refused": [{"job": 8, "why": "there is no job 8"}]}
+    assert discarded.json() == {"jobs": [7], "refused": []}
     assert [answer.status_code for answer in late] == [409, 409]
-    assert [answer.status_code for answer in wrong] == [422, 422, 422]
+    assert {answer.status_code for answer in wrong} == {422}
     assert jobs.asked == [(JobStatus.READY, 7, "ann"), (JobStatus.DEAD, 7, "delisted", "ann")]
 
 

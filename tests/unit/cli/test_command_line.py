@@ -68,6 +68,10 @@ def test_every_command_shows_an_example_and_speaks_json(name: str, command: Any)
         ["config", "check", "--settings", "/no/such/file.yaml"],
         ["halt", "--reason", " "],
         ["jobs", "list", "--status", "LOST"],
+        ["jobs", "list", "--older-than", "yesterday"],
+        ["jobs", "retry"],
+        ["jobs", "retry", "7", "--status", "DEAD"],
+        ["jobs", "discard", "--status", "READY", "--reason", "r"],
     ],
 )
 def test_bad_usage_and_settings_exit_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

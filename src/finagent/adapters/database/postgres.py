@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import asyncpg
 
 from finagent.adapters.database.connection import Fate
-from finagent.adapters.database.reader import StoreReads
-from finagent.domain.errors import Unavailable
+from finagent.adapters.database.reader import OLDER, StoreReads
+from finagent.domain.errors import BadInput, Unavailable
 from finagent.telemetry.redaction import without_password
 
 T = TypeVar("T")
@@ -192,6 +192,8 @@ class PostgresReads(StoreReads):
             return self._ask(lambda: self._session.execute(sql, values)).rows
         except asyncpg.UndefinedTableError as error:
             raise Unavailable(f"nothing has run in the database {self._session.where} yet") from error
+        except asyncpg.UndefinedColumnError as error:
+            raise BadInput(f"{OLDER}: {error}") from error
         except (*_LOST, asyncpg.PostgresError) as error:
             if fate_of(error) is not Fate.LOST:
                 raise

@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 
 from finagent.adapters.database.engine import open_read_only
 from finagent.adapters.database.registry import stored
-from finagent.domain.errors import Unavailable
+from finagent.domain.errors import BadInput, Unavailable
 
 R = TypeVar("R")
+OLDER = "the store has the tables of another release; an agent that starts, or a command that writes, brings it up to date"
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR})
 
 
@@ -60,6 +61,8 @@ class SqliteReads(StoreReads):
         try:
             return self._connection.execute(sql, values).fetchall()
         except sqlite3.DatabaseError as error:
+            if str(error).startswith("no such"):
+                raise BadInput(f"{OLDER}: {error}") from error
             if int(getattr(error, "sqlite_errorcode", 0)) & 0xFF not in _DAMAGED:
                 raise
             raise Unavailable(f"the database cannot be read: {error}; see the runbook on a damaged database") from error

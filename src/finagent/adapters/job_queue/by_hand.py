@@ -12,7 +12,7 @@ from finagent.adapters.job_queue.operations import NO_OTHER_SUBJECT, JobOperatio
 from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome, SubjectType
 from finagent.domain.effect import Effect
 from finagent.domain.errors import BadInput
-from finagent.domain.jobs import JOB_TRANSITIONS, RETRIED, WAITS_FOR_A_PERSON, Job, JobStatus
+from finagent.domain.jobs import DISCARDED, JOB_TRANSITIONS, RETRIED, WAITS_FOR_A_PERSON, Job, JobStatus
 from finagent.domain.payloads import Release
 from finagent.domain.time import to_text
 
@@ -33,7 +33,7 @@ class HandOperations(JobOperations):
         """A DEAD or PARKED row is DEAD for good, and its candidate has ended."""
         self._require_recovered()
         job, status, error = _stuck(driver, job_id, JobStatus.DEAD)
-        given_up = f"discarded by {by}: {reason}"
+        given_up = f"{DISCARDED}{by}: {reason}"
         errors = self._remember(driver, job, job.attempts, given_up[: self._policy.error_length_max], at)
         driver.execute(rows.GIVE_UP, (last_error(given_up, error)[: self._policy.error_length_max], errors, to_text(at), job_id))
         event = hand_event(job, "job_discarded", at, by=by, reason=reason, was=status.name, error=error)

@@ -3,17 +3,24 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any
 
+from finagent.adapters.database.codec import canonical_json
 from finagent.adapters.database.reader import StoreReads
 from finagent.adapters.job_queue.errors import newest_first
-from finagent.domain.jobs import JobStatus
-from finagent.domain.time import from_text
-from finagent.services.forensics.job_history import JobRecord
+from finagent.domain.jobs import DISCARDED, JobStatus
+from finagent.domain.time import from_text, to_text
+from finagent.services.forensics.job_history import JobCount, JobFilter, JobRecord
 
 _NAMES = tuple(field.name for field in fields(JobRecord))  # each is a column
 _TIMES = ("run_at", "created_at", "started_at", "finished_at")
 _SELECT = f"SELECT {', '.join(_NAMES)} FROM job_queue"  # noqa: S608  constant text
+
+
+_COUNT = """
+SELECT type, queue, status, count(*), min(CASE WHEN status IN ('READY', 'SCHEDULED') AND run_at <= ? THEN run_at END)
+FROM job_queue GROUP BY type, queue, status ORDER BY type, queue, status"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +36,50 @@ class StoredJobHistory:
     def of_trace(self, trace_id: str) -> list[JobRecord]:
         return [_record(row) for row in self.reads.rows(f"{_SELECT} WHERE trace_id = ? ORDER BY id", (trace_id,))]
 
-    def listed(self, status: JobStatus | None, job_type: str | None, limit: int) -> list[JobRecord]:
-        wanted = {"status": status.name if status else None, "type": job_type}
-        conditions = [f"{column} = ?" for column, value in wanted.items() if value is not None]
+    def listed(self, wanted: JobFilter, limit: int) -> list[JobRecord]:
+        conditions, values = _conditions(wanted)
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        values = (*(value for value in wanted.values() if value is not None), limit)
-        return [_record(row) for row in self.reads.rows(f"{_SELECT}{where} ORDER BY id DESC LIMIT ?", values)]
+        return [_record(row) for row in self.reads.rows(f"{_SELECT}{where} ORDER BY id DESC LIMIT ?", (*values, limit))]
 
-    def counts(self) -> list[tuple[str, JobStatus, int]]:
-        rows = self.reads.rows("SELECT type, status, count(*) FROM job_queue GROUP BY type, status ORDER BY type, status")
-        return [(kind, JobStatus[status], count) for kind, status, count in rows]
+    def counts(self, now: datetime) -> list[JobCount]:
+        counted = self.reads.rows(_COUNT, (to_text(now),))
+        return [
+            JobCount(kind, queue, JobStatus[status], jobs, from_text(oldest) if oldest else None)
+            for kind, queue, status, jobs, oldest in counted
+        ]
+
+    def known(self) -> tuple[set[str], set[str]]:
+        found = self.reads.rows("SELECT DISTINCT type, queue FROM job_queue")
+        return {kind for kind, _ in found}, {queue for _, queue in found}
+
+
+def _conditions(wanted: JobFilter) -> tuple[list[str], list[Any]]:
+    """The conditions of a filter and their values, in the same order."""
+    parts: list[tuple[str, tuple[Any, ...]]] = []
+    if wanted.status is not None:
+        parts.append(("status = ?", (wanted.status.name,)))
+    if wanted.type is not None:
+        parts.append(("type = ?", (wanted.type,)))
+    if wanted.queue is not None:
+        parts.append(("queue = ?", (wanted.queue,)))
+    if wanted.about is not None:
+        in_payload = f"%:{_literal(canonical_json(wanted.about))}%"
+        parts.append(("(trace_id = ? OR payload LIKE ? ESCAPE '!')", (wanted.about, in_payload)))
+    if wanted.key is not None:
+        parts.append(("substr(dedup_key, 1, length(?)) = ?", (wanted.key, wanted.key)))
+    if wanted.created_before is not None:
+        parts.append(("created_at < ?", (to_text(wanted.created_before),)))
+    if wanted.error is not None:
+        parts.append(("lower(coalesce(last_error, '')) LIKE lower(?) ESCAPE '!'", (f"%{_literal(wanted.error)}%",)))
+    if wanted.waits_for_a_person:
+        mine = "status IN ('DEAD', 'PARKED') AND substr(coalesce(last_error, ''), 1, length(?)) <> ?"
+        parts.append((mine, (DISCARDED, DISCARDED)))
+    return [condition for condition, _ in parts], [value for _, values in parts for value in values]
+
+
+def _literal(text: str) -> str:
+    """A text as LIKE finds it, with `!` before what would stand for something else."""
+    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
 
 
 def record_of(row: Mapping[str, Any]) -> JobRecord:

@@ -10,7 +10,7 @@ from finagent.adapters.job_queue.in_memory_operations import InMemoryOperations
 from finagent.adapters.job_queue.in_memory_rows import READY
 from finagent.domain.decision import DecisionOutcome, SignalOutcome
 from finagent.domain.effect import Effect
-from finagent.domain.jobs import RETRIED, Job, JobStatus
+from finagent.domain.jobs import DISCARDED, RETRIED, Job, JobStatus
 from finagent.domain.time import to_text
 
 _CLEAN = dict.fromkeys(("epoch", "attempts", "crashes", "solo_crashes"), 0) | dict.fromkeys(
@@ -33,7 +33,7 @@ class InMemoryHandOperations(InMemoryOperations):
     def discard(self, job_id: int, reason: str, by: str, at: datetime) -> Done:
         """A DEAD or PARKED row is DEAD for good, and its candidate has ended."""
         job, status, error = self._stuck(job_id, JobStatus.DEAD)
-        given_up = f"discarded by {by}: {reason}"
+        given_up = f"{DISCARDED}{by}: {reason}"
         kept = last_error(given_up, error)[: self._policy.error_length_max]
         errors = self._remember((job_id,), job.attempts, given_up[: self._policy.error_length_max], at)
         self._change((job_id,), {"status": JobStatus.DEAD.name, "finished_at": to_text(at)} | errors | {"last_error": kept})

@@ -40,6 +40,35 @@ class JobRecord:
     finished_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which rows: all that meet every condition that is there.
+
+    `about` is the id of a trace, or any id that stands in the payload (run, decision, order); `key` how the key begins; `error`
+    a part of the last error, in any case. `waits_for_a_person`: DEAD or PARKED, and not yet given up by a person.
+    """
+
+    status: JobStatus | None = None
+    type: str | None = None
+    queue: str | None = None
+    about: str | None = None
+    key: str | None = None
+    created_before: datetime | None = None
+    error: str | None = None
+    waits_for_a_person: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JobCount:
+    """How many jobs of a type are in a state, and since when the longest due of those that wait has been."""
+
+    type: str
+    queue: str
+    status: JobStatus
+    jobs: int
+    oldest_due: datetime | None
+
+
 class JobHistory(Protocol):
     """Reads rows of the queue; blocks for as long as a query of a local file takes. Finished rows may have been pruned."""
 
@@ -49,10 +78,14 @@ class JobHistory(Protocol):
         """The jobs of a trace, by id."""
         ...
 
-    def listed(self, status: JobStatus | None, job_type: str | None, limit: int) -> list[JobRecord]:
+    def listed(self, wanted: JobFilter, limit: int) -> list[JobRecord]:
         """The newest `limit` rows that match, newest first."""
         ...
 
-    def counts(self) -> list[tuple[str, JobStatus, int]]:
-        """(type, status, rows), ordered."""
+    def counts(self, now: datetime) -> list[JobCount]:
+        """One for each type, service and state of which there are jobs, in this order."""
+        ...
+
+    def known(self) -> tuple[set[str], set[str]]:
+        """The types and the services of the jobs that are there, of whatever release."""
         ...

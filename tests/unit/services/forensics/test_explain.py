@@ -1,6 +1,7 @@
 """Any id leads to the whole story, in order."""
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from finagent.domain.identity import trace_id
 from finagent.domain.jobs import JOB_TYPES, JobStatus
 from finagent.domain.orders import BrokerOrder, Leg
 from finagent.services.forensics.explain import Explanation, explain
-from finagent.services.forensics.job_history import JobRecord
+from finagent.services.forensics.job_history import JobCount, JobFilter, JobRecord
 
 
 class ListedJobs:
@@ -26,11 +27,14 @@ class ListedJobs:
     def of_trace(self, trace_id: str) -> list[JobRecord]:
         return [one for one in self.records if one.trace_id == trace_id]
 
-    def listed(self, status: JobStatus | None, job_type: str | None, limit: int) -> list[JobRecord]:
+    def listed(self, wanted: JobFilter, limit: int) -> list[JobRecord]:
         return self.records[:limit]
 
-    def counts(self) -> list[tuple[str, JobStatus, int]]:
+    def counts(self, now: datetime) -> list[JobCount]:
         return []
+
+    def known(self) -> tuple[set[str], set[str]]:
+        return set(), set()
 
 
 @pytest.fixture
