@@ -167,7 +167,7 @@ class PostgresStore(SqlStore):
         if not empty:
             return
         tables = ", ".join(f'"{name}"' for name in metadata.tables)
-        blocking(_run_statements(url, f"TRUNCATE {tables} CASCADE"))
+        blocking(run_statements(url, f"TRUNCATE {tables} CASCADE"))
 
     def open(self) -> None:
         """See `DurableStore`."""
@@ -222,12 +222,12 @@ class RedisStore(DurableStore):
 def postgres_database(server: str, name: str) -> Iterator[str]:
     """The address of a migrated database of that name on the server; it is dropped at the end."""
     url = f"{server.rsplit('/', 1)[0]}/{name}"
-    blocking(_run_statements(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", f"CREATE DATABASE {name}"))
+    blocking(run_statements(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", f"CREATE DATABASE {name}"))
     try:
         upgrade_postgres(url, unarmed)
         yield url
     finally:
-        blocking(_run_statements(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+        blocking(run_statements(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
 
 
 def blocking(work: Any) -> Any:
@@ -236,7 +236,8 @@ def blocking(work: Any) -> Any:
         return thread.submit(asyncio.run, work).result()
 
 
-async def _run_statements(url: str, *statements: str) -> None:
+async def run_statements(url: str, *statements: str) -> None:
+    """Each in a transaction of its own."""
     connection = await asyncpg.connect(url)
     try:
         for statement in statements:

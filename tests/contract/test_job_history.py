@@ -1,16 +1,34 @@
 """What a person sees of the queue, on every store that has a history: the JobHistory port."""
 
+import os
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
-from tests.contract.stores import START, DurableStore, SqlStore
+from tests.contract.stores import (
+    POSTGRES,
+    START,
+    WRITER,
+    DurableStore,
+    SqlStore,
+    blocking,
+    postgres_database,
+    run_statements,
+)
 
+from finagent.adapters.database.migrate import upgrade
+from finagent.adapters.database.postgres import PostgresReads
+from finagent.adapters.database.reader import SqliteReads, StoreReads
 from finagent.adapters.job_queue.history import StoredJobHistory
 from finagent.domain.effect import Effect
+from finagent.domain.errors import BadInput
 from finagent.domain.jobs import JobStatus, Next
+from finagent.services.failpoints import unarmed
 from finagent.services.forensics.job_history import JobCount, JobFilter
 
-pytestmark = pytest.mark.parametrize("store", ["sqlite", "postgres"], indirect=True)
+both = pytest.mark.parametrize("store", ["sqlite", "postgres"], indirect=True)
 
 
 @pytest.fixture
@@ -39,6 +57,7 @@ async def history(store: DurableStore) -> StoredJobHistory:
     return StoredJobHistory(store.reads)
 
 
+@both
 @pytest.mark.parametrize(
     ("wanted", "keys"),
     [
@@ -68,6 +87,7 @@ def test_every_condition_must_be_met(history: StoredJobHistory, wanted: JobFilte
     assert [job.dedup_key for job in history.listed(wanted, 1)] == keys[:1]
 
 
+@both
 def test_the_counts_say_how_long_work_waits(history: StoredJobHistory) -> None:
     """By type, service and state; a job of tomorrow is not due."""
     now = START + timedelta(hours=1)
@@ -85,3 +105,23 @@ def test_the_counts_say_how_long_work_waits(history: StoredJobHistory) -> None:
         {"plan", "report", "scan", "score", "send"},
         {"planner", "scheduler", "scanner", "scoring", "sender"},
     )
+
+
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+def test_a_store_of_another_release_says_so(store: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Before an agent has brought it up to date, or after a downgrade: no error of the database's own."""
+    if store == "sqlite":
+        upgrade(tmp_path / "finagent.db", WRITER, unarmed)
+        with closing(sqlite3.connect(tmp_path / "finagent.db")) as database:
+            database.execute("ALTER TABLE job_queue DROP COLUMN errors")
+        assert_named(SqliteReads(tmp_path / "finagent.db"))
+        return
+    server = request.getfixturevalue("postgres_url")
+    with postgres_database(server, f"finagent_test_older_{os.getpid()}") as url:
+        blocking(run_statements(url, "ALTER TABLE job_queue DROP COLUMN errors"))
+        assert_named(PostgresReads(url, POSTGRES))
+
+
+def assert_named(reads: StoreReads) -> None:
+    with closing(reads), pytest.raises(BadInput, match="tables of another release"):
+        StoredJobHistory(reads).job(1)
