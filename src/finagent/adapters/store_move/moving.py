@@ -16,12 +16,12 @@ from sqlalchemy import Table
 from finagent.adapters.database.move_mark import MoveMark, MoveState
 from finagent.adapters.database.tables import metadata
 from finagent.adapters.store_move.ends import End
-from finagent.adapters.store_move.plan import moved_tables, parts, quoted
+from finagent.adapters.store_move.plan import levels, moved_tables, quoted
 from finagent.adapters.store_move.verification import (
     Compared,
     Difference,
-    broken_chains,
     broken_references,
+    broken_story,
     compare,
     pages,
     unfit_values,
@@ -171,11 +171,11 @@ class Move:
     def _copy(self, table: Table) -> int:
         copied = 0
         total, there = _count(self.source, table), _count(self.target, table)
-        for part in parts(table):
-            if not self.source.rows(*part.first(1)):
+        for level in levels(table):
+            if not self.source.rows(*level.first(1)):
                 break
-            highest = self.target.rows(part.highest())
-            for rows in pages(part, self.source, self.batch_rows, highest[0] if highest else None):
+            highest = self.target.rows(level.highest())
+            for rows in pages(level, self.source, self.batch_rows, highest[0] if highest else None):
                 with self.target.transaction():
                     self.target.insert(table, rows)
                 copied += len(rows)
@@ -188,7 +188,7 @@ class Move:
             told = partial(self.progress, f"{table.name} compared", of=_count(self.target, table))
             done.tables[table.name] = compare(table, self.source, self.target, self.batch_rows, done.differences, told)
         broken_references(moved, self.target, done.differences)
-        done.events = broken_chains(self.target, self.batch_rows, done.differences)
+        done.events = broken_story(self.target, done.differences)
 
 
 def _ledger_and_epoch(end: End) -> tuple[str, int]:

@@ -15,7 +15,7 @@ OF_THE_STORE_ITSELF = frozenset({"lease", "store_move"})  # who is alive on it, 
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Level:
     """One level of a table."""
 
     table: Table
@@ -53,17 +53,17 @@ def moved_tables(metadata: MetaData) -> list[Table]:
     return [table for table in metadata.sorted_tables if table.name not in OF_THE_STORE_ITSELF]
 
 
-def parts(table: Table) -> Iterator[Part]:
+def levels(table: Table) -> Iterator[Level]:
     """The levels of a table, without end where it points to itself: the first one without rows is past the last."""
     upward = [key.parent.name for key in table.foreign_keys if key.column.table is table]
     if not upward:
-        yield Part(table)
+        yield Level(table)
         return
     (column,) = upward
     (key,) = key_columns(table)
     condition = f"{quoted(column)} IS NULL"
     while True:
-        yield Part(table, condition)
+        yield Level(table, condition)
         condition = f"{quoted(column)} IN (SELECT {key} FROM {quoted(table.name)} WHERE {condition})"
 
 

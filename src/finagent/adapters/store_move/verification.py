@@ -12,9 +12,9 @@ import orjson
 from sqlalchemy import Table
 
 from finagent.adapters.database import tables
-from finagent.adapters.database.events import GENESIS, event_hash
+from finagent.adapters.database.verification import Part, verify
 from finagent.adapters.store_move.ends import End
-from finagent.adapters.store_move.plan import Part, float_places, key_columns, quoted
+from finagent.adapters.store_move.plan import Level, float_places, key_columns, quoted
 
 FLOAT_TOLERANCE = 1e-4  # relative: 0.01 %, the promise; both databases keep all 64 bits, so nothing should come near it
 FOUND_MAX = 100  # differences that are told; more say nothing new
@@ -44,30 +44,30 @@ def compare(
     table: Table, source: End, target: End, batch: int, found: list[Difference], progress: Callable[[int], None]
 ) -> Compared:
     """All rows of both ends side by side, in the order of their key."""
-    part, floats, digest, compared = Part(table), float_places(table), hashlib.sha256(), Compared()
-    left, right = (chain.from_iterable(pages(part, end, batch)) for end in (source, target))
-    for ours, copy in _pairs(left, right, part.key_of):
+    level, floats, digest, compared = Level(table), float_places(table), hashlib.sha256(), Compared()
+    left, right = (chain.from_iterable(pages(level, end, batch)) for end in (source, target))
+    for ours, copy in _pairs(left, right, level.key_of):
         if copy is None:
-            _tell(found, Difference(table.name, _text(part.key_of(ours)), "is missing in the copy"))
+            _tell(found, Difference(table.name, _text(level.key_of(ours)), "is missing in the copy"))
             continue
         digest.update(_canonical(copy, floats))
         compared.rows += 1
         if compared.rows % batch == 0:
             progress(compared.rows)
         if ours is None:
-            _tell(found, Difference(table.name, _text(part.key_of(copy)), "is in the copy alone"))
+            _tell(found, Difference(table.name, _text(level.key_of(copy)), "is in the copy alone"))
         elif ours != copy:
             for message in _unlike(table, ours, copy, floats):
-                _tell(found, Difference(table.name, _text(part.key_of(copy)), message))
+                _tell(found, Difference(table.name, _text(level.key_of(copy)), message))
     compared.sha256 = digest.hexdigest()
     return compared
 
 
-def pages(part: Part, end: End, batch: int, after: Row | None = None) -> Iterator[list[Row]]:
-    """The rows of a part behind a key, in its order, a batch at a time."""
-    while rows := end.rows(*(part.first(batch) if after is None else part.after(after, batch))):
+def pages(level: Level, end: End, batch: int, after: Row | None = None) -> Iterator[list[Row]]:
+    """The rows of a level behind a key, in its order, a batch at a time."""
+    while rows := end.rows(*(level.first(batch) if after is None else level.after(after, batch))):
         yield rows
-        after = part.key_of(rows[-1])
+        after = level.key_of(rows[-1])
 
 
 def broken_references(moved: Sequence[Table], end: End, found: list[Difference]) -> None:
@@ -85,27 +85,13 @@ def broken_references(moved: Sequence[Table], end: End, found: list[Difference])
             ]
 
 
-def broken_chains(end: End, batch: int, found: list[Difference]) -> int:
-    """Recompute the hash of every event, chain by chain; answers how many there are."""
-    table = tables.decision_event
-    names = [column.name for column in table.columns]
-    place = ("subject_type", "subject_id", "number")
-    select = f"SELECT {', '.join(quoted(name) for name in names)} FROM decision_event"
-    order = f"ORDER BY {', '.join(place)} LIMIT ?"
-    events, subject, number, head = 0, ("", ""), 0, GENESIS
-    rows = end.rows(f"{select} {order}", (batch,))
-    while rows:
-        for row in rows:
-            event = dict(zip(names, row, strict=True))
-            if (event["subject_type"], event["subject_id"]) != subject:
-                subject, number, head = (event["subject_type"], event["subject_id"]), 0, GENESIS
-            told = event.pop("hash")
-            if (event["number"], event["previous_hash"], told) != (number + 1, head, event_hash(event)):
-                _tell(found, Difference(table.name, str(event["event_id"]), "does not fit its chain"))
-            number, head = event["number"], told
-        events += len(rows)
-        rows = end.rows(f"{select} WHERE ({', '.join(place)}) > (?, ?, ?) {order}", (*subject, number, batch))
-    return events
+def broken_story(end: End, found: list[Difference]) -> int:
+    """Recompute every chain of events and every seal over them; answers how many events there are."""
+    story = verify(end, None, shared=True)
+    for fault in story.faults:
+        table = tables.audit_seal if fault.part is Part.SEAL else tables.decision_event
+        _tell(found, Difference(table.name, str(fault.event_id or ""), fault.message))
+    return story.events
 
 
 def unfit_values(moved: Sequence[Table], end: End, found: list[Difference]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Column, ForeignKey, Integer, MetaData, Table
 
 from finagent.adapters.database.tables import metadata
-from finagent.adapters.store_move.plan import OF_THE_STORE_ITSELF, Part, moved_tables, parts
+from finagent.adapters.store_move.plan import OF_THE_STORE_ITSELF, Level, levels, moved_tables
 
 
 def test_a_table_comes_behind_those_that_it_points_to() -> None:
@@ -35,14 +35,14 @@ def test_a_table_that_points_to_itself_is_copied_level_by_level() -> None:
     connection = sqlite3.connect(":memory:")
     connection.execute("CREATE TABLE node (id INTEGER PRIMARY KEY, up INTEGER)")
     connection.executemany("INSERT INTO node VALUES (?, ?)", [(1, 2), (2, 3), (3, None), (4, None)])
-    levels = [connection.execute(*part.first(10)).fetchall() for part in islice(parts(table), 4)]
+    copied = [connection.execute(*level.first(10)).fetchall() for level in islice(levels(table), 4)]
     connection.close()
 
-    assert levels == [[(3, None), (4, None)], [(2, 3)], [(1, 2)], []]
+    assert copied == [[(3, None), (4, None)], [(2, 3)], [(1, 2)], []]
 
 
 @pytest.mark.parametrize("name", ["symbol_run", "job_queue"])
 def test_every_other_table_is_one_level(name: str) -> None:
     table = metadata.tables[name]
 
-    assert list(parts(table)) == [Part(table)]
+    assert list(levels(table)) == [Level(table)]
