@@ -10,6 +10,7 @@ from finagent_checker.integrity import check_integrity, check_jobs
 from finagent_checker.ledger import check_ledger
 from finagent_checker.orders import check_orders, trace_orders
 from finagent_checker.signals import check_signals
+from finagent_checker.story import check_story
 
 
 def check_folder(path: Path, reference: Path | None = None, *, complete: bool = False, anchor: Path | None = None) -> Report:
@@ -24,6 +25,7 @@ def check_folder(path: Path, reference: Path | None = None, *, complete: bool = 
         _guarded(Invariant.INTEGRITY, report, lambda: check_integrity(folder, report, anchor or path / ANCHOR))
         _guarded(Invariant.SIGNAL, report, lambda: check_signals(folder.agent, report))
         _guarded(Invariant.ORDER, report, lambda: _check_broker_side(folder, report))
+        _guarded(Invariant.STORY, report, lambda: check_story(folder.agent, report))
         _guarded(Invariant.JOBS, report, lambda: check_jobs(folder.agent, report))
         if reference is not None:
             with open_book(reference / DATABASE) as other:

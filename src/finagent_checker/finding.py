@@ -13,6 +13,7 @@ class Invariant(Enum):
     ORDER = "I2"  # one entry a decision, exits within it, one order an id, every order from an earlier intent
     LEDGER = "I3"  # ledger executions = fills = positions = cash
     INTEGRITY = "I7"  # file, foreign keys, chains of decision events
+    STORY = "STORY"  # an intent is told in the chain of its decision
     JOBS = "JOBS"  # nothing left undone
     EQUALITY = "EQUALITY"  # the rows of the reference
     EVIDENCE = "EVIDENCE"  # there must be something to check

@@ -115,6 +115,15 @@ async def test_beyond_the_memory_limit_jobs_wait_in_the_table(store: Store) -> N
     assert keys(await store.queue.submit(a_job("new"))) == ["new"]
 
 
+async def test_a_claim_leaves_alone_what_runs(store: Store) -> None:
+    (running,) = await store.queue.submit(a_job("a"))
+
+    assert await store.queue.claim(START, 10) == []
+    assert store.row(running.id).status is JobStatus.RUNNING
+    await store.queue.submit(Effect(), running)
+    assert store.row(running.id).status is JobStatus.DONE
+
+
 async def test_the_order_is_priority_then_time_then_age(store: Store) -> None:
     soon, later = START + timedelta(seconds=1), START + timedelta(seconds=2)
     waiting = (

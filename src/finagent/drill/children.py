@@ -96,7 +96,7 @@ class Children:
                 "observer": course,
                 "wraps": Wraps(queue=lambda queue: _watched(queue, control, request["acknowledgements"]), visit=visit),
             }
-            status = asyncio.run(run_agent(self.factory, settings, overrides))
+            status = asyncio.run(run_agent(find_factory(request["application"]), settings, overrides))
             course.save(Path(request["control"]).with_name(COURSE))
             return status
 

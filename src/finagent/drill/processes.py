@@ -114,6 +114,7 @@ class Processes:
     def _request(self, role: str, arm: Arm | None = None) -> dict[str, object]:
         return {
             "role": role,
+            "application": self.scenario.application,
             "storage": str(self.storage),
             "control": str(self.page),
             "log": str(self.workspace / f"{role}.log"),

@@ -97,7 +97,8 @@ def write_agent(path: Path) -> None:
     for number in (1, 2, 3):
         row = {
             "event_id": number, "subject_type": "DECISION", "subject_id": "won", "number": number, "decision_id": "won",
-            "trace_id": "trace-won", "kind": "step", "at": SCANNED, "build_hash": "b", "settings_hash": "s",
+            "trace_id": "trace-won", "kind": "intent_committed" if number == 3 else "step", "at": SCANNED, "build_hash": "b",
+            "settings_hash": "s",
             "body": json.dumps({"number": number}), "previous_hash": previous,
         }  # fmt: skip
         previous = event_hash(row)
