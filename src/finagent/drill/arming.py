@@ -5,24 +5,27 @@ import signal
 import threading
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from finagent.drill.control import Control
 from finagent.drill.labels import LABELS, RECOVERED
+
+Fault = Literal["none", "stop", "no memory"]
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
     """When this process ends: at its `passage`-th passage of `label` (None: any; 0: at its start), `delay_seconds` later.
 
-    A delay puts the end at no label at all: at whatever instruction the process is by then. With `stops`, the passage stops the
-    process (SIGSTOP) until somebody lets it go on; it ends that many passages after that.
+    A delay puts the end at no label at all: at whatever instruction the process is by then. With a `fault`, the passage does not
+    end the process but stops it (SIGSTOP) until somebody lets it go on, or finds no memory; it ends `passages_on` passages later.
     """
 
     label: str | None
     passage: int
     delay_seconds: float = 0.0
-    stops: int = 0
+    fault: Fault = "none"
+    passages_on: int = 0
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -53,10 +56,12 @@ class AgentFailpoints:
             self._passages += 1
             if self._passages != arm.passage:
                 return
-            if arm.stops:
-                self._arm, self._passages = Arm(None, arm.stops), 0
-        if arm.stops:
+            if arm.fault != "none":
+                self._arm, self._passages = Arm(None, arm.passages_on), 0
+        if arm.fault == "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
+        elif arm.fault == "no memory":
+            raise MemoryError(f"at {label}")
         elif arm.delay_seconds:
             _end_self_in(arm.delay_seconds)
         else:

@@ -159,7 +159,7 @@ class Replay:
         if kill.fresh_row and kill.aim is not Aim.RECOVERY:
             passage = self._known_pace.course.passages_to(kill.label, kill.index, self._market_at)
         if kill.aim is Aim.STOP:
-            return Arm(kill.label, passage, stops=1 + int(kill.delay * STOPPED_PASSAGES_MAX))
+            return Arm(kill.label, passage, fault="stop", passages_on=1 + int(kill.delay * STOPPED_PASSAGES_MAX))
         return Arm(kill.label, passage, kill.delay * JITTER_MILLISECONDS / 1000.0 if kill.aim is Aim.INSTANT else 0.0)
 
     async def _kill_from_outside(self, kill: PlannedKill, agent: Agent, control: Control) -> None:

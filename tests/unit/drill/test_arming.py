@@ -72,7 +72,7 @@ def test_a_delayed_end_comes_between_the_labels(page: Path) -> None:
 def test_a_stop_lasts_until_somebody_lets_it_go_on_and_the_end_comes_some_passages_later(page: Path) -> None:
     def work() -> None:
         with Control(page) as control:
-            failpoints = AgentFailpoints(control, Arm("send.before", 1, stops=2))
+            failpoints = AgentFailpoints(control, Arm("send.before", 1, fault="stop", passages_on=2))
             for label in ("send.before", "send.after", "claim.before", "claim.after"):
                 failpoints(label)
 
@@ -92,6 +92,17 @@ def test_a_stop_lasts_until_somebody_lets_it_go_on_and_the_end_comes_some_passag
             "send.after",
             "claim.before",
         }
+
+
+def test_no_memory_is_an_error_at_the_passage_and_the_end_comes_later(page: Path) -> None:
+    with Control(page) as control:
+        failpoints = AgentFailpoints(control, Arm("send.before", 2, fault="no memory", passages_on=10))
+        failpoints("send.before")
+        with pytest.raises(MemoryError, match=r"at send\.before"):
+            failpoints("send.before")
+        failpoints("send.before")
+
+        assert control.passed("send.before") == 3
 
 
 def test_an_arm_without_a_passage_counts_from_the_start(page: Path) -> None:

@@ -198,8 +198,16 @@ class Writer:
     # -- on the thread -------------------------------------------------------------------------------------------------------
 
     def _main(self) -> None:
+        """The thread: an error that nothing foresaw ends the process, since who waits for a commit would wait for ever."""
         assert self._loop is not None
         assert self._ended is not None
+        try:
+            self._work(self._loop)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            self._break(f"{type(error).__name__}: {error}")
+        self._loop.call_soon_threadsafe(self._ended.set_result, None)
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         connection = self._open()
         while group := self._gather():
             started = time.perf_counter()
@@ -211,10 +219,9 @@ class Writer:
             for ticket in group:
                 if self._broken is not None:
                     ticket.error = type(self._broken)(str(self._broken))
-            self._loop.call_soon_threadsafe(self._resolve, group, time.perf_counter() - started)
+            loop.call_soon_threadsafe(self._resolve, group, time.perf_counter() - started)
         if connection is not None:
             connection.close(sound=True)
-        self._loop.call_soon_threadsafe(self._ended.set_result, None)
 
     def _open(self) -> StoreConnection | None:
         try:

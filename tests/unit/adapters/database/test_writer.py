@@ -489,3 +489,18 @@ async def test_neighbours_share_a_savepoint_until_one_of_them_is_refused(open_qu
     answers = await asyncio.gather(*again, queue.submit(a_position("7")), return_exceptions=True)
     assert [type(answer) for answer in answers] == [list] * 50 + [InvariantViolated]
     assert len(begun) == 1 + 51
+
+
+async def test_an_error_that_nothing_foresaw_ends_the_process_and_nobody_waits_for_ever(open_queue: OpenQueue) -> None:
+    """F-09: such as no memory while the log is copied back."""
+
+    def broken(label: str) -> None:
+        if label == "checkpoint.before":
+            raise MemoryError("nothing left")
+
+    reasons: list[str] = []
+    queue = await open_queue(failpoints=broken, abort=reasons.append)
+
+    await asyncio.wait_for(queue.close(), 10)
+
+    assert reasons == ["MemoryError: nothing left"]
