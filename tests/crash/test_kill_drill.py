@@ -1,4 +1,4 @@
-"""The agent, killed thirty times at instants, at labels and while it recovers: nothing lost, nothing sent twice."""
+"""F-01, F-02, F-03: the agent, killed thirty times at instants, at labels and while it recovers: nothing lost, nothing doubled."""
 
 import json
 import subprocess

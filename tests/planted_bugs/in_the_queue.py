@@ -3,19 +3,15 @@
 import time
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from datetime import datetime
 from types import ModuleType
 from typing import Any, ClassVar
 
-from finagent.adapters.database import events
 from finagent.adapters.database.connection import Driver, StoreConnection
-from finagent.adapters.database.effects import EncodedEffect
-from finagent.adapters.database.events import GENESIS, EventChains, event_hash
+from finagent.adapters.database.events import GENESIS, EventChains
 from finagent.adapters.database.writer import Done, Ticket, Writer
 from finagent.adapters.job_queue import rows, sql, sqlite
 from finagent.adapters.job_queue.by_hand import HandOperations
-from finagent.adapters.job_queue.operations import EncodedNext
 from finagent.bootstrap import Application, build_application
 from finagent.domain.effect import Effect
 from finagent.domain.jobs import Job
@@ -37,10 +33,25 @@ class Planted:
         return build_application(settings, **overrides)
 
 
+class Reworded:
+    """The queue with other words in its statements."""
+
+    def __init__(self, *words: tuple[str, str]) -> None:
+        self._words = words
+
+    def plant(self) -> None:
+        """In this process, for good."""
+        for before, after in self._words:
+            statements = [name for name, text in vars(rows).items() if isinstance(text, str) and before in text]
+            assert statements, before
+            for name in statements:
+                setattr(rows, name, getattr(rows, name).replace(before, after))
+
+
 class ClockStandsStill(HandOperations):
     """No commit says which instant it belongs to: a start begins the day again."""
 
-    def _carry_clock(self, driver: Driver, at: datetime) -> frozenset[str]:
+    def _carry_clock(self, driver: Driver, now: str) -> frozenset[str]:
         return frozenset()
 
 
@@ -62,47 +73,6 @@ class BuriedAtOnce(HandOperations):
         first = [rows.job(row[:-1]) for row in left[:1]]
         rescued, effects = super()._rescue(driver, left[1:], at)
         return rescued, (*effects, *((self._bury_killer(driver, job, 1, at), job) for job in first))
-
-
-class LiveJobsRescued(HandOperations):
-    """Before it claims, it gives back whatever is RUNNING: also what its own handlers are at."""
-
-    def claim(self, now: datetime, limit: int, at: datetime, driver: Driver) -> Done:
-        self._rescue(driver, driver.execute(rows.RUNNING).fetchall(), at)
-        self.memory.running = 0
-        return super().claim(now, limit, at, driver)
-
-
-class KeysForgotten(HandOperations):
-    """A key that was published before is published again."""
-
-    published = 0
-
-    def _publish(self, driver: Driver, encoded: EncodedNext, parent: Job | None, at: datetime) -> Job | None:
-        self.published += 1
-        key = f"{encoded.next.key}#{self.memory.epoch}.{self.published}"
-        return super()._publish(driver, replace(encoded, next=replace(encoded.next, key=key)), parent, at)
-
-
-class Unfenced(HandOperations):
-    """Whoever has the id of a job may acknowledge it."""
-
-    def submit(
-        self, effect: EncodedEffect, publish: Sequence[EncodedNext], job: Job | None, at: datetime, driver: Driver
-    ) -> Done:
-        if job is not None:
-            ((epoch, fence),) = driver.execute("SELECT epoch, fence FROM job_queue WHERE id = ?", (job.id,)).fetchall()
-            job = replace(job, epoch=epoch, fence=fence)
-        return super().submit(effect, publish, job, at, driver)
-
-
-class AttemptsNotCounted(HandOperations):
-    """A failure leaves the count of attempts as it was."""
-
-    def fail(self, job: Job, error: str, retry_at: datetime | None, at: datetime, driver: Driver) -> Done:
-        done = super().fail(job, error, retry_at, at, driver)
-        driver.execute("UPDATE job_queue SET attempts = attempts - 1 WHERE id = ?", (job.id,))
-        return done
 
 
 class CursorLeftOpen(HandOperations):
@@ -135,7 +105,7 @@ class RunAgain(Writer):
         if self.commits % 7 == 0:
             connection.begin()
             for ticket in group:
-                self._run(connection, ticket)
+                self._run(connection, [ticket])
             super()._end_transaction(connection, group)
 
 
@@ -143,25 +113,27 @@ class HeadsInMemory(EventChains):
     """The heads of the chains are remembered, not read: a new process links to nothing."""
 
     __slots__ = ()
-    heads: ClassVar[dict[tuple[str, str], str]] = {}
+    known: ClassVar[set[tuple[str, str]]] = set()
 
-    def append(self, driver: Driver, columns: dict[str, Any], event_id: int) -> None:
-        subject = (columns["subject_type"], columns["subject_id"])
-        head = driver.execute(events._HEAD, subject).fetchall()
-        number = head[0][0] if head else 0
-        row = {**columns, "event_id": event_id, "number": number + 1, "previous_hash": self.heads.get(subject, GENESIS)}
-        row["hash"] = self.heads[subject] = event_hash(row)
-        driver.execute(events._INSERT, [row[name] for name in events._COLUMNS])
+    def _head(self, driver: Driver, subject: tuple[str, str]) -> tuple[int, str]:
+        number, head = super()._head(driver, subject)
+        remembered = head if subject in self.known else GENESIS
+        self.known.add(subject)
+        return number, remembered
 
 
 clock_stands_still = Planted(sqlite, "HandOperations", ClockStandsStill)
 nothing_is_rescued = Planted(sqlite, "HandOperations", NothingIsRescued)
 buried_at_once = Planted(sqlite, "HandOperations", BuriedAtOnce)
-live_jobs_rescued = Planted(sqlite, "HandOperations", LiveJobsRescued)
-unfenced = Planted(sqlite, "HandOperations", Unfenced)
-attempts_not_counted = Planted(sqlite, "HandOperations", AttemptsNotCounted)
-keys_forgotten = Planted(sqlite, "HandOperations", KeysForgotten)
 cursor_left_open = Planted(sqlite, "HandOperations", CursorLeftOpen)
 told_before_commit = Planted(sql, "Writer", ToldBeforeCommit)
 run_again = Planted(sql, "Writer", RunAgain)
 heads_in_memory = Planted(sqlite, "EventChains", HeadsInMemory)
+
+unfenced = Reworded(("epoch = ? AND fence = ?", "(epoch = ? OR TRUE) AND (fence = ? OR TRUE)"))
+attempts_not_counted = Reworded(("attempts = attempts + 1", "attempts = attempts"))
+keys_forgotten = Reworded(("ON CONFLICT (dedup_key) DO NOTHING", ""))
+live_jobs_rescued = Reworded(
+    ("status = 'READY' ORDER BY", "status IN ('READY', 'RUNNING') ORDER BY"),
+    ("status IN ('READY', 'SCHEDULED')", "status IN ('READY', 'SCHEDULED', 'RUNNING')"),
+)
