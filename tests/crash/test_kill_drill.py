@@ -1,4 +1,4 @@
-"""F-01, F-02, F-03: the agent, killed thirty times at instants, at labels and while it recovers: nothing lost, nothing doubled."""
+"""F-01, F-02, F-03: the agent, killed thirty times at instants, at labels and while it recovers: nothing is lost or doubled."""
 
 import json
 import subprocess
