@@ -96,34 +96,40 @@ class JobProcessor:
 
     def offer(self, jobs: Sequence[Job]) -> list[Job]:
         """Take jobs that are RUNNING in our name; returns those for which there is no room (wall time only)."""
+        return self._offered(jobs, self._policy.capacity)
+
+    def _offered(self, jobs: Sequence[Job], capacity: int) -> list[Job]:
         if not jobs:
             return []
         with around(self._failpoints, "hand_off"):
-            return self._hand_off(jobs)
+            return self._hand_off(jobs, capacity)
 
-    def _hand_off(self, jobs: Sequence[Job]) -> list[Job]:
+    def _hand_off(self, jobs: Sequence[Job], capacity: int) -> list[Job]:
         refused: list[Job] = []
         for job in jobs:
+            waiting = self._waiting[job.kind.queue]
+            if not self._lock_step and waiting.qsize() >= capacity:
+                refused.append(job)
+                continue
             self._offered_at[job.id] = self._monotonic()
             if self._lock_step:
                 self._held.append(job)
-                continue
-            self.quiet.enter()
-            try:
-                self._waiting[job.kind.queue].put_nowait(job)
-            except asyncio.QueueFull:
-                self.quiet.leave()
-                del self._offered_at[job.id]
-                refused.append(job)
+            else:
+                self.quiet.enter()
+                waiting.put_nowait(job)
         return refused
 
     async def poll(self) -> None:
-        """Wall time: claim what is due and not in memory, hand it out, give back what does not fit."""
+        """Wall time: claim what is due and not in memory, hand it out, give back what does not fit.
+
+        Half of each service's room is left to what commits hand on: a signal of now does not wait behind a long backlog.
+        """
         now = self._clock.now()
         due = self._queue.next_due()
         if due is None or due > now or self._stopping():
             return
-        refused = self.offer(await self._queue.claim(now, self._policy.claim_limit))
+        room = (self._policy.capacity + 1) // 2
+        refused = self._offered(await self._queue.claim(now, min(room, self._policy.claim_limit)), room)
         if refused:
             await self._queue.release(refused)
 
