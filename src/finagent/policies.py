@@ -78,6 +78,7 @@ def durable_queue_policy(settings: Settings) -> DurableQueuePolicy:
         attempts_max=queue.attempts_max,
         id_block_size=queue.id_block_size,
         done_retention_days=queue.done_days,
+        dead_retention_days=queue.dead_days,
         prune_batch_rows=queue.prune_batch,
         error_length_max=queue.error_length_max,
         errors_kept=queue.errors_kept,

@@ -197,6 +197,7 @@ class QueueSettings(Section):
     backoff_cap_seconds: Seconds
     max_solo_crashes: AtLeastOne
     done_days: Count
+    dead_days: Count
     prune_batch: AtLeastOne
     id_block_size: AtLeastOne
     error_length_max: AtLeastOne

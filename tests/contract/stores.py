@@ -42,6 +42,7 @@ POLICY = DurableQueuePolicy(
     attempts_max=5,
     id_block_size=4,
     done_retention_days=1,
+    dead_retention_days=3,
     prune_batch_rows=2,
     error_length_max=100,
     errors_kept=3,

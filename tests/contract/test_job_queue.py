@@ -541,6 +541,22 @@ async def test_old_finished_jobs_go_in_batches(store: Store) -> None:
     assert store.queue.counts() == {"READY": 0, "RUNNING": 1, "DONE": 0, "SCHEDULED": 0, "DEAD": 1, "PARKED": 0}
 
 
+async def test_jobs_that_a_person_gave_up_go_later_and_no_other_dead_ones(store: Store) -> None:
+    """Also not one that only its handler's error makes look like it; a batch is filled from both kinds."""
+    jobs = await store.queue.submit(Effect(next=tuple(Next("score", f"{n}") for n in range(6))))
+    for job in jobs[:5]:
+        await store.queue.fail(job, "ValueError: discarded by nobody", None)
+    for job in jobs[:3]:
+        await store.queue.discard(job.id, "known fault", "ann")
+    await store.queue.submit(Effect(), jobs[5])
+    store.clock.set(START + timedelta(days=3))
+
+    assert [await store.queue.prune() for _ in range(2)] == [1, 0], "the finished one"
+    store.clock.set(START + timedelta(days=3, seconds=1))
+    assert [await store.queue.prune() for _ in range(3)] == [2, 1, 0]
+    assert [row.dedup_key for row in store.listed()] == ["3", "4"]
+
+
 async def test_observers_hear_of_every_commit_and_cannot_break_it(store: Store) -> None:
     heard: list[tuple[Effect, Job | None]] = []
     sizes: list[int] = []

@@ -96,8 +96,8 @@ class InMemoryJobQueue:
         return self._put(partial(self._operations.release, list(jobs), self._clock.now()))
 
     def prune(self) -> asyncio.Future[int]:
-        """Delete one batch of jobs that have been DONE longer than the policy keeps them, and nothing else; says how many. Call
-        again while a batch comes back full."""
+        """Delete one batch of jobs that were DONE, or discarded by a person, longer ago than the policy keeps; says how many.
+        Call again while a batch comes back full."""
         return self._put(partial(self._operations.prune, self._clock.now()))
 
     async def others_at_work(self, now: datetime) -> bool:

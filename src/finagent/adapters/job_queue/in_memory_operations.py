@@ -12,7 +12,7 @@ from finagent.adapters.database.writer import Done
 from finagent.adapters.job_queue.errors import remembered
 from finagent.adapters.job_queue.in_memory_effects import EncodedRecords, encode_records
 from finagent.adapters.job_queue.in_memory_records import InMemoryRecords, decoded
-from finagent.adapters.job_queue.in_memory_rows import READY, RUNNING, SCHEDULED, Entry, Key, Row, place, suspect
+from finagent.adapters.job_queue.in_memory_rows import READY, RUNNING, SCHEDULED, Entry, Key, Ordering, Row, place, suspect
 from finagent.adapters.job_queue.operations import NO_OTHER_SUBJECT, DurableQueuePolicy, EncodedNext, subject_of
 from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome, SubjectType
 from finagent.domain.effect import Effect
@@ -165,14 +165,16 @@ class InMemoryOperations:
         return Done(None, wrote=released > 0)
 
     def prune(self, now: datetime) -> Done:
-        """Delete one batch of jobs that were DONE long ago."""
+        """Delete one batch of jobs that were DONE long ago, or that a person gave up longer ago."""
         self._require_recovered()
-        before = to_text(now - timedelta(days=self._policy.done_retention_days))
-        oldest = self._jobs.done.entries[: self._policy.prune_batch_rows]
-        old = [id_ for finished_at, id_ in oldest if finished_at < before]
-        for id_ in old:
+        policy = self._policy
+        old = _older(self._jobs.done, now, policy.done_retention_days)
+        if policy.dead_retention_days:
+            old += _older(self._jobs.discarded, now, policy.dead_retention_days)
+        batch = old[: policy.prune_batch_rows]
+        for id_ in batch:
             self._records.delete(self._jobs, (id_,))
-        return Done(len(old), wrote=bool(old))
+        return Done(len(batch), wrote=bool(batch))
 
     # -- effects -------------------------------------------------------------------------------------------------------------
 
@@ -289,3 +291,9 @@ class InMemoryOperations:
 
 def _end_of(job: Job) -> JobStatus:
     return JobStatus.PARKED if job.parks else JobStatus.DEAD
+
+
+def _older(finished: Ordering, now: datetime, days: float) -> list[int]:
+    """The ids of the jobs that had finished so many days ago, oldest first."""
+    before = to_text(now - timedelta(days=days))
+    return [id_ for _, id_ in takewhile(lambda entry: entry[0] < before, finished.entries)]

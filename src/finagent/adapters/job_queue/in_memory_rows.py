@@ -11,7 +11,7 @@ from sqlalchemy import Table, UniqueConstraint
 from finagent.adapters.database import tables
 from finagent.adapters.job_queue.rows import CRASHES_OF_QUARANTINE
 from finagent.domain.errors import InvariantViolated
-from finagent.domain.jobs import JobStatus
+from finagent.domain.jobs import DISCARDED, JobStatus
 
 Key = tuple[Any, ...]
 Row = dict[str, Any]
@@ -130,6 +130,7 @@ class JobRows(TableRows):
         self.waiting = Ordering(lambda row: (row["run_at"], row["id"]) if row["status"] in (READY, SCHEDULED) else None)
         self.running = Ordering(lambda row: place(row) if row["status"] == RUNNING else None)
         self.done = Ordering(lambda row: (row["finished_at"], row["id"]) if row["status"] == DONE else None)
+        self.discarded = Ordering(lambda row: (row["finished_at"], row["id"]) if given_up(row) else None)
         self.suspects_waiting = Ordering(lambda row: place(row) if suspect(row) and row["status"] in (READY, SCHEDULED) else None)
         self.suspects_running = Ordering(lambda row: place(row) if suspect(row) and row["status"] == RUNNING else None)
         self._orderings = [each for each in vars(self).values() if isinstance(each, Ordering)]
@@ -176,6 +177,11 @@ def place(row: Row) -> Entry:
 def suspect(row: Row) -> bool:
     """Whether the job is in quarantine when it waits or runs."""
     return bool(row["crashes"] >= CRASHES_OF_QUARANTINE)
+
+
+def given_up(row: Row) -> bool:
+    """Whether a person has discarded the job."""
+    return row["status"] == JobStatus.DEAD.name and str(row["last_error"]).startswith(DISCARDED)
 
 
 def refused(reason: str) -> InvariantViolated:

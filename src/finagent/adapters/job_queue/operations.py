@@ -34,9 +34,10 @@ class DurableQueuePolicy:
     `memory_limit`: RUNNING jobs above which published ones wait in the table. `max_solo_crashes`: process ends with a job as the
     only one running before it is given up. `attempts_max`: handler failures a job may have, as its row tells. `id_block_size`:
     job ids reserved at a time. `done_retention_days` and `prune_batch_rows`: age at which finished jobs go, and how many at once;
-    keys of pruned jobs are forgotten, so it must be longer than any key may come again. `error_length_max`: characters kept of
-    an error, `errors_kept`: errors kept of a job. `bulk_rows_max`: rows of a bulk load in one commit. `release`: what this
-    process runs; a job of another release is parked.
+    keys of pruned jobs are forgotten, so it must be longer than any key may come again. `dead_retention_days`: the same for DEAD
+    jobs that a person has discarded; 0 keeps them. `error_length_max`: characters kept of an error, `errors_kept`: errors kept
+    of a job. `bulk_rows_max`: rows of a bulk load in one commit. `release`: what this process runs; a job of another release is
+    parked.
     """
 
     memory_limit: int
@@ -47,6 +48,7 @@ class DurableQueuePolicy:
     prune_batch_rows: int
     error_length_max: int
     errors_kept: int = 5
+    dead_retention_days: float = 0
     bulk_rows_max: int = 500
     release: Release = THIS_RELEASE
 
@@ -357,10 +359,13 @@ class JobOperations:
         return Done(status, labels=labels, effects=effects, moved=(Moved(job.id, job.type, status),))
 
     def prune(self, now: datetime, driver: Driver) -> Done:
-        """Delete one batch of jobs that were DONE long ago."""
+        """Delete one batch of jobs that were DONE long ago, or that a person gave up longer ago."""
         self._require_recovered()
-        before = to_text(now - timedelta(days=self._policy.done_retention_days))
-        deleted = driver.execute(rows.PRUNE, (before, self._policy.prune_batch_rows)).rowcount
+        batch = self._policy.prune_batch_rows
+        deleted = driver.execute(rows.PRUNE, (to_text(now - timedelta(days=self._policy.done_retention_days)), batch)).rowcount
+        if deleted < batch and self._policy.dead_retention_days:
+            before = to_text(now - timedelta(days=self._policy.dead_retention_days))
+            deleted += driver.execute(rows.PRUNE_DISCARDED, (before, batch - deleted)).rowcount
         return Done(deleted, wrote=deleted > 0)
 
     # -- shared --------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from finagent.adapters.database.registry import stored
-from finagent.domain.jobs import Job
+from finagent.domain.jobs import DISCARDED, Job
 
 CRASHES_OF_QUARANTINE = 2  # also a literal in the statements below and in the index that serves them
 _NO_ID = 0
@@ -72,6 +72,11 @@ UPDATE job_queue SET status = 'DEAD', last_error = ?, errors = ?, finished_at = 
 PRUNE = """
 DELETE FROM job_queue WHERE id IN (
   SELECT id FROM job_queue WHERE status = 'DONE' AND finished_at < ? ORDER BY finished_at LIMIT ?)"""
+
+PRUNE_DISCARDED = f"""
+DELETE FROM job_queue WHERE id IN (
+  SELECT id FROM job_queue WHERE status IN ('DEAD', 'PARKED') AND status = 'DEAD' AND finished_at < ?
+  AND substr(last_error, 1, {len(DISCARDED)}) = '{DISCARDED}' ORDER BY id LIMIT ?)"""
 
 NEXT_DUE = """
 SELECT min(run_at) FROM (

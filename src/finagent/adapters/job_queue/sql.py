@@ -130,8 +130,8 @@ class SqlJobQueue:
         return self._writer.submit(partial(self._operations.release, list(jobs), self._clock.now()), serial=False)
 
     def prune(self) -> asyncio.Future[int]:
-        """Delete one batch of jobs that have been DONE longer than the policy keeps them, and nothing else; says how many. Call
-        again while a batch comes back full."""
+        """Delete one batch of jobs that were DONE, or discarded by a person, longer ago than the policy keeps; says how many.
+        Call again while a batch comes back full."""
         rows = self._policy.prune_batch_rows
         operation = partial(self._operations.prune, self._clock.now())
         return self._writer.submit(operation, serial=False, lane=Lane.BULK, rows=rows)
