@@ -162,7 +162,7 @@ async def build_application(
         market = market or build_market(settings)
         stored = store.get(MarketClock, 1)
         clock = VirtualClock(stored.at if stored is not None else market.sessions()[0].opens_at)
-        durable = build_job_queue(settings, store, clock, failpoints)
+        durable = build_job_queue(settings, store, clock, failpoints, metrics)
         audit = build_audit(settings, store, durable, clock, failpoints)
         stack.push_async_callback(audit.write_anchor)
         stack.push_async_callback(durable.close)
@@ -410,8 +410,10 @@ async def build_worker(settings: Settings, services: frozenset[str], stopping: C
                 "a worker needs the same settings, `finagent config show` on both sides shows the difference"
             )
         leaders = store.get(MarketClock, 1)
-        clock = VirtualClock(leaders.at if leaders else wall_now())
-        queue = build_shared_queue(settings, store, clock, unarmed, Role(leader=False, services=services))
+        if leaders is None:
+            raise Unavailable("no agent has started on this store yet: there is no market time to work in")
+        clock = VirtualClock(leaders.at)
+        queue = build_shared_queue(settings, store, clock, unarmed, Role(leader=False, services=services), metrics)
         stack.push_async_callback(queue.close)
         await queue.recover()
         kill_switch = KillSwitch(store, queue, clock, lambda: False)
@@ -525,11 +527,13 @@ def upgrade_store(settings: Settings, failpoints: Failpoints) -> None:
         upgrade_postgres(settings.storage.url, failpoints)
 
 
-def build_job_queue(settings: Settings, store: StoreReads, clock: VirtualClock, failpoints: Failpoints) -> SqlJobQueue:
+def build_job_queue(
+    settings: Settings, store: StoreReads, clock: VirtualClock, failpoints: Failpoints, metrics: Metrics
+) -> SqlJobQueue:
     """The durable queue of an agent on its store; `recover` starts it."""
     if settings.storage.url is not None:
-        return build_shared_queue(settings, store, clock, failpoints, Role(leader=True, services=frozenset(QUEUES)))
-    return SqliteJobQueue(
+        return build_shared_queue(settings, store, clock, failpoints, Role(leader=True, services=frozenset(QUEUES)), metrics)
+    queue = SqliteJobQueue(
         settings.database_path,
         reads=store,
         clock=clock,
@@ -541,21 +545,19 @@ def build_job_queue(settings: Settings, store: StoreReads, clock: VirtualClock, 
         worker_id=_worker_id(),
         carries_market_clock=True,
     )
+    _put_carrier(queue, settings, metrics, alone=True)
+    return queue
 
 
 def build_shared_queue(
-    settings: Settings, store: StoreReads, clock: VirtualClock, failpoints: Failpoints, role: Role
+    settings: Settings, store: StoreReads, clock: VirtualClock, failpoints: Failpoints, role: Role, metrics: Metrics
 ) -> "PostgresJobQueue":
     """The durable queue of one of several processes. Raises BadInput for a store that only one can use."""
-    url, database, queue = settings.storage.url, settings.database, settings.queue
-    if url is None:
-        raise BadInput(
-            "queue.backend is sqlite, whose file has one process: a worker needs queue.backend postgres and storage.url"
-        )
+    url, database, queue = _shared_url(settings), settings.database, settings.queue
     policy = postgres_policy(database.connect_seconds, database.statement_seconds, database.group_operations_max)
     from finagent.adapters.job_queue.postgres import LeasePolicy, PostgresJobQueue  # its driver is an extra
 
-    return PostgresJobQueue(
+    shared = PostgresJobQueue(
         url,
         reads=store,
         clock=clock,
@@ -570,11 +572,40 @@ def build_shared_queue(
         carries_market_clock=role.leader,
         monotonic=seconds_since_boot,
     )
+    _put_carrier(shared, settings, metrics, alone=role.leader)
+    return shared
+
+
+def _put_carrier(queue: SqlJobQueue, settings: Settings, metrics: Metrics, *, alone: bool) -> None:
+    """Redis, where the settings want it. Raises BadInput where its client is not installed."""
+    redis = settings.queue.redis
+    if settings.queue.backend != "redis":
+        return
+    try:
+        from finagent.adapters.job_queue.carrier import CarrierPolicy, RedisCarrier
+        from finagent.adapters.job_queue.streams import JobStreams, StreamPolicy
+    except ModuleNotFoundError as error:
+        raise BadInput("queue.backend is redis, and its client is missing: pip install 'finagent[redis]'") from error
+    where = settings.storage.url or str(settings.database_path.resolve())
+    streams = JobStreams(
+        redis.url,
+        digest(where, length=16) if settings.storage.url is None else where.rpartition("/")[2],
+        f"{_worker_id()}-{os.urandom(4).hex()}",
+        StreamPolicy(
+            call_seconds=redis.call_seconds,
+            wait_seconds=redis.sweep_seconds,
+            entries_max=redis.stream_entries_max,
+            dead_letters_max=redis.dead_letters_max,
+            min_idle_seconds=redis.min_idle_seconds,
+        ),
+    )
+    policy = CarrierPolicy(redis.sweep_seconds, settings.queue.claim_limit, redis.dead_letters_max)
+    queue.carrier = RedisCarrier(queue, streams, policy, alone=alone, observer=metrics, monotonic=time.monotonic)
 
 
 def _shared_url(settings: Settings) -> str:
     if settings.storage.url is None:
-        raise BadInput("queue.backend sqlite is for one process: a worker needs queue.backend postgres and storage.url")
+        raise BadInput("a file has one process: a worker needs queue.backend postgres or redis, and storage.url")
     return settings.storage.url
 
 

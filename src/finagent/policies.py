@@ -59,10 +59,10 @@ def check(settings: Settings) -> None:
 def require_backend(settings: Settings) -> None:
     """The queue and the store fit each other, and a lease outlives a send that began under it."""
     queue, url = settings.queue, settings.storage.url
-    if (queue.backend == "postgres") != (url is not None):
+    if (queue.backend == "postgres" and url is None) or (queue.backend == "sqlite" and url is not None):
         raise BadInput(f"queue.backend is {queue.backend} and storage.url is {url and without_password(url)}: they go together")
     shortest = settings.broker.call_seconds + queue.heartbeat_seconds
-    if queue.backend == "postgres" and queue.lease_seconds <= shortest:
+    if url is not None and queue.lease_seconds <= shortest:
         raise BadInput(
             f"queue.lease_seconds is {queue.lease_seconds:g}: it must exceed broker.call_seconds plus "
             f"queue.heartbeat_seconds, {shortest:g}"

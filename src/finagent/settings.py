@@ -181,8 +181,24 @@ class ReconciliationSettings(Section):
     interval_seconds: AtLeastOne
 
 
+class RedisSettings(Section):
+    url: str
+    call_seconds: Annotated[float, Field(gt=0, le=60)]
+    sweep_seconds: Annotated[float, Field(gt=0, le=60)]
+    min_idle_seconds: Annotated[float, Field(gt=0, le=86400)]
+    stream_entries_max: Annotated[int, Field(ge=100)]  # Redis trims by nodes of 100
+    dead_letters_max: Annotated[int, Field(ge=100)]
+
+    @field_validator("url")
+    @classmethod
+    def _known_server(cls, url: str) -> str:
+        if url.startswith(("redis://", "rediss://", "unix://")):
+            return url
+        raise ValueError("must be redis://HOST:PORT/DATABASE, rediss:// or unix://PATH")
+
+
 class QueueSettings(Section):
-    backend: Literal["sqlite", "postgres"]
+    backend: Literal["sqlite", "postgres", "redis"]
     lease_seconds: Annotated[float, Field(gt=0, le=3600)]
     heartbeat_seconds: Annotated[float, Field(gt=0, le=600)]
     capacity: AtLeastOne
@@ -203,6 +219,7 @@ class QueueSettings(Section):
     error_length_max: AtLeastOne
     errors_kept: AtLeastOne
     bulk_rows_max: AtLeastOne
+    redis: RedisSettings
 
 
 class DatabaseSettings(Section):
@@ -327,6 +344,7 @@ class Settings(BaseSettings):
         values = self.model_dump(mode="json")
         if self.storage.url is not None:
             values["storage"]["url"] = without_password(self.storage.url)
+        values["queue"]["redis"]["url"] = without_password(self.queue.redis.url)
         return values
 
 

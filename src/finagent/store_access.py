@@ -83,6 +83,7 @@ async def writing(settings: Settings) -> AsyncIterator[Writing]:
     from finagent.adapters.database.lock import DatabaseLock
     from finagent.bootstrap import build_audit, build_job_queue, upgrade_store
     from finagent.services.failpoints import unarmed
+    from finagent.telemetry.metrics import Metrics
 
     with reading(settings) as store, DatabaseLock(settings.database_path):
         leader = next((one for one in store.participants if one.name == LEADER), None)
@@ -93,7 +94,7 @@ async def writing(settings: Settings) -> AsyncIterator[Writing]:
             )
         upgrade_store(settings, unarmed)
         clock = VirtualClock(store.now())
-        queue = build_job_queue(settings, store.reads, clock, unarmed)
+        queue = build_job_queue(settings, store.reads, clock, unarmed, Metrics())
         audit = build_audit(settings, store.reads, queue, clock, unarmed)
         try:
             await audit.prepare()

@@ -26,6 +26,7 @@ from finagent.domain.trading_state import MarketClock
 from finagent.policies import writer_policy
 from finagent.services.failpoints import unarmed
 from finagent.settings import Settings, load_settings
+from finagent.telemetry.metrics import Metrics
 
 
 def payload(number: int) -> dict[str, Any]:
@@ -66,7 +67,7 @@ class Store:
         """The agent's queue, recovered, in a settled heap as the agent has, on a market clock that stands still."""
         clock = VirtualClock(wall_now())
         reads = SqliteReads(self.path)
-        queue = build_job_queue(self.settings, reads, clock, unarmed)
+        queue = build_job_queue(self.settings, reads, clock, unarmed, Metrics())
         try:
             await queue.recover()
             if reads.get(MarketClock, 1) is None:

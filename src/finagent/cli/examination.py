@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from enum import Enum
 from pathlib import Path
 
-from finagent.domain.errors import FinagentError
+from finagent.domain.errors import FinagentError, Unavailable
 from finagent.settings import Settings, load_settings
 from finagent.telemetry.redaction import without_password
 
@@ -47,7 +47,7 @@ def examine(file: Path | None, overrides: list[str]) -> list[Finding]:
     except FinagentError as error:
         return [Finding("settings", Verdict.MISSING, str(error), "mend the values named"), *_machine()]
     findings = [Finding("settings", Verdict.OK, f"mode {settings.orchestrate.mode}, source {settings.market_data.source}")]
-    findings += [_guarded(examination, settings) for examination in (_folder, _disk, _database, _market, _http)]
+    findings += [_guarded(examination, settings) for examination in (_folder, _disk, _database, _redis, _market, _http)]
     return [*findings, *_machine(), *_optional()]
 
 
@@ -116,6 +116,23 @@ def _server(url: str, settings: Settings) -> Finding:
             "database", Verdict.MISSING, f"{text} with fsync off: a power cut loses what was acknowledged", "fsync = on"
         )
     return Finding("database", Verdict.OK, text)
+
+
+def _redis(settings: Settings) -> Finding:
+    redis = settings.queue.redis
+    where = without_password(redis.url)
+    if settings.queue.backend != "redis":
+        return Finding("redis", Verdict.OPTIONAL, f"queue.backend is {settings.queue.backend}: none is needed")
+    try:
+        from finagent.adapters.job_queue.streams import server_version
+    except ModuleNotFoundError:
+        return Finding("redis", Verdict.MISSING, "its client is not installed", "pip install 'finagent[redis]'")
+    try:
+        version = server_version(redis.url, redis.call_seconds)
+    except Unavailable as error:
+        cure = "start it, or go on without: jobs are then claimed from the store alone (see the runbook redis-down)"
+        return Finding("redis", Verdict.MISSING, str(error), cure)
+    return Finding("redis", Verdict.OK, f"Redis {version} at {where}")
 
 
 def _market(settings: Settings) -> Finding:

@@ -123,7 +123,9 @@ class RedisCarrier:
         return claim
 
     async def changed(self) -> bool:
-        """Until an entry for us has come, or the sweep interval is over; at once and False while Redis is away."""
+        """Until an entry for us has come, or the sweep interval is over; at once and False where no entry may tell."""
+        if self._alone:
+            return False
         take = partial(self._streams.take, wait=True)
         taken = await self._ask(lambda: take(self._table.services(), self._policy.entries_max))
         self._take(taken or ())

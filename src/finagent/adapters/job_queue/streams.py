@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+from redis import Redis as SynchronousRedis
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
@@ -19,7 +20,7 @@ from redis.exceptions import RedisError, ResponseError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 
 from finagent.adapters.database.writer import Moved
-from finagent.domain.errors import BadInput, Transient
+from finagent.domain.errors import BadInput, Transient, Unavailable
 from finagent.domain.jobs import JOB_TYPES, JobStatus
 from finagent.telemetry.redaction import without_password
 
@@ -28,7 +29,7 @@ UNKNOWN = "unknown"
 NOBODY = 0  # no job has this id: what an entry that we cannot read is about
 ID_DIGITS_MAX = 18  # of a number that every store can compare with its ids
 ATTEMPTS = 2  # a connection that died with an earlier server is found out by using it
-_NO_GROUP = "NOGROUP"
+_FORGOTTEN = ("NOGROUP", "UNBLOCKED")  # the second one to who waits when the streams vanish
 
 T = TypeVar("T")
 
@@ -180,7 +181,8 @@ class JobStreams:
         try:
             return await self._call(act)
         except Transient as error:
-            if not (isinstance(error.__cause__, ResponseError) and _NO_GROUP in str(error.__cause__)):  # a pipeline wraps it
+            said = str(error.__cause__)  # a pipeline puts words around it
+            if not (isinstance(error.__cause__, ResponseError) and any(word in said for word in _FORGOTTEN)):
                 raise
         self.losses += 1
         for key in keys:
@@ -202,6 +204,16 @@ class JobStreams:
         if self._closed:  # nothing may open a connection any more
             raise Transient(f"the connection to Redis at {self.where} is closed")
         return await act()
+
+
+def server_version(url: str, call_seconds: float) -> str:
+    """What answers at the address; raises Unavailable where nothing does."""
+    try:
+        with SynchronousRedis.from_url(url, socket_timeout=call_seconds, socket_connect_timeout=call_seconds) as client:
+            client.ping()
+            return str(client.info("server")["redis_version"])
+    except (RedisError, OSError) as error:
+        raise Unavailable(f"no Redis at {without_password(url)}: {error}") from error
 
 
 def _client(url: str, policy: StreamPolicy, answer_seconds: float) -> Redis:

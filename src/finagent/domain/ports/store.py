@@ -35,6 +35,10 @@ class JobQueue(Protocol):
     effects with intents, orders, fills or the trading state and acknowledgements of jobs about orders, then everything else, last
     what is marked bulk (and pruning); within a lane in the order of the calls. An operation that builds on another one is called
     when that one has resolved. A bulk load holds an order up for one commit at most, and each of those is bounded.
+
+    Deviations: where processes share the store, the order of claims holds among what this process may take; where Redis tells a
+    worker what waits, among the entries at hand and the jobs whose time has come, and its `claim` asks Redis before it is under
+    way (`adapters/job_queue/postgres.py`, `carrier.py`).
     """
 
     def recover(self) -> Awaitable[list[Job]]:
