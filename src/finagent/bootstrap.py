@@ -112,6 +112,7 @@ class Parts:
     observer: ProgressObserver
     metrics: Metrics
     audit: AuditKeeper
+    copy_store: Callable[[Path], Awaitable[None]]
     tidy_up: Callable[[], Awaitable[None]]
     lease_left_seconds: Callable[[], float]
 
@@ -197,6 +198,7 @@ async def build_application(
             observer,
             metrics,
             audit,
+            lambda target: _copy_store(durable, target, settings.database.backup_step_pages),
             lambda: _tidy_up(durable, audit, settings.queue.prune_batch),
             durable.lease_left_seconds,
         )
@@ -312,6 +314,11 @@ class Application:
         """A person takes a store that its anchor does not remember as it is; the broker is compared with it anew."""
         await self.parts.audit.accept(reason, by)
         self.kill_switch.gate = StartGate.STARTING
+
+    async def copy_store(self, target: Path) -> None:
+        """A copy of the store in a new file. Raises BadInput for one on a server, or a file that is there, Unavailable where it
+        cannot be written."""
+        await self.parts.copy_store(target)
 
     async def _reconcile_start(self) -> None:
         """No new risk until the broker and we agree; what an earlier process left is then taken over.
@@ -705,6 +712,12 @@ async def _first_of(*events: asyncio.Event) -> None:
         for each in waiting:
             each.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def _copy_store(queue: SqlJobQueue, target: Path, step_pages: int) -> None:
+    if not isinstance(queue, SqliteJobQueue):
+        raise BadInput("the store is on a server: make the copy there, with pg_dump")
+    await queue.copy(target, step_pages)
 
 
 async def _tidy_up(queue: SqlJobQueue, audit: AuditKeeper, batch: int) -> None:

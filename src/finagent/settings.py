@@ -228,6 +228,7 @@ class DatabaseSettings(Section):
     group_operations_max: AtLeastOne
     database_bytes_max: Count
     probe_bytes: AtLeastOne
+    backup_step_pages: AtLeastOne
     connect_seconds: Annotated[float, Field(gt=0, le=300)]
     statement_seconds: Annotated[float, Field(gt=0, le=3600)]
     move_batch_rows: AtLeastOne

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 HALT_FILE = "HALT"
 CONTROL_SOCKET = "finagent.sock"
+_REVISION = "SELECT version_num FROM alembic_version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,19 @@ def reading(settings: Settings) -> Iterator[Store]:
         yield Store(settings.database_path, reads, StoredJobHistory(reads), settings.storage.url is not None)
     finally:
         reads.close()
+
+
+def upgraded(settings: Settings) -> tuple[str, str]:
+    """Bring the tables of the store to those of this program; the revision before and after. Raises BadInput while a process
+    holds the folder, Unavailable where there is no store."""
+    from finagent.adapters.database.lock import DatabaseLock
+    from finagent.bootstrap import upgrade_store
+    from finagent.services.failpoints import unarmed
+
+    with reading(settings) as store, DatabaseLock(settings.database_path):
+        before = store.reads.rows(_REVISION)[0][0]
+        upgrade_store(settings, unarmed)
+        return before, store.reads.rows(_REVISION)[0][0]
 
 
 @asynccontextmanager

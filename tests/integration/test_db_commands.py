@@ -15,7 +15,10 @@ from typing import Any
 import pytest
 from tests.integration.test_commands import Agent, finagent, of
 
+from finagent.adapters.database.migrate import downgrade
 from finagent.cli.app import run
+from finagent.policies import writer_policy
+from finagent.settings import load_settings
 
 SERVE = ("--set", "orchestrate.after_end=serve", "--set", "storage.anchor_seconds=0.01")
 SOCKETS = shutil.ignore_patterns("*.sock")
@@ -174,3 +177,92 @@ def test_a_stop_while_it_waits_decides_nothing(
 
     assert agent.end() == 130
     assert checked(capsys, folder, 3)["events"] == before
+
+
+def restored(folder: Path, file: Path, capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, Any]:
+    """The document of `finagent db restore`."""
+    assert run(["db", "restore", str(file), "--json", *more, *of(folder)]) == 0
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return told
+
+
+def test_a_backup_beside_an_agent_and_its_way_back(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """F-18: the copy is made by the running agent, what happened since is named when it is restored, and nothing is traded on it
+    before a person accepts."""
+    copy = tmp_path / "monday.db"
+    agent = Agent("orchestrate", *of(folder), *SERVE)
+    agent.until("serving until SIGTERM")
+    assert run(["db", "backup", str(copy), "--json", *of(folder)]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert (made["sound"], made["copied_by"], made["bytes"]) == (True, "agent", copy.stat().st_size)
+    assert made["events"] == checked(capsys, folder, 0)["events"]
+    assert run(["db", "restore", str(copy), "--replace", *of(folder)]) == 2
+    assert "in use" in capsys.readouterr().err
+    assert run(["db", "upgrade", *of(folder)]) == 2
+    capsys.readouterr()
+    assert run(["halt", "--reason", "news", *of(folder)]) == 0
+    assert agent.end() == 0
+    capsys.readouterr()
+
+    assert run(["db", "restore", str(copy), *of(folder)]) == 2
+    assert "--replace" in capsys.readouterr().err
+    told = restored(folder, copy, capsys, "--replace")
+    assert told["set_aside"] == str(folder / "runs" / "0001")
+    assert told["rows_only_in_what_was_set_aside"]["decision_event"] == 1
+    assert f"ends at event {made['events']}, the anchor remembers {made['events'] + 1}" in told["held_back"]
+    assert [fault["part"] for fault in checked(capsys, folder, 3)["faults"]] == ["ANCHOR"]
+    assert run(["db", "accept", "--reason", "monday's copy", *of(folder)]) == 0
+    capsys.readouterr()
+    assert checked(capsys, folder, 0)["sound"]
+
+
+def test_a_backup_without_an_agent_overwrites_nothing(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = tmp_path / "monday.db"
+    assert run(["db", "backup", str(copy), *of(folder)]) == 0
+    assert "by the command" in capsys.readouterr().out
+    assert run(["db", "backup", str(copy), *of(folder)]) == 2
+    assert "overwrites nothing" in capsys.readouterr().err
+    assert run(["db", "backup", str(tmp_path / "nowhere" / "copy.db"), *of(folder)]) == 2
+    assert "no folder" in capsys.readouterr().err
+    assert run(["db", "backup", str(tmp_path / "other.db"), *of(tmp_path / "empty")]) == 4
+    capsys.readouterr()
+    assert run(["db", "backup", str(tmp_path / "other.db"), *of(folder), "--set", "storage.url=postgresql://h/d"]) == 2
+    assert "pg_dump" in capsys.readouterr().err
+
+    (new := tmp_path / "new").mkdir()
+    told = restored(new, copy, capsys)
+    assert (told["set_aside"], told["rows_only_in_what_was_set_aside"]) == (None, None)
+    assert "there is no anchor" in told["held_back"]
+    assert run(["db", "restore", str(copy), "--replace", *of(new)]) == 0
+    assert "what was there is in" in capsys.readouterr().out
+
+
+def test_a_store_that_is_not_sound_is_neither_copied_nor_restored(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "monday.db"
+    assert run(["db", "backup", str(copy), *of(folder)]) == 0
+    for spoiled in (folder / "finagent.db", copy):
+        with closing(sqlite3.connect(spoiled)) as database, database:
+            database.execute("UPDATE decision_event SET kind = 'other' WHERE event_id = 5")
+    capsys.readouterr()
+
+    assert run(["db", "backup", str(tmp_path / "other.db"), *of(folder)]) == 3
+    assert "is not sound" in capsys.readouterr().err
+    assert run(["db", "restore", str(copy), "--replace", *of(folder)]) == 3
+    assert "is not put in place" in capsys.readouterr().out
+    assert not (tmp_path / "other.db").exists()
+    assert run(["db", "restore", str(tmp_path / "none.db"), *of(folder)]) == 2
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["copy", "monday.db"]
+
+
+def test_an_upgrade_says_what_it_did(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["db", "upgrade", "--json", *of(folder)]) == 0
+    same = json.loads(capsys.readouterr().out)
+    assert (same["from"], same["changed"]) == (same["to"], False)
+    downgrade(folder / "finagent.db", writer_policy(load_settings()), "0001")
+    assert run(["db", "upgrade", *of(folder)]) == 0
+    assert capsys.readouterr().out == f"migrated from 0001 to {same['to']}\n"
+    assert run(["db", "upgrade", *of(folder)]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert run(["db", "upgrade", *of(tmp_path / "empty")]) == 4

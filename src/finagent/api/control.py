@@ -1,17 +1,19 @@
 """Commands that write, while an agent holds the folder: it records them and who asked. Served over a Unix socket only."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Protocol
+from pathlib import Path
+from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
-from finagent.domain.errors import BadInput
+from finagent.domain.errors import BadInput, Unavailable
 from finagent.domain.jobs import JobStatus
 from finagent.domain.trading_state import StartGate, TradingStateRecord
 from finagent.services.queue.by_hand import Moved, move_all
 from finagent.services.reporting.canonical import as_plain
 
+R = TypeVar("R")
 JOB_ID_MAX = 2**63 - 1  # what the store can hold
 JOBS_AT_ONCE_MAX = 1000
 
@@ -44,6 +46,8 @@ class KeptStore(Protocol):
     """The store as a person looks after it."""
 
     async def accept_store(self, reason: str, by: str) -> None: ...
+
+    async def copy_store(self, target: Path) -> None: ...
 
 
 class Order(BaseModel):
@@ -80,9 +84,18 @@ class Discard(Permission):
     jobs: Jobs
 
 
+class Copy(BaseModel):
+    """Where a copy of the store is wanted; nobody waits longer than until `good_until`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    file: Annotated[str, Field(pattern="^/", max_length=4096)]
+    good_until: float
+
+
 def control_routes(switch: Switch, jobs: StuckJobs, store: KeptStore, wall_seconds: Callable[[], float]) -> APIRouter:
     """`POST /control/halt`, `POST /control/arm`, `POST /control/db/accept`, `GET /control/status`: each answers with the state in
-    force after it.
+    force after it. `POST /control/db/backup` answers when the copy is there; 400 and 503 say why it cannot be.
     `POST /control/jobs/retry` and `/control/jobs/discard`: which of the jobs were, and why the others could not be."""
     routes = APIRouter(prefix="/control", tags=["control"])
 
@@ -93,6 +106,14 @@ def control_routes(switch: Switch, jobs: StuckJobs, store: KeptStore, wall_secon
     def in_time(good_until: float) -> None:
         if wall_seconds() > good_until:
             raise HTTPException(409, "too late: whoever asked has stopped waiting, nothing is changed")
+
+    async def done(act: Awaitable[R]) -> R:
+        try:
+            return await act
+        except BadInput as error:
+            raise HTTPException(400, str(error)) from error
+        except Unavailable as error:
+            raise HTTPException(503, str(error)) from error
 
     @routes.post("/halt")
     async def halt(order: Order) -> dict[str, Any]:
@@ -108,11 +129,14 @@ def control_routes(switch: Switch, jobs: StuckJobs, store: KeptStore, wall_secon
     @routes.post("/db/accept")
     async def accept(order: Permission) -> dict[str, Any]:
         in_time(order.good_until)
-        try:
-            await store.accept_store(order.reason, order.by)
-        except BadInput as error:
-            raise HTTPException(400, str(error)) from error
+        await done(store.accept_store(order.reason, order.by))
         return state()
+
+    @routes.post("/db/backup")
+    async def backup(order: Copy) -> dict[str, Any]:
+        in_time(order.good_until)
+        await done(store.copy_store(Path(order.file)))
+        return {"file": order.file}
 
     @routes.post("/jobs/retry")
     async def retry(order: Retry) -> Moved:

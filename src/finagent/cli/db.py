@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from finagent.cli.control_client import NoAgent, NoAnswer, ask
+from finagent.cli.copying import backup, restore
 from finagent.cli.halt import ANSWER_SECONDS, REASON_LENGTH_MAX, Reason
 from finagent.cli.move import move
 from finagent.cli.options import AsJson, Overrides, SettingsFile, settings_in_force
@@ -22,6 +23,8 @@ FOUND_SOMETHING_WRONG = 3
 
 app = typer.Typer(no_args_is_help=True, help="The store: check it, copy it, bring it back, move it to another database.")
 app.command(epilog="Example: finagent db move --to postgresql://finagent@db.example/finagent")(move)
+app.command(epilog="Example: finagent db backup /mnt/copies/monday.db")(backup)
+app.command(epilog="Example: finagent db restore /mnt/copies/monday.db --replace")(restore)
 
 
 @app.command(epilog="Example: finagent db check --json")
@@ -54,6 +57,23 @@ def check(settings_file: SettingsFile = None, overrides: Overrides = None, as_js
         typer.echo("\n".join(_lines(found)))
     if found.faults:
         raise typer.Exit(FOUND_SOMETHING_WRONG)
+
+
+@app.command(epilog="Example: finagent db upgrade --json")
+def upgrade(settings_file: SettingsFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Bring the tables of the store to those of this program, whole or not at all; a start does the same.
+
+    Refused while an agent runs, and for a store of a newer program.
+    """
+    settings = settings_in_force(settings_file, overrides)
+    from finagent.cli.output import print_json
+    from finagent.store_access import upgraded
+
+    before, after = upgraded(settings)
+    if as_json:
+        print_json({"from": before, "to": after, "changed": before != after})
+    else:
+        typer.echo(f"migrated from {before} to {after}" if before != after else f"nothing to do: the tables are at {after}")
 
 
 @app.command(epilog='Example: finagent db accept --reason "yesterday\'s backup, positions compared with the broker"')

@@ -38,7 +38,7 @@ def orchestrate(
             raise BadInput("--fresh archives a folder: for a database on a server name another one in storage.url")
         from finagent.adapters.run_archive import archive
 
-        archived = archive(settings.database_path)
+        archived = archive(settings.database_path, settings.anchor_path)
         if archived is not None:
             sys.stderr.write(f"the earlier replay is archived in {archived}\n")
     if not asyncio.run(_orchestrate(settings, as_json=as_json)):

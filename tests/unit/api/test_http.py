@@ -49,6 +49,13 @@ class RecordedStore:
     def __init__(self) -> None:
         self.accepted: list[tuple[str, str]] = []
 
+        self.copies: list[Path] = []
+
+    async def copy_store(self, target: Path) -> None:
+        if target.name == "full":
+            raise Unavailable("no room")
+        self.copies.append(target)
+
     async def accept_store(self, reason: str, by: str) -> None:
         if self.accepted:
             raise BadInput("there is nothing to accept")
@@ -218,6 +225,21 @@ async def test_a_store_is_accepted_by_whoever_asked(socket_path: Path) -> None:
     assert accepted.json()["held_back"] == ""
     assert (again.status_code, again.json()["detail"]) == (400, "there is nothing to accept")
     assert store.accepted == [("checked", "ann")]
+
+
+async def test_a_copy_is_made_where_it_is_wanted(socket_path: Path) -> None:
+    """Only at an absolute place; what cannot be written is 503 and says why."""
+    store = RecordedStore()
+    async with serving(control_app(RecordedSwitch(), RecordedJobs(), store, lambda: 100.0), bind_control(socket_path)):
+        made = await control(socket_path, "POST", "/control/db/backup", {"file": "/mnt/copy", "good_until": 100.5})
+        full = await control(socket_path, "POST", "/control/db/backup", {"file": "/mnt/full", "good_until": 100.5})
+        late = await control(socket_path, "POST", "/control/db/backup", {"file": "/mnt/copy", "good_until": 99.5})
+        wrong = await control(socket_path, "POST", "/control/db/backup", {"file": "copy", "good_until": 100.5})
+
+    assert made.json() == {"file": "/mnt/copy"}
+    assert store.copies == [Path("/mnt/copy")]
+    assert (full.status_code, full.json()["detail"]) == (503, "no room")
+    assert [answer.status_code for answer in (late, wrong)] == [409, 422]
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,7 @@ def exit_at_once(reason: str) -> NoReturn:
 
 
 Together = Callable[[Sequence[Any], Driver], Sequence[Done]]
+Aside = Callable[[StoreConnection, Callable[[], None]], Any]
 
 
 class Writer:
@@ -137,6 +138,8 @@ class Writer:
         self._inbox: SimpleQueue[list[Ticket] | None] = SimpleQueue()
         self._pending: list[Ticket] = []
         self._waiting: dict[Lane, deque[Ticket]] = {lane: deque() for lane in Lane}
+        self._asides: deque[tuple[Aside, asyncio.Future[Any]]] = deque()
+        self._connection: StoreConnection | None = None
         self._broken: FinagentError | None = None
         self.closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -163,6 +166,17 @@ class Writer:
             self._loop.call_soon(self._flush)  # all that this turn of the loop submits travels together
         self._pending.append(ticket)
         return ticket.future
+
+    def aside(self, task: Aside) -> asyncio.Future[Any]:
+        """Run a long task on the connection, outside of any transaction.
+
+        Between its steps it calls what it is given, and the next group is committed there, if one waits: no commit waits longer
+        than a step. That call raises Unavailable at the end of the writer.
+        """
+        future = asyncio.get_running_loop().create_future()
+        self._asides.append((task, future))
+        self.submit(lambda _driver: Done(None, wrote=False), serial=False, lane=Lane.BULK)  # the thread looks behind each group
+        return future
 
     async def close(self) -> None:
         """Commit what was submitted, copy the log back into the file, end the thread. Closing twice, or unstarted, is fine."""
@@ -208,20 +222,47 @@ class Writer:
         self._loop.call_soon_threadsafe(self._ended.set_result, None)
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
-        connection = self._open()
+        self._connection = self._open()
         while group := self._gather():
-            started = time.perf_counter()
-            if self._broken is None and connection is not None:
-                self._commit(connection, group)
-            if self._broken is not None and connection is not None:
-                connection.close(sound=False)  # what it holds must not wait for the end of the process
-                connection = None
-            for ticket in group:
-                if self._broken is not None:
-                    ticket.error = type(self._broken)(str(self._broken))
-            loop.call_soon_threadsafe(self._resolve, group, time.perf_counter() - started)
-        if connection is not None:
-            connection.close(sound=True)
+            self._carry_out(loop, group)
+            while self._asides:
+                self._step_aside(loop, *self._asides.popleft())
+        if self._connection is not None:
+            self._connection.close(sound=True)
+
+    def _carry_out(self, loop: asyncio.AbstractEventLoop, group: Sequence[Ticket]) -> None:
+        started = time.perf_counter()
+        if self._broken is None and self._connection is not None:
+            self._commit(self._connection, group)
+        if self._broken is not None and self._connection is not None:
+            self._connection.close(sound=False)  # what it holds must not wait for the end of the process
+            self._connection = None
+        for ticket in group:
+            if self._broken is not None:
+                ticket.error = type(self._broken)(str(self._broken))
+        loop.call_soon_threadsafe(self._resolve, group, time.perf_counter() - started)
+
+    def _step_aside(self, loop: asyncio.AbstractEventLoop, task: Aside, future: asyncio.Future[Any]) -> None:
+        def let_pass() -> None:
+            if any(self._waiting.values()) or not self._inbox.empty():
+                try:
+                    self._carry_out(loop, self._gather())
+                except Exception as error:
+                    self._break(f"{type(error).__name__}: {error}")  # of the group's callers, not of the task's
+                    raise
+            if self.closing or self._connection is None:
+                raise Unavailable("the agent stops")
+
+        def end(act: Callable[[Any], None], what: object) -> None:
+            if not future.done():
+                act(what)
+
+        try:
+            let_pass()
+            assert self._connection is not None
+            loop.call_soon_threadsafe(end, future.set_result, task(self._connection, let_pass))
+        except Exception as error:  # noqa: BLE001 - it belongs to whoever asked for the task
+            loop.call_soon_threadsafe(end, future.set_exception, error)
 
     def _open(self) -> StoreConnection | None:
         try:

@@ -1,7 +1,11 @@
 """The `JobQueue` on a SQLite file, which one process owns."""
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
+from finagent.adapters.database.connection import StoreConnection
+from finagent.adapters.database.copies import copy_pages
 from finagent.adapters.database.engine import WriterPolicy
 from finagent.adapters.database.events import EventChains
 from finagent.adapters.database.reader import StoreReads
@@ -43,3 +47,13 @@ class SqliteJobQueue(SqlJobQueue):
             failpoints=failpoints,
             abort=abort,
         )
+        self._failpoints = failpoints
+
+    def copy(self, target: Path, step_pages: int) -> asyncio.Future[None]:
+        """A copy of the store in a new file, made between the commits (see `copies`)."""
+
+        def copied(connection: StoreConnection, let_pass: Callable[[], None]) -> None:
+            assert isinstance(connection, SqliteConnection)
+            copy_pages(connection.driver, target, step_pages, lambda _left, _of: let_pass(), self._failpoints)
+
+        return self._writer.aside(copied)
