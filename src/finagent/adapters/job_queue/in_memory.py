@@ -15,7 +15,8 @@ from finagent.adapters.database.writer import Done
 from finagent.adapters.job_queue.in_memory_by_hand import InMemoryHandOperations
 from finagent.adapters.job_queue.in_memory_effects import encode_records
 from finagent.adapters.job_queue.in_memory_records import InMemoryRecords
-from finagent.adapters.job_queue.operations import DurableQueuePolicy, encode_next
+from finagent.adapters.job_queue.operations import DurableQueuePolicy
+from finagent.adapters.job_queue.submission import encode_next
 from finagent.domain.effect import Effect
 from finagent.domain.errors import InvariantViolated
 from finagent.domain.jobs import Job, JobStatus

@@ -13,7 +13,8 @@ from finagent.adapters.job_queue.errors import remembered
 from finagent.adapters.job_queue.in_memory_effects import EncodedRecords, encode_records
 from finagent.adapters.job_queue.in_memory_records import InMemoryRecords, decoded
 from finagent.adapters.job_queue.in_memory_rows import READY, RUNNING, SCHEDULED, Entry, Key, Ordering, Row, place, suspect
-from finagent.adapters.job_queue.operations import NO_OTHER_SUBJECT, DurableQueuePolicy, EncodedNext, subject_of
+from finagent.adapters.job_queue.operations import NO_OTHER_SUBJECT, DurableQueuePolicy, subject_of
+from finagent.adapters.job_queue.submission import EncodedNext
 from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome, SubjectType
 from finagent.domain.effect import Effect
 from finagent.domain.errors import InvariantViolated

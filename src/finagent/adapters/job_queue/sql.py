@@ -12,7 +12,8 @@ from finagent.adapters.database.reader import StoreReads
 from finagent.adapters.database.writer import Abort, Connect, Done, Lane, Moved, Operation, Ticket, Writer
 from finagent.adapters.job_queue import rows
 from finagent.adapters.job_queue.by_hand import HandOperations
-from finagent.adapters.job_queue.operations import DurableQueuePolicy, submission
+from finagent.adapters.job_queue.operations import DurableQueuePolicy
+from finagent.adapters.job_queue.submission import submission
 from finagent.domain.effect import Effect
 from finagent.domain.jobs import JOB_TYPES, Job, JobStatus
 from finagent.domain.ports.clock import Clock
