@@ -100,13 +100,13 @@ async def drain(store: Store, jobs: int, finished: int = 0) -> Figures:
                 workers.offer(handed_out)
                 workers.waiting += not handed_out
 
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         async with asyncio.TaskGroup() as group:
             for _ in range(CALLERS):
                 group.create_task(produce())
             group.create_task(workers.run())
-        seconds = time.perf_counter() - started
-    return {"jobs_per_s": jobs / seconds, "operations_per_commit": 2 * jobs / groups}
+        seconds, busy = time.perf_counter() - started, time.process_time() - busy
+    return {"jobs_per_s": jobs / seconds, "cpu_us": busy / jobs * 1e6, "operations_per_commit": 2 * jobs / groups}
 
 
 async def two_phase(store: Store, jobs: int, callers: int) -> Figures:
@@ -238,13 +238,16 @@ async def raw(store: Store, jobs: int) -> Figures:
             connection.execute("COMMIT")
         return time.perf_counter() - started
 
+    busy = time.process_time()
     grouped = commits(1, CALLERS, insert, finish)
+    busy = time.process_time() - busy
     alone = commits(1 + jobs, 1, insert)
     eight = commits(1 + 2 * jobs, 8, insert)
     processing = commits(1 + jobs, WORKERS, finish)
     connection.close()
     return {
         "jobs_per_s": jobs / grouped,
+        "cpu_us": busy / jobs * 1e6,
         "process": jobs / processing,
         "alone": jobs / (alone + processing),
         "eight": jobs / (eight + processing),

@@ -19,7 +19,7 @@ from finagent.bench.peers import FOLDER
 SCRIPTS = FOLDER / "queue" / "peers"
 # What the peers' scripts connect to. They empty both servers: never one that was there before us.
 SERVER_PORTS = {"PostgreSQL": 55433, "Redis": 56380}
-ON_POSTGRES = ("pgqueuer", "pgqueuer-async", "procrastinate", "procrastinate-async")
+ON_POSTGRES = ("pgqueuer", "pgqueuer-async", "procrastinate")
 ON_REDIS = ("arq", "streaq")
 EMBEDDED = ("huey", "persist-queue", "litequeue")
 
@@ -51,9 +51,11 @@ def trials(sizes: Sizes, overrides: Sequence[str], scratch: Path) -> dict[str, T
         return partial(answer, ["-c", f"import asyncio, json\n{code}"], SCRIPTS, variables)
 
     def proto(backend: str) -> Trial:
-        return script(
-            f"from b4_proto import drain\nrun = drain({sizes.drained}, backend='{backend}', sync='FULL', bulk='many')\n"
-            "print(json.dumps(asyncio.run(run)[1]))"
+        return script(  # what it imports while it runs would count as its work
+            "import time, sqlalchemy.ext.asyncio\nfrom b4_proto import drain\n"
+            f"run = drain({sizes.drained}, backend='{backend}', sync='FULL', bulk='many')\n"
+            "busy = time.process_time()\nfigures = asyncio.run(run)[1]\n"
+            f"figures['cpu_us'] = (time.process_time() - busy) / {sizes.drained} * 1e6\nprint(json.dumps(figures))"
         )
 
     return {

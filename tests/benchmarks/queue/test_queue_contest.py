@@ -49,12 +49,16 @@ def test_ours_enqueues_the_job_that_the_peers_enqueue() -> None:
 @pytest.mark.parametrize(
     ("load", "arguments", "keys"),
     [
-        ("drain", {"jobs": 200}, {"jobs_per_s", "operations_per_commit"}),
-        ("drain", {"jobs": 200, "finished": 50, "overrides": ["queue.memory_limit=20"]}, {"jobs_per_s", "operations_per_commit"}),
+        ("drain", {"jobs": 200}, {"jobs_per_s", "cpu_us", "operations_per_commit"}),
+        (
+            "drain",
+            {"jobs": 200, "finished": 50, "overrides": ["queue.memory_limit=20"]},
+            {"jobs_per_s", "cpu_us", "operations_per_commit"},
+        ),
         ("two_phase", {"jobs": 60, "callers": 8}, {"enqueue", "process", "e2e"}),
         ("open_loop", {"rate": 200, "seconds": 0.2}, {"p50_ms", "p95_ms", "p99_ms"}),
         ("start", {"waiting": 50}, {"seconds", "peak_mib"}),
-        ("raw", {"jobs": 64}, {"jobs_per_s", "process", "alone", "eight", "commit_ms"}),
+        ("raw", {"jobs": 64}, {"jobs_per_s", "cpu_us", "process", "alone", "eight", "commit_ms"}),
     ],
 )
 async def test_every_load_ends_and_says_what_it_measured(load: str, arguments: dict[str, Any], keys: set[str]) -> None:

@@ -198,9 +198,12 @@ class SqlJobQueue:
         return self._instant
 
     def _committed(self, group: Sequence[Ticket], seconds: float) -> None:
-        done = [ticket.done for ticket in group if ticket.done is not None and ticket.error is None]
+        done: list[Done] = []
         for ticket in group:
-            if ticket.future.cancelled() and ticket.done and isinstance(ticket.done.answer, list) and ticket.done.answer:
+            if ticket.done is None or ticket.error is not None:
+                continue
+            done.append(ticket.done)
+            if ticket.future.cancelled() and isinstance(ticket.done.answer, list) and ticket.done.answer:
                 self._take_back(ticket.done.answer)
         if self.carrier is not None:
             self.carrier.moved([row for result in done for row in _left(result)])
