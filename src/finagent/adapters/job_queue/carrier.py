@@ -85,6 +85,8 @@ class RedisCarrier:
         self._held: dict[int, list[Entry]] = {}  # taken, their jobs not claimed
         self._claimed: dict[int, list[Entry]] = {}  # by us, not acknowledged
         self._claims = 0  # under way: the table may be ahead of `_held`
+        self._woken = False  # by entries that no claim has used yet
+        self._telling = 0  # announcements that Redis is hearing now
         self._moved: list[Moved] = []
         self._finished: list[Entry] = []
         self._flushes: list[asyncio.Future[None]] = []
@@ -129,6 +131,7 @@ class RedisCarrier:
         take = partial(self._streams.take, wait=True)
         taken = await self._ask(lambda: take(self._table.services(), self._policy.entries_max))
         self._take(taken or ())
+        self._woken = bool(taken)
         return taken is not None
 
     async def close(self) -> None:
@@ -147,9 +150,11 @@ class RedisCarrier:
     # -- claims --------------------------------------------------------------------------------------------------------------
 
     async def _claim(self, now: datetime, limit: int) -> list[Job]:
-        await self._flushed()
+        if self._moved or self._telling:
+            await self._flushed()
         room = self._policy.entries_max - len(self._held)  # beyond `limit`: the first in the claim order may be the last told
-        if room > 0:
+        woken, self._woken = self._woken, False
+        if room > 0 and not woken:
             self._take(await self._ask(lambda: self._streams.take(self._table.services(), room)) or ())
         ids = [] if self._is_away() else list(self._held)
         jobs = await self._table.claim_among(now, limit, ids) if ids else []
@@ -197,7 +202,9 @@ class RedisCarrier:
         if not (moved or finished):
             return
         started = self._monotonic()
+        self._telling = len(moved)
         sent = await self._ask(lambda: self._sent(moved, finished))
+        self._telling = 0
         if sent and moved:
             self._observer.announced(self._monotonic() - started)
 
