@@ -1,6 +1,7 @@
 """What a durable queue of several processes promises beyond the queue of one."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -301,6 +302,29 @@ async def test_a_connection_that_is_lost_undoes_its_group_and_is_opened_again(st
     assert leader.rows("SELECT count(*) FROM position") == [(0,)]
     assert await leader.queue.submit(Effect(records=(a_position("IBM"),)), job) == []
     assert not leader.aborts.__self__
+
+
+async def test_a_process_that_is_stopped_in_a_transaction_does_not_hold_up_the_others(start: Start) -> None:
+    """F-06: its locks are gone with its lease, though nobody has told it yet."""
+    first = await start(LEADS, LeasePolicy(lease_seconds=0.5, heartbeat_seconds=60, send_deadline_seconds=0, poll_seconds=0.02))
+    stopped, go_on = threading.Event(), threading.Event()
+
+    def stop(driver: Driver) -> Done:
+        driver.execute("SELECT pg_advisory_xact_lock(716151)")
+        stopped.set()
+        assert go_on.wait(20)
+        return Done(None)
+
+    held = first.queue._writer.submit(stop)
+    assert await asyncio.to_thread(stopped.wait, 20)
+    second = await start(LEADS)
+
+    assert second.queue.lease_left_seconds() > 0
+    go_on.set()
+    with pytest.raises(Transient):
+        await held
+    with pytest.raises(InvariantViolated, match="fenced"):
+        await first.queue.submit(Effect(records=(a_position("IBM"),)))
 
 
 async def test_reads_and_the_ear_come_back_too(start: Start) -> None:

@@ -1,14 +1,16 @@
 """Several processes on one store: four workers, and leaders that follow each other. Nothing is lost, nothing is sent twice."""
 
+import asyncio
 import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -131,13 +133,117 @@ def sent(made: Floor) -> list[tuple[Any, ...]]:
         ).fetchall()
 
 
+@dataclass(frozen=True)
+class Reference:
+    """The same day in one process on a file."""
+
+    outcome_hash: str
+    orders: list[tuple[Any, ...]]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    with floor(tmp_path_factory.mktemp("reference") / "alone", None) as alone:
+        alone.start("agent", "orchestrate")
+        ended, said = alone.ended("agent")
+        assert ended == 0, alone.log("agent")[-3000:]
+        return Reference(json.loads(said)["outcome_hash"], sent(alone))
+
+
+class Wire:
+    """What lies between a process and its server: it can be cut, and mended. On a loop of its own, since reads block."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target, self._up, self._ends = (host, port), True, set[asyncio.StreamWriter]()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._server = self._call(self._serve())
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def cut(self) -> None:
+        """Every connection ends, and no new one gets through."""
+        self._up = False
+        self._call(self._end())
+
+    def mend(self) -> None:
+        """New connections get through."""
+        self._up = True
+
+    def close(self) -> None:
+        self.cut()
+        self._server.close()
+        self._call(asyncio.sleep(0.05))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _call(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+
+    async def _serve(self) -> asyncio.Server:
+        return await asyncio.start_server(self._meet, "127.0.0.1", 0)
+
+    async def _end(self) -> None:
+        for end in tuple(self._ends):
+            end.transport.abort()
+
+    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._up:
+            writer.transport.abort()
+            return
+        there, back = await asyncio.open_connection(*self._target)
+        self._ends |= {writer, back}
+        await asyncio.gather(self._carry(reader, back), self._carry(there, writer))
+        self._ends -= {writer, back}
+
+    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await source.read(65536):
+                target.write(data)
+                await target.drain()
+        target.close()
+
+
 @pytest.mark.drill
 @pytest.mark.timeout(300)
-def test_leaders_fall_and_workers_die_and_the_day_ends_the_same(postgres_url: str, tmp_path: Path) -> None:
+def test_a_store_that_is_away_stops_the_day_and_nothing_else(postgres_url: str, reference: Reference, tmp_path: Path) -> None:
+    """F-23: without the store nothing is decided or sent; the agent ends with 4, and its next start goes on where it was."""
+    with ExitStack() as stack:
+        url = stack.enter_context(postgres_database(postgres_url, f"finagent_away_{os.getpid()}"))
+        server, _, name = url.rpartition("/")
+        host, _, port = server.rpartition("@")[2].partition(":")
+        wire = Wire(host, int(port or 5432))
+        stack.callback(wire.close)
+        made = stack.enter_context(floor(tmp_path / "shared", f"postgresql://postgres@127.0.0.1:{wire.port}/{name}"))
+        reads = PostgresReads(url, POSTGRES)
+        stack.callback(reads.close)
+
+        made.start("agent", "orchestrate")
+        wait(lambda: instant(reads) >= OPEN + timedelta(minutes=15), made)
+        wire.cut()
+        ended, _ = made.ended("agent")
+        orders = len(sent(made))
+        refused = made.start("refused", "orchestrate")
+        without_store, _ = made.ended("refused")
+        assert len(sent(made)) == orders, "nothing is sent that is not stored before"
+        wire.mend()
+        made.start("again", "orchestrate")
+        finished, said = made.ended("again")
+
+    assert refused.returncode == without_store == 4
+    assert "cannot write the database" in made.log("refused") or "cannot reach the database" in made.log("refused")
+    assert ended == 4, made.log("agent")[-3000:]
+    assert finished == 0, made.log("again")[-3000:]
+    assert json.loads(said)["outcome_hash"] == reference.outcome_hash
+    assert sent(made) == reference.orders
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(300)
+def test_leaders_fall_and_workers_die_and_the_day_ends_the_same(postgres_url: str, reference: Reference, tmp_path: Path) -> None:
     """Killed, and stopped past its lease and let go again: the next leader goes on, the old one ends by itself (F-06, F-21)."""
     with ExitStack() as stack:
-        alone = stack.enter_context(floor(tmp_path / "alone", None))
-        alone.start("agent", "orchestrate")
         url = stack.enter_context(postgres_database(postgres_url, f"finagent_scale_{os.getpid()}"))
         made = stack.enter_context(floor(tmp_path / "shared", url))
         reads = PostgresReads(url, POSTGRES)
@@ -161,11 +267,10 @@ def test_leaders_fall_and_workers_die_and_the_day_ends_the_same(postgres_url: st
         for worker in workers[1:]:
             worker.send_signal(signal.SIGTERM)
         taken = [json.loads(made.ended(f"worker-{number}")[1])["jobs"] for number in range(1, WORKERS)]
-        calm, reference = alone.ended("agent")
 
-    assert (calm, finished) == (0, 0), made.log("third")[-3000:]
-    assert json.loads(said)["outcome_hash"] == json.loads(reference)["outcome_hash"]
-    assert sent(made) == sent(alone)
+    assert finished == 0, made.log("third")[-3000:]
+    assert json.loads(said)["outcome_hash"] == reference.outcome_hash
+    assert sent(made) == reference.orders
     assert stopped == 4
     assert "fenced" in made.log("second")
     assert sum(sum(jobs.values()) for jobs in taken) > 0, taken

@@ -138,9 +138,15 @@ class PostgresSession:
 class PostgresConnection:
     """See `StoreConnection`. A connection lost before COMMIT takes its transaction with it; lost in COMMIT, nobody knows."""
 
-    def __init__(self, url: str, policy: PostgresPolicy) -> None:
-        # The server may default to less: what was acknowledged must survive its power cut.
-        self.driver = PostgresSession(url, policy, synchronous_commit="on")
+    def __init__(self, url: str, policy: PostgresPolicy, silence_seconds: float) -> None:
+        """`silence_seconds`: a process that falls silent inside a transaction (stopped, cut off) loses it, and with it the locks
+        for which all others wait."""
+        self.driver = PostgresSession(
+            url,
+            policy,
+            synchronous_commit="on",  # the server may default to less: what was acknowledged must survive its power cut
+            idle_in_transaction_session_timeout=str(int(silence_seconds * 1000)),
+        )
         self.where = self.driver.where
 
     def begin(self) -> None:

@@ -18,7 +18,7 @@ from finagent.adapters.database.writer import Abort, Lane, exit_at_once
 from finagent.adapters.job_queue.operations import DurableQueuePolicy
 from finagent.adapters.job_queue.shared import CHANNEL, RUNNING_ELSEWHERE, Entered, Role, SharedOperations
 from finagent.adapters.job_queue.sql import SqlJobQueue
-from finagent.domain.errors import FinagentError
+from finagent.domain.errors import FinagentError, Transient
 from finagent.domain.jobs import Job
 from finagent.domain.ports.clock import Clock
 from finagent.services.failpoints import Failpoints
@@ -71,7 +71,7 @@ class PostgresJobQueue(SqlJobQueue):
             policy, chains, worker_id, role, lease_policy.lease_seconds, carries_market_clock=carries_market_clock
         )
         super().__init__(
-            lambda: PostgresConnection(url, postgres_policy),
+            lambda: PostgresConnection(url, postgres_policy, lease_policy.lease_seconds),
             reads=reads,
             clock=clock,
             policy=policy,
@@ -134,7 +134,11 @@ class PostgresJobQueue(SqlJobQueue):
         policy, waited = self._lease_policy, False
         while True:
             asked_at = self._monotonic()
-            answer = await self._writer.submit(partial(self._shared.enter, self._clock.now()), lane=Lane.URGENT)
+            try:
+                answer = await self._writer.submit(partial(self._shared.enter, self._clock.now()), lane=Lane.URGENT)
+            except Transient as error:  # a process that was stopped inside a transaction holds everybody up for a while
+                log.warning("store_awaited", error=str(error))
+                continue
             if isinstance(answer, Entered):
                 break
             if not waited:

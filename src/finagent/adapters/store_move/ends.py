@@ -156,7 +156,7 @@ class PostgresEnd(End):
     def __init__(self, url: str, policy: "PostgresPolicy") -> None:
         from finagent.adapters.database.postgres import PostgresConnection, PostgresSession  # its driver is an extra
 
-        self.connection: PostgresConnection = PostgresConnection(url, policy)
+        self.connection: PostgresConnection = PostgresConnection(url, policy, policy.statement_seconds)
         self._session: PostgresSession = self.connection.driver
         self.where = self._session.where
         try:

@@ -41,7 +41,7 @@ def test_a_statement_for_many_rows_reads_them_from_arrays() -> None:
 
 
 def test_many_rows_are_counted_together(postgres_url: str) -> None:
-    connection = PostgresConnection(postgres_url, POSTGRES)
+    connection = PostgresConnection(postgres_url, POSTGRES, 30)
     connection.begin()
 
     assert connection.driver.executemany(INSERT, [("x", 1), ("y", 2), ("x", 3)]).rowcount == 2
@@ -77,7 +77,7 @@ def test_what_an_error_means(error: Exception, fate: Fate | None) -> None:
 
 
 def test_a_commit_that_failed_may_have_happened(postgres_url: str) -> None:
-    connection = PostgresConnection(postgres_url, POSTGRES)
+    connection = PostgresConnection(postgres_url, POSTGRES, 30)
 
     assert connection.fate(TimeoutError()) is Fate.LOST
     assert connection.fate(TimeoutError(), committing=True) is Fate.UNKNOWN
@@ -134,7 +134,7 @@ def test_alembic_finds_nothing_to_add_on_the_server(postgres_url: str) -> None:
 
 
 def test_a_store_of_a_newer_program_is_refused_on_the_server(postgres_url: str) -> None:
-    connection = PostgresConnection(postgres_url, POSTGRES)
+    connection = PostgresConnection(postgres_url, POSTGRES, 30)
     (head,) = connection.driver.execute("SELECT version_num FROM alembic_version").fetchall()[0]
     connection.driver.execute("UPDATE alembic_version SET version_num = '9999'")
     try:

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import closing
@@ -19,9 +20,13 @@ import pytest
 from finagent.adapters.clock import VirtualClock
 from finagent.adapters.database.connection import Driver
 from finagent.adapters.database.engine import WriterPolicy
+from finagent.adapters.database.events import EventChains
 from finagent.adapters.database.reader import SqliteReads
 from finagent.adapters.database.sqlite import SqliteConnection
 from finagent.adapters.database.writer import EXIT_CODE_UNKNOWN_OUTCOME, Done
+from finagent.adapters.job_queue.by_hand import HandOperations
+from finagent.adapters.job_queue.operations import DurableQueuePolicy
+from finagent.adapters.job_queue.sql import SqlJobQueue
 from finagent.adapters.job_queue.sqlite import SqliteJobQueue
 from finagent.domain.effect import Effect, Set
 from finagent.domain.errors import InvariantViolated, Transient, Unavailable
@@ -504,3 +509,43 @@ async def test_an_error_that_nothing_foresaw_ends_the_process_and_nobody_waits_f
     await asyncio.wait_for(queue.close(), 10)
 
     assert reasons == ["MemoryError: nothing left"]
+
+
+async def test_a_slow_store_keeps_nobody_from_anything_else(database: Path, policy: WriterPolicy, clock: VirtualClock) -> None:
+    """F-22: while each commit takes as long as it takes, the loop turns, and what was submitted meanwhile shares the next one."""
+    commits, held = threading.Semaphore(0), threading.Semaphore(0)
+
+    class SlowConnection(SqliteConnection):
+        def commit(self) -> None:
+            commits.release()
+            assert held.acquire(timeout=20)
+            super().commit()
+
+    reads = SqliteReads(database)
+    bounds = DurableQueuePolicy(1000, 10, 5, 1000, 30, 500, 2000)
+    queue = SqlJobQueue(
+        lambda: SlowConnection(database, policy), reads=reads, clock=clock, policy=bounds,
+        operations=HandOperations(bounds, EventChains("", ""), "", carries_market_clock=False),
+        group_operations_max=500, failpoints=lambda label: None, abort=lambda reason: None,
+    )  # fmt: skip
+    sizes: list[int] = []
+    queue.on_group.append(lambda size, seconds: sizes.append(size))
+    recovered = queue.recover()
+    assert await asyncio.to_thread(commits.acquire, timeout=20)
+    first = queue.submit(a_position("first"))
+    turns = 0
+    for _ in range(1000):
+        await asyncio.sleep(0)
+        turns += 1
+        if turns % 100 == 0:
+            queue.submit(a_position(f"{turns}"))
+    assert not recovered.done()
+    assert not first.done()
+
+    held.release(10)
+    await first
+    await queue.close()
+
+    assert (turns, sizes) == (1000, [1, 11])
+    assert rows_of(database, "position") == 11
+    reads.close()
