@@ -64,18 +64,22 @@ class Course:
             begin = end
         return tuple(found)
 
-    def passages_to(self, label: str | None, index: int, market_at: str) -> int:
+    def passages_to(self, label: str | None, index: int, market_at: str, passed_before: int) -> int:
         """How many passages of the label (None: of any) lead a process that starts at the market time to the place on the course.
 
-        What of that instant was done is not known. At least 1: what lies behind is met at its next passage. Where the label comes
-        in that instant for the last time, its next passage is meant too: a later one might never come.
+        What of that instant was done is not known. Where later instants have enough passages it does not matter; where they have
+        not, `passed_before`, how often all earlier processes of the replay passed the label, says how many may be left: some of
+        those were repetitions, so the place is met too early rather than never. At least 1: what lies behind is met at its next.
         """
         begin, end = self._instant_of(market_at)
         if label is None:
-            return max(1, index - begin + 1) + (self._first_instant if begin else 0)
+            if not begin:
+                return index + 1
+            return max(1, min(index - begin + 1, len(self.labels) - end)) + self._first_instant
         passed = self._places.get(label, [])
-        behind, ahead = bisect_right(passed, begin - 1), len(passed) - bisect_right(passed, end - 1)
-        return max(1, bisect_right(passed, index) - behind) if ahead else 1
+        number, ahead = bisect_right(passed, index), len(passed) - bisect_right(passed, end - 1)
+        meant = number - bisect_right(passed, begin - 1)
+        return max(1, meant if meant <= ahead else min(meant, number - passed_before))
 
     @property
     def _first_instant(self) -> int:

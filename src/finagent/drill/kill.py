@@ -134,6 +134,8 @@ class _Campaign:
         if not faults:
             shutil.rmtree(workspace)
         fell = f"{len(record.kills)} of {len(plan.kills)} kills fell"
+        if record.missed:
+            fell += f" (not at {record.missed[0].label or record.missed[0].aim.value.lower()})"
         verdict = f"see {workspace}: {faults[0]}" if faults else "clean"
         self.drill.say(f"{len(self.report.kills)}/{self.drill.kills}  replay {plan.index}: {fell}, {verdict}")
 

@@ -12,7 +12,16 @@ FIRST_START_LABELS = ("migration_step.after", *_both_sides("first_effect"))
 
 # Passed by every start: a kill there is a kill in the recovery of an earlier one.
 START_LABELS = _both_sides(
-    "recovery", "lock", "migration", "store_open", "epoch_commit", "session_open", "feed_open", "tidy_up", "start_reconcile"
+    "recovery",
+    "lock",
+    "migration",
+    "store_open",
+    "epoch_commit",
+    "anchor",
+    "session_open",
+    "feed_open",
+    "tidy_up",
+    "start_reconcile",
 )
 
 _COMMITS = _both_sides("claim", "effect_commit", "intent_commit", "outcome_commit", "fill_apply", "instant_first_effect")

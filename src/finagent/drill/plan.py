@@ -100,12 +100,15 @@ class KillPlanner:
 
     def _mixed_kills(self, index: int, number: int) -> list[PlannedKill]:
         """Kills along the course, some with a row of kills in recoveries behind them."""
-        in_recovery = min(number - 1, max(0, round((self._aims.total() + number) / 3 - self._aims[Aim.RECOVERY])))
+        in_recovery = max(0, round((self._aims.total() + number) / 3 - self._aims[Aim.RECOVERY]))
+        in_recovery = min(in_recovery, number * RECOVERY_DEPTH_MAX // (RECOVERY_DEPTH_MAX + 1))
         first = self._along(self._forward_kill(index, position) for position in range(number - in_recovery))
         rows: dict[int, int] = {}
         while in_recovery:
-            depth = min(in_recovery, 1 + int(self._draw("depth", index, in_recovery) * RECOVERY_DEPTH_MAX))
-            behind = int(self._draw("behind", index, in_recovery) * len(first))
+            free = [place for place in range(len(first)) if rows.get(place, 0) < RECOVERY_DEPTH_MAX]
+            behind = free[int(self._draw("behind", index, in_recovery) * len(free))]
+            depth = 1 + int(self._draw("depth", index, in_recovery) * (RECOVERY_DEPTH_MAX - rows.get(behind, 0)))
+            depth = min(in_recovery, depth)
             rows[behind] = rows.get(behind, 0) + depth
             in_recovery -= depth
         kills = []

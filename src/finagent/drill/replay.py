@@ -119,7 +119,7 @@ class Replay:
 
     async def _start(self, kill: PlannedKill | None, control: Control) -> Agent:
         if kill is None or not kill.cold:
-            return await self._processes.forked_start(self._own_arm(kill))
+            return await self._processes.forked_start(self._own_arm(kill, control))
         self._record.cold_starts += 1
         return await self._processes.cold_start()
 
@@ -149,7 +149,7 @@ class Replay:
 
     # -- how a kill comes about ----------------------------------------------------------------------------------------------
 
-    def _own_arm(self, kill: PlannedKill | None) -> Arm | None:
+    def _own_arm(self, kill: PlannedKill | None, control: Control) -> Arm | None:
         """The arm that the agent's own process carries."""
         if kill is None or kill.label in BROKER_LABELS:
             return None
@@ -157,7 +157,8 @@ class Replay:
             return Arm(None, 0, kill.place * _RECOVERY_STRETCH * self._known_pace.recovery_seconds)
         passage = 1
         if kill.fresh_row and kill.aim is not Aim.RECOVERY:
-            passage = self._known_pace.course.passages_to(kill.label, kill.index, self._market_at)
+            passed = control.passed(kill.label) if kill.label else 0
+            passage = self._known_pace.course.passages_to(kill.label, kill.index, self._market_at, passed)
         if kill.aim is Aim.STOP:
             return Arm(kill.label, passage, fault="stop", passages_on=1 + int(kill.delay * STOPPED_PASSAGES_MAX))
         return Arm(kill.label, passage, kill.delay * JITTER_MILLISECONDS / 1000.0 if kill.aim is Aim.INSTANT else 0.0)

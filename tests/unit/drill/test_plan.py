@@ -82,7 +82,7 @@ def test_kills_in_recoveries_come_in_rows_behind_another_kill(course: Course) ->
     plans = dealt(course, 3, 3000)
     rows = Counter(kill.depth for kill in kills_of(plans) if kill.aim is Aim.RECOVERY)
 
-    assert set(range(1, RECOVERY_DEPTH_MAX + 1)) <= set(rows)
+    assert set(rows) == set(range(1, RECOVERY_DEPTH_MAX + 1))
     assert all(plan.kills[0].aim is not Aim.RECOVERY for plan in plans)
     for plan in plans:
         for before, kill in pairwise(plan.kills):
