@@ -6,7 +6,7 @@ import pytest
 
 from finagent.drill.course import Course
 
-from .conftest import BUSY, INSTANT, START
+from .conftest import INSTANT, START
 
 
 def test_it_is_stored_and_read_again(course: Course, tmp_path: Path) -> None:
