@@ -266,3 +266,17 @@ def test_an_upgrade_says_what_it_did(folder: Path, tmp_path: Path, capsys: pytes
     assert run(["db", "upgrade", *of(folder)]) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert run(["db", "upgrade", *of(tmp_path / "empty")]) == 4
+
+
+def test_an_archive_is_written_once_and_verified_after_that(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["db", "archive", *of(folder)]) == 0
+    assert capsys.readouterr().out == "no month is closed yet\n"
+    for outcome in ("WRITTEN", "VERIFIED"):
+        assert run(["db", "archive", "--before", "2008-11", "--json", *of(folder)]) == 0
+        (month,) = json.loads(capsys.readouterr().out)["months"]
+        assert (month["month"], month["outcome"]) == ("2008-10", outcome)
+    (folder / "archive" / "2008-10.jsonl.gz").unlink()
+    assert run(["db", "archive", "--before", "2008-11", *of(folder)]) == 3
+    assert "DIFFERS" in capsys.readouterr().out
+    assert run(["db", "archive", "--before", "2008-13", *of(folder)]) == 2
+    assert "YYYY-MM" in capsys.readouterr().err

@@ -2,8 +2,9 @@
 
 import asyncio
 import getpass
+import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from finagent.settings import Settings
 
 FOUND_SOMETHING_WRONG = 3
+
+Before = Annotated[
+    str | None, typer.Option("--before", metavar="YYYY-MM", help="Up to the month before this one; default: the newest event's.")
+]
 
 app = typer.Typer(no_args_is_help=True, help="The store: check it, copy it, bring it back, move it to another database.")
 app.command(epilog="Example: finagent db move --to postgresql://finagent@db.example/finagent")(move)
@@ -74,6 +79,37 @@ def upgrade(settings_file: SettingsFile = None, overrides: Overrides = None, as_
         print_json({"from": before, "to": after, "changed": before != after})
     else:
         typer.echo(f"migrated from {before} to {after}" if before != after else f"nothing to do: the tables are at {after}")
+
+
+@app.command(epilog="Example: finagent db archive --before 2026-01")
+def archive(
+    before: Before = None,
+    settings_file: SettingsFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write each closed month of the story to `archive/` in the folder, with its seals; verify the months that are there.
+
+    Events, feature vectors, predictions, intents and fills, as lines of JSON that can be verified without the store. Nothing is
+    deleted from it. Runs beside an agent. Exit 3 names the months that differ.
+    """
+    if before is not None and re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", before) is None:
+        raise BadInput(f"--before {before}: must read YYYY-MM")
+    settings = settings_in_force(settings_file, overrides)
+    from finagent.adapters.database.monthly_archive import archive_month, closed_months
+    from finagent.cli.output import print_json
+    from finagent.store_access import reading
+
+    folder = settings.storage.directory / "archive"
+    with reading(settings) as store:
+        done = [archive_month(store.reads, folder, month) for month in closed_months(store.reads, before)]
+    if as_json:
+        print_json({"folder": str(folder), "months": done})
+    else:
+        lines = [f"{one.month}  {one.outcome:<9} {sum(one.rows.values()):>8} rows  {one.reason}".rstrip() for one in done]
+        typer.echo("\n".join(lines) or "no month is closed yet")
+    if any(one.outcome == "DIFFERS" for one in done):
+        raise typer.Exit(FOUND_SOMETHING_WRONG)
 
 
 @app.command(epilog='Example: finagent db accept --reason "yesterday\'s backup, positions compared with the broker"')

@@ -161,10 +161,15 @@ class AnchorFile:
             raise Unavailable(f"the anchor {self.path} cannot be read: {error.strerror or error}") from error
 
 
-def sync_folder(folder: Path) -> None:
-    """Make a rename in the folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+def sync_file(path: Path) -> None:
+    """Make what was written durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in the folder durable."""
+    sync_file(folder)

@@ -4,7 +4,6 @@ A copy is one sound file, without a log beside it. It is made page by page throu
 writes, so that what is committed meanwhile is in it and nothing has to be copied twice.
 """
 
-import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from finagent.adapters.database.anchor import sync_folder
+from finagent.adapters.database.anchor import sync_file, sync_folder
 from finagent.adapters.database.engine import open_read_only
 from finagent.adapters.database.lock import DatabaseLock
 from finagent.adapters.database.verification import Soundness, verify_file
@@ -80,7 +79,7 @@ def examine(copy: Path) -> Copied:
 
 def publish(partial: Path, file: Path) -> None:
     """Give a whole copy its name, durably; never over a file that has it."""
-    _sync(partial)
+    sync_file(partial)
     if file.exists():
         raise BadInput(f"{file} exists: a backup overwrites nothing")
     partial.rename(file)
@@ -97,7 +96,7 @@ def put_in_place(copy: Path, database: Path, *, replace: bool, failpoints: Failp
         restored = database.with_name(f".{database.name}.restored")
         try:
             shutil.copyfile(copy, restored)
-            _sync(restored)
+            sync_file(restored)
             copied = examine(restored)
             if copied.soundness.faults:
                 return copied, None
@@ -110,11 +109,3 @@ def put_in_place(copy: Path, database: Path, *, replace: bool, failpoints: Failp
         finally:
             restored.unlink(missing_ok=True)
     return copied, aside
-
-
-def _sync(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
