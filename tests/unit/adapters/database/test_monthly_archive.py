@@ -22,8 +22,8 @@ FIRST = datetime(2008, 10, 30, 15, 0, tzinfo=UTC)
 
 @pytest.fixture
 def days(tmp_path: Path, empty_store: Path) -> Iterator[Story]:
-    """An event a day from the 30th of October to the 3rd of January, with the features and the prediction of a candidate in December; all sealed,
-    fifteen events a seal."""
+    """An event a day from the 30th of October to the 3rd of January, a candidate with features and prediction in December; all
+    sealed, fifteen events a seal."""
     told = Story(tmp_path, empty_store)
     events = [DecisionEvent(SubjectType.RUN, f"run-{day % 3}", "step", FIRST + timedelta(days=day)) for day in range(66)]
     chains = EventChains("build", "settings")
