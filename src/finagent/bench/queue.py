@@ -11,7 +11,7 @@ from typing import Any
 from finagent.bench.children import Absent
 from finagent.bench.contest import AtLeast, Below, Contest, Goal, Row, spread
 from finagent.bench.peers import FOLDER
-from finagent.bench.queue_trials import ON_POSTGRES, ON_REDIS, SCRIPTS, Sizes, Trial, servers, trials
+from finagent.bench.queue_trials import ON_POSTGRES, ON_REDIS, POSTGRES, SCRIPTS, Sizes, Trial, servers, trials
 from finagent.domain.errors import BadInput, InvariantViolated
 
 
@@ -20,6 +20,7 @@ class QueuePart(StrEnum):
 
     drain = "drain"
     backlog = "backlog"
+    postgres = "postgres"
     callers = "callers"
     latency = "latency"
     history = "history"
@@ -61,7 +62,7 @@ class Figure:
 
 def figures(sizes: Sizes) -> list[Figure]:
     """The contest, in the order in which it is shown."""
-    return [*_drained(sizes), *_backlogs(sizes), *_called(sizes), *_waits(sizes), *_burdened(sizes)]
+    return [*_drained(sizes), *_backlogs(sizes), *_on_postgres(sizes), *_called(sizes), *_waits(sizes), *_burdened(sizes)]
 
 
 def _read(names: Sequence[str], key: str) -> dict[str, Reading]:
@@ -102,6 +103,18 @@ def _backlogs(sizes: Sizes) -> Iterator[Figure]:
             _read(PEERS[durability], "process"),
             BACKLOG_GOALS[durability],
         )
+
+
+def _on_postgres(sizes: Sizes) -> Iterator[Figure]:
+    yield Figure(
+        QueuePart.postgres,
+        f"process a backlog of {sizes.jobs:,} jobs on PostgreSQL, synchronous_commit on",
+        "jobs/s",
+        (POSTGRES, "process"),
+        None,
+        _read(("pgqueuer", "procrastinate"), "process"),
+        (AtLeast(0.8, "pgqueuer"),),
+    )
 
 
 def _called(sizes: Sizes) -> Iterator[Figure]:
@@ -184,7 +197,7 @@ def queue_contest(
         folder = Path(scratch)
         folder.chmod(0o755)  # the database server runs as a user of its own
         everything = trials(sizes, overrides, folder)
-        if not {*ON_POSTGRES, *ON_REDIS}.isdisjoint(names):
+        if not {*ON_POSTGRES, *ON_REDIS, POSTGRES}.isdisjoint(names):
             with servers(folder) as absent:
                 return _measured(wanted, {name: everything[name] for name in names}, repeats, absent)
         return _measured(wanted, {name: everything[name] for name in names}, repeats, {})
@@ -200,7 +213,7 @@ def _measured(wanted: Sequence[Figure], entered: dict[str, Trial], repeats: int,
                     answers[name].append(trial())
                 except Absent as reason:
                     absent[name] = str(reason)
-    rows = [row(figure, answers, absent) for figure in wanted]
+    rows = [row(figure, answers, absent) for figure in wanted if figure.ours[0] != POSTGRES or POSTGRES not in absent]
     return Contest(tuple(rows), tuple(f"{name}: {reason}" for name, reason in absent.items()))
 
 

@@ -1,8 +1,10 @@
 """The store that the queue's loads run on: the agent's own tables and queue, in a folder that is thrown away."""
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,16 +16,14 @@ from sqlalchemy import Engine, event
 from finagent.adapters.clock import VirtualClock, wall_now
 from finagent.adapters.database import sqlite
 from finagent.adapters.database.engine import WriterPolicy, writer_engine
-from finagent.adapters.database.migrate import upgrade
-from finagent.adapters.database.reader import SqliteReads
+from finagent.adapters.database.opening import open_reads
 from finagent.adapters.heap import settled_heap
 from finagent.adapters.job_queue.sql import SqlJobQueue
-from finagent.bootstrap import build_job_queue
+from finagent.bootstrap import build_job_queue, upgrade_store
 from finagent.domain.effect import Effect
 from finagent.domain.ports.store import Reads
 from finagent.domain.time import to_text
 from finagent.domain.trading_state import MarketClock
-from finagent.policies import writer_policy
 from finagent.services.failpoints import unarmed
 from finagent.settings import Settings, load_settings
 from finagent.telemetry.metrics import Metrics
@@ -59,14 +59,17 @@ class Store:
         return self.settings.database_path
 
     def migrate(self) -> None:
-        """The agent's own tables."""
-        upgrade(self.path, writer_policy(self.settings), unarmed)
+        """The agent's own tables; on a server in a database that is made anew."""
+        if self.settings.storage.url is not None:
+            _make_database(self.settings.storage.url)
+        upgrade_store(self.settings, unarmed)
 
     @asynccontextmanager
     async def queue(self) -> AsyncIterator[tuple[SqlJobQueue, Reads]]:
         """The agent's queue, recovered, in a settled heap as the agent has, on a market clock that stands still."""
         clock = VirtualClock(wall_now())
-        reads = SqliteReads(self.path)
+        database = self.settings.database
+        reads = open_reads(self.settings.store_address, database.connect_seconds, database.statement_seconds)
         queue = build_job_queue(self.settings, reads, clock, unarmed, Metrics())
         try:
             await queue.recover()
@@ -92,6 +95,21 @@ class Store:
             )
             connection.execute("INSERT INTO meta (key, value) VALUES ('next_job_id', ?)", (jobs + 1,))
         connection.close()
+
+
+def _make_database(url: str) -> None:
+    import asyncpg  # an extra
+
+    server, _, name = url.rpartition("/")
+
+    async def make() -> None:
+        connection = await asyncpg.connect(f"{server}/postgres")
+        await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        await connection.execute(f"CREATE DATABASE {name}")
+        await connection.close()
+
+    with ThreadPoolExecutor(1) as thread:  # a load has a running loop
+        thread.submit(asyncio.run, make()).result()
 
 
 def relax_writer(synchronous: str) -> None:

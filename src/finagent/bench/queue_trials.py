@@ -19,6 +19,11 @@ from finagent.bench.peers import FOLDER
 SCRIPTS = FOLDER / "queue" / "peers"
 # What the peers' scripts connect to. They empty both servers: never one that was there before us.
 SERVER_PORTS = {"PostgreSQL": 55433, "Redis": 56380}
+POSTGRES = "one caller PostgreSQL"
+ON_SERVER = (
+    f"storage.url=postgresql://postgres@127.0.0.1:{SERVER_PORTS['PostgreSQL']}/finagent_bench",
+    "queue.backend=postgres",
+)
 ON_POSTGRES = ("pgqueuer", "pgqueuer-async", "procrastinate")
 ON_REDIS = ("arq", "streaq")
 EMBEDDED = ("huey", "persist-queue", "litequeue")
@@ -42,8 +47,8 @@ class Sizes:
 def trials(sizes: Sizes, overrides: Sequence[str], scratch: Path) -> dict[str, Trial]:
     """Name -> one measurement."""
 
-    def ours(load: str, **arguments: Any) -> Trial:
-        wanted = json.dumps({"load": load, "overrides": list(overrides), **arguments})
+    def ours(load: str, *more: str, **arguments: Any) -> Trial:
+        wanted = json.dumps({"load": load, "overrides": [*overrides, *more], **arguments})
         return partial(answer, ["-m", "finagent.bench.queue_loads", wanted], scratch)
 
     def script(code: str) -> Trial:
@@ -63,6 +68,7 @@ def trials(sizes: Sizes, overrides: Sequence[str], scratch: Path) -> dict[str, T
         "drain with history": ours("drain", jobs=sizes.drained, finished=sizes.finished),
         "one caller": ours("two_phase", jobs=sizes.jobs, callers=1),
         "one caller NORMAL": ours("two_phase", jobs=sizes.jobs, callers=1, synchronous="NORMAL"),
+        POSTGRES: ours("two_phase", *ON_SERVER, jobs=sizes.jobs, callers=1),
         "8 callers": ours("two_phase", jobs=sizes.jobs, callers=8),
         "8 callers NORMAL": ours("two_phase", jobs=sizes.jobs, callers=8, synchronous="NORMAL"),
         "open loop": ours("open_loop", rate=sizes.rate, seconds=sizes.seconds),
@@ -99,7 +105,7 @@ def servers(folder: Path) -> Iterator[dict[str, str]]:
     taken = [name for name, port in SERVER_PORTS.items() if _answers(port)]
     if taken:
         reason = f"another server has the port of {' and '.join(taken)}, and the script would empty it"
-        yield dict.fromkeys((*ON_POSTGRES, *ON_REDIS), reason)
+        yield dict.fromkeys((*ON_POSTGRES, *ON_REDIS, POSTGRES), reason)
         return
     try:
         _servers("start", folder)
