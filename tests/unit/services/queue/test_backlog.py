@@ -100,7 +100,7 @@ async def test_a_long_backlog_is_worked_off_oldest_first_while_new_signals_pass(
     while len(watch.ran) < WAITING + turns:
         for _ in range(POLLS):
             await watch.processor.poll()
-        await watch.publish(f"today:{turns}")
+        await watch.publish(f"today:{turns:04}")  # a batch runs in the order of its keys
         turns += 1
         await asyncio.sleep(POLL_SECONDS)
     worker.cancel()
