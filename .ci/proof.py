@@ -32,6 +32,10 @@ PROOFS: dict[str, tuple[str | tuple[str, int], ...]] = {
         "finagent orchestrate --json --set storage.directory={folder}/first",
         "finagent orchestrate --json --set storage.directory={folder}/second",
     ),
+    "equal-backends": (
+        "python -m pytest -q tests/integration/test_shared_store_commands.py tests/integration/test_day_on_redis.py "
+        "tests/crash/test_scale_out.py",
+    ),
     "bench-scan": ("finagent bench scan --json",),
     "bench-queue": ("finagent bench queue --json",),
     "protocol-model": ("python -m tests.model",),
