@@ -28,8 +28,8 @@ _COMMITS = _both_sides("claim", "effect_commit", "intent_commit", "outcome_commi
 _INSTANTS = _both_sides("instant", "activity_apply", "drain", "hand_off")
 _HANDLERS = _both_sides(*(f"handler.{name}" for name in JOB_TYPES))
 _BROKER_CALLS = _both_sides("send", "look_up", "cancel", "barrier", "activity", "open_orders", "positions", "account", "advance")
-_PERSON = _both_sides("halt", "arm")
-_END = _both_sides("checkpoint")
+_PERSON = _both_sides("halt", "arm", "backup", "backup_step")
+_END = _both_sides("seal", "checkpoint")
 
 AGENT_LABELS = FIRST_START_LABELS + START_LABELS + _COMMITS + _INSTANTS + _HANDLERS + _BROKER_CALLS + _PERSON + _END
 BROKER_LABELS = _both_sides("broker_commit")

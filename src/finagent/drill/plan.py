@@ -39,6 +39,9 @@ class Aim(Enum):
     TERM = "TERM"
 
 
+_WEIGHTS = {Aim.INSTANT: 5, Aim.LABEL: 6}  # there are many places, and each has its share to get
+
+
 @dataclass(frozen=True, slots=True)
 class PlannedKill:
     """One kill. `place` in [0, 1) says at which of the label's passages (without one: how far along), `index` where on the course
@@ -160,7 +163,7 @@ class KillPlanner:
     # -- one kill ------------------------------------------------------------------------------------------------------------
 
     def _next_aim(self) -> Aim:
-        return min((Aim.INSTANT, Aim.LABEL), key=lambda aim: self._aims[aim])
+        return min(_WEIGHTS, key=lambda aim: self._aims[aim] / _WEIGHTS[aim])
 
     def _label_kill(self, labels: Iterable[str], index: int, position: int) -> PlannedKill:
         return self._kill(Aim.LABEL, self._next_label(labels), index, position)
