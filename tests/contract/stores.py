@@ -173,11 +173,11 @@ class PostgresStore(SqlStore):
     def open(self) -> None:
         """See `DurableStore`."""
         self.reads = PostgresReads(self.url, POSTGRES)
-        given = {"lease_policy": LEASES, "role": Role(leader=True, services=ALL_SERVICES)} | self.more
+        role = Role(leader=True, services=ALL_SERVICES)
+        given = {"lease_policy": LEASES, "role": role, "postgres_policy": POSTGRES} | self.more
         self.queue = PostgresJobQueue(
             self.url,
             reads=self.reads,
-            postgres_policy=POSTGRES,
             failpoints=unarmed,
             monotonic=time.monotonic,
             **self.arguments() | given,

@@ -139,6 +139,12 @@ async def test_the_order_is_priority_then_time_then_age(store: Store) -> None:
     assert keys(await store.queue.claim(later, 10)) == ["second of two", "late", "last"]
 
 
+async def test_a_process_alone_has_no_others_to_wait_for(store: Store) -> None:
+    await store.queue.submit(a_job("a") + a_job("later", run_at=START + timedelta(minutes=1)))
+
+    assert not await store.queue.others_at_work(START)
+
+
 async def test_an_unknown_type_is_refused() -> None:
     with pytest.raises(BadInput, match="unknown job type"):
         a_job("a", type_="nothing")

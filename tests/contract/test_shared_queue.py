@@ -5,11 +5,13 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.contract.stores import START, PostgresStore
+from structlog.testing import capture_logs
+from tests.contract.stores import POSTGRES, START, PostgresStore
 from tests.contract.test_job_queue import a_candidate, a_job, a_plan, a_position, a_run, keys
 
 from finagent.adapters.database.connection import Driver
@@ -63,8 +65,9 @@ async def start(postgres_url: str) -> AsyncIterator[Start]:
     """Starts a process on the one store; each is closed at the end. `recover=False` leaves it unborn."""
     begun: list[Process] = []
 
-    async def start_(role: Role, leases: LeasePolicy = QUICK, *, recover: bool = True) -> Process:
-        store = PostgresStore(postgres_url, role=role, lease_policy=leases, abort=[].append, empty=not begun)
+    async def start_(role: Role, leases: LeasePolicy = QUICK, *, recover: bool = True, impatient: bool = False) -> Process:
+        more: dict[str, Any] = {"postgres_policy": replace(POSTGRES, statement_seconds=0.3)} if impatient else {}
+        store = PostgresStore(postgres_url, role=role, lease_policy=leases, abort=[].append, empty=not begun, **more)
         begun.append(Process(store))
         if recover:
             await begun[-1].queue.recover()
@@ -229,7 +232,43 @@ async def test_a_leader_whose_place_was_taken_ends_at_its_next_sign_of_life(star
     first = await start(LEADS)
     await first.act("UPDATE lease SET epoch = 999 WHERE name = 'leader'")
 
-    await until(lambda: first.queue._heart is None or first.queue._writer._broken is not None)
+    with capture_logs() as said:
+        await until(lambda: any(line["event"] == "heartbeat_failed" for line in said))
+    with pytest.raises(InvariantViolated, match="fenced"):
+        await first.queue.submit(a_job("gather", "gather"))
+
+
+async def test_without_an_ear_the_poll_interval_serves(start: Start) -> None:
+    leader = await start(LEADS)
+    leader.queue._url = "postgresql://postgres@127.0.0.1:1/nowhere"
+    with capture_logs() as said:
+        leader.queue._listener.terminate()
+        await until(lambda: any(line["event"] == "listener_failed" for line in said))
+
+    await leader.queue.changed()
+    assert keys(await leader.queue.submit(a_job("gather", "gather"))) == ["gather"]
+
+
+async def test_a_start_waits_for_a_store_that_somebody_holds_up(start: Start) -> None:
+    first = await start(LEADS, SILENT)
+    stopped, go_on = threading.Event(), threading.Event()
+
+    def stop(driver: Driver) -> Done:
+        driver.execute("SELECT pg_advisory_xact_lock(716151)")
+        stopped.set()
+        assert go_on.wait(20)
+        return Done(None)
+
+    held = first.queue._writer.submit(stop)
+    assert await asyncio.to_thread(stopped.wait, 20)
+    worker = await start(WORKER, recover=False, impatient=True)
+    with capture_logs() as said:
+        recovered = worker.queue.recover()
+        await until(lambda: any(line["event"] == "store_awaited" for line in said))
+    go_on.set()
+
+    await held
+    assert await recovered == []
 
 
 async def test_a_suspect_is_looked_for_by_every_process(start: Start) -> None:
@@ -280,8 +319,6 @@ async def test_the_last_plan_of_a_run_publishes_its_gathering_whoever_commits_it
 
 
 def _plan_of(name: str, run: str) -> Any:
-    from dataclasses import replace
-
     return replace(a_plan(name), run_id=run)
 
 

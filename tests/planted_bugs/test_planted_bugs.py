@@ -26,7 +26,7 @@ BUGS = {
     "publish_after_commit": Bug("around_the_parts:publish_after_commit", frozenset({"I1"}), "intent_commit.after"),
     "nothing_is_rescued": Bug("in_the_queue:nothing_is_rescued", frozenset({"DRILL"}), "handler.send.after"),
     "buried_at_once": Bug("in_the_queue:buried_at_once", frozenset({"JOBS"}), "send.after"),
-    "run_again": Bug("in_the_queue:run_again", frozenset({"DRILL"})),
+    "run_again": Bug("in_the_queue:run_again", frozenset({"DRILL", "JOBS"})),
     "cursor_left_open": Bug("in_the_queue:cursor_left_open", frozenset({"DRILL"})),
     # time and chance
     "clock_stands_still": Bug("in_the_queue:clock_stands_still", frozenset({"EQUALITY"}), "send.after"),

@@ -138,12 +138,12 @@ class PostgresJobQueue(SqlJobQueue):
                 answer = await self._writer.submit(partial(self._shared.enter, self._clock.now()), lane=Lane.URGENT)
             except Transient as error:  # a process that was stopped inside a transaction holds everybody up for a while
                 log.warning("store_awaited", error=str(error))
-                continue
-            if isinstance(answer, Entered):
-                break
-            if not waited:
-                log.warning("leader_awaited", holder=answer[0], lease_left_seconds=round(answer[1], 1))
-            waited = True
+            else:
+                if isinstance(answer, Entered):
+                    break
+                if not waited:
+                    log.warning("leader_awaited", holder=answer[0], lease_left_seconds=round(answer[1], 1))
+                waited = True
             await asyncio.sleep(policy.poll_seconds)
         self._lease_ends_at = asked_at + policy.lease_seconds
         await self._listen()

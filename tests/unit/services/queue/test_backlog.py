@@ -109,5 +109,5 @@ async def test_a_long_backlog_is_worked_off_oldest_first_while_new_signals_pass(
     assert [key for key in watch.ran if key in watch.published] == list(watch.published)
     assert [key for key in watch.ran if key not in watch.published] == keys
     assert 0 < watch.running_most <= MEMORY_LIMIT
-    assert turns > 10
+    assert turns > 3, "several signals came while the backlog was there"
     assert max(watch.passed_by.values()) <= watch.policy.capacity, "what is ahead in memory, and nothing of the table"
