@@ -93,6 +93,7 @@ if TYPE_CHECKING:
     from finagent.adapters.job_queue.postgres import PostgresJobQueue
 
 FINISHED, RUNNING = "FINISHED", "RUNNING"
+GUEST = Role(leader=False, services=frozenset())  # a command on a shared store: it writes, and takes no jobs
 QUEUES = ("scheduler", "reconciler", "execution", "scanner", "scoring", "planner", "risk", "sender")
 
 
@@ -170,8 +171,7 @@ async def build_application(
         stack.push_async_callback(audit.seal)
         durable.on_commit.append(lambda effects, _jobs: _tell(observer, effects))
         durable.on_group += [metrics.committed, audit.committed]
-        await audit.prepare()
-        rescued = await durable.recover()
+        rescued = await _begin(durable, audit, shared=settings.storage.url is not None)
         stored = store.get(MarketClock, 1)  # again: until now another process may have led
         if stored is not None:
             clock.set(stored.at)
@@ -347,15 +347,19 @@ class Application:
             GapAndGoFormula().data_spec_hash,
         )
         risk = RiskService(self.feed, clock, risk_profile(settings), settings.risk.sectors, kill_switch)
+
+        def may_send() -> bool:
+            return self.parts.lease_left_seconds() > settings.broker.call_seconds
+
         gateway = ExecutionGateway(
             self.parts.broker,
             clock,
             execution_policy(settings),
             kill_switch,
             lambda: self.feed.session.closes_at,
-            lambda: self.parts.lease_left_seconds() > settings.broker.call_seconds,
+            may_send,
         )
-        exits = ExitService(self.parts.broker, clock, execution_policy(settings))
+        exits = ExitService(self.parts.broker, clock, execution_policy(settings), may_send)
         sessions = {session.date: session for session in self.market_data.sessions()}
         order = list(sessions)
         day = TradingDay(
@@ -718,6 +722,17 @@ async def _copy_store(queue: SqlJobQueue, target: Path, step_pages: int) -> None
     if not isinstance(queue, SqliteJobQueue):
         raise BadInput("the store is on a server: make the copy there, with pg_dump")
     await queue.copy(target, step_pages)
+
+
+async def _begin(queue: SqlJobQueue, audit: AuditKeeper, *, shared: bool) -> list[Job]:
+    """The jobs that an earlier process left. On a shared store only whoever leads may say that it is not the one it knew."""
+    if not shared:
+        await audit.prepare()
+        return await queue.recover()
+    audit.require_ledger()
+    rescued = await queue.recover()
+    await audit.prepare()
+    return rescued
 
 
 async def _tidy_up(queue: SqlJobQueue, audit: AuditKeeper, batch: int) -> None:

@@ -11,8 +11,7 @@ from finagent.adapters.database.audit import AuditKeeper
 from finagent.adapters.database.opening import open_reads
 from finagent.adapters.database.reader import StoreReads
 from finagent.adapters.job_queue.history import StoredJobHistory
-from finagent.adapters.job_queue.shared import LEADER, Participant, participants
-from finagent.domain.errors import BadInput
+from finagent.adapters.job_queue.shared import Participant, participants
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.store import JobQueue
 from finagent.domain.trading_state import MarketClock
@@ -91,33 +90,34 @@ async def kill_switch_without_agent(settings: Settings) -> AsyncIterator[KillSwi
 
 @asynccontextmanager
 async def writing(settings: Settings) -> AsyncIterator[Writing]:
-    """This process is the writer while the block runs. Raises BadInput where another process holds the folder or leads the
-    store, Unavailable where there is no store."""
+    """This process is a writer while the block runs: the only one of a file, a guest on a store that processes share. Raises
+    BadInput where another process holds the folder, Unavailable where there is no store."""
     from finagent.adapters.clock import VirtualClock
     from finagent.adapters.database.lock import DatabaseLock
-    from finagent.bootstrap import build_audit, build_job_queue, upgrade_store
+    from finagent.bootstrap import GUEST, build_audit, build_job_queue, build_shared_queue, upgrade_store
     from finagent.services.failpoints import unarmed
     from finagent.telemetry.metrics import Metrics
 
     with reading(settings) as store, DatabaseLock(settings.database_path):
-        leader = next((one for one in store.participants if one.name == LEADER), None)
-        if leader is not None:
-            raise BadInput(
-                f"{leader.worker_id} leads this store: run the command on its host, in its storage.directory, or stop it "
-                f"(its lease lasts another {leader.lease_left_seconds:.0f} s)"
-            )
         upgrade_store(settings, unarmed)
         clock = VirtualClock(store.now())
-        queue = build_job_queue(settings, store.reads, clock, unarmed, Metrics())
+        queue = (
+            build_shared_queue(settings, store.reads, clock, unarmed, GUEST, Metrics())
+            if store.shared
+            else build_job_queue(settings, store.reads, clock, unarmed, Metrics())
+        )
         audit = build_audit(settings, store.reads, queue, clock, unarmed)
         try:
-            await audit.prepare()
+            if not store.shared:  # seals and anchor of a shared store are its leader's
+                await audit.prepare()
             await queue.recover()
             yield Writing(store, queue, clock, audit)
         finally:
-            await audit.seal()
+            if not store.shared:
+                await audit.seal()
             await queue.close()
-            await audit.write_anchor()
+            if not store.shared:
+                await audit.write_anchor()
 
 
 @contextmanager

@@ -6,8 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contract.stores import postgres_database
+from tests.contract.stores import POSTGRES, blocking, postgres_database, run_statements
 from tests.integration.test_commands import finagent
+
+from finagent.adapters.database.anchor import Anchor, AnchorFile
+from finagent.adapters.database.postgres import PostgresReads
+from finagent.domain.trading_state import TradingState, TradingStateRecord
 
 
 def on(url: str, folder: Path, *command: str) -> Any:
@@ -29,6 +33,16 @@ def test_a_day_on_a_server_and_what_is_asked_of_it(postgres_url: str, tmp_path: 
         doctor = on(url, tmp_path / "server", "doctor", "--json", *window)
         fresh = on(url, tmp_path / "server", "orchestrate", "--fresh", *window)
         other = on(url, tmp_path / "server", "worker", *window, "--set", "plan.valid_minutes=7")
+        armed = on(url, tmp_path / "server", "arm", "--reason", "looked", "--json", *window)
+        blocking(run_statements(url, "INSERT INTO lease VALUES ('leader', 999, 'elsewhere', '', 9e12)"))
+        (tmp_path / "here").mkdir()
+        from_here = on(url, tmp_path / "here", "halt", "--reason", "seen from another host", "--json", *window)
+        reads = PostgresReads(url, POSTGRES)
+        state = reads.find(TradingStateRecord)[0]
+        reads.close()
+        (tmp_path / "wrong").mkdir()
+        AnchorFile(tmp_path / "wrong" / "anchor").write(Anchor("led-other", 1, 1, 0, "", 0, "", ""))
+        wrong = on(url, tmp_path / "wrong", "orchestrate", *window)
 
     assert (alone.returncode, shared.returncode) == (0, 0), shared.stderr
     assert json.loads(shared.stdout)["outcome_hash"] == json.loads(alone.stdout)["outcome_hash"]
@@ -36,6 +50,12 @@ def test_a_day_on_a_server_and_what_is_asked_of_it(postgres_url: str, tmp_path: 
     assert json.loads(stats.stdout)
     assert json.loads(halted.stdout)["state"] == "HALTED"
     assert "PostgreSQL" in next(one["text"] for one in json.loads(doctor.stdout)["findings"] if one["name"] == "database")
+    assert json.loads(armed.stdout)["state"] == "ACTIVE"
+    assert (from_here.returncode, json.loads(from_here.stdout)["recorded_by"]) == (0, "command")
+    assert (state.state, state.reason) == (TradingState.HALTED, "seen from another host"), (
+        "whoever leads reads it before each send"
+    )
+    assert (wrong.returncode, "remembers led-other" in wrong.stderr) == (2, True)
     assert (fresh.returncode, "name another one in storage.url" in fresh.stderr) == (2, True)
     assert (other.returncode, "the agent's settings decide otherwise" in other.stderr) == (2, True)
 

@@ -47,7 +47,7 @@ def _recorded(settings: "Settings", order: dict[str, str]) -> tuple[dict[str, An
                 "halted": True,
                 **_without_agent(settings, "halt", order),
                 "recorded_by": "command",
-            }, "no agent is running; recorded"
+            }, "recorded in the store that all processes share" if settings.storage.url else "no agent is running; recorded"
     except (NoAnswer, BadInput) as silence:
         told = f"the agent does not answer ({silence}), but it reads the HALT file before each send: no new risk leaves"
         return {"halted": True, "recorded_by": "file", "state": "HALTED", "agent": str(silence)}, told
@@ -61,7 +61,7 @@ def arm(reason: Reason, settings_file: SettingsFile = None, overrides: Overrides
         permission = {**order, "good_until": time.time() + ANSWER_SECONDS}
         answer, told = _through_agent(settings, "/control/arm", permission), "the agent has recorded it"
     except NoAgent:
-        answer, told = _without_agent(settings, "arm", order), "no agent is running; recorded for the next start"
+        answer, told = _without_agent(settings, "arm", order), "no agent is running here; recorded"
     except NoAnswer as silence:
         raise Unavailable(
             f"not armed: the agent does not answer ({silence}); the order has lapsed, and a HALT file stays where it is"

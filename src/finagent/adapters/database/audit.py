@@ -85,6 +85,16 @@ class AuditKeeper:
             log.warning("anchor_objected", objection=self.objection, anchor=str(self._file.path), cure="finagent db accept")
             await self._queue.maintain(partial(_hold_back, self._anchor))
 
+    def require_ledger(self) -> None:
+        """Raises BadInput where the folder's anchor remembers another ledger than the store that several processes share: that is
+        a wrong folder, not a wrong store."""
+        kept, stored = self._file.read(), self._store.rows("SELECT ledger_id FROM ledger_identity")
+        if kept is not None and stored and kept.ledger_id != stored[0][0]:
+            raise BadInput(
+                f"{self._file.path} remembers {kept.ledger_id}, the store holds {stored[0][0]}: "
+                "another storage.directory, or another storage.url"
+            )
+
     async def begin(self) -> None:
         """After `recover` and the first effect, before anything is handed out: what this process does is never without an anchor.
         Until here another process may have led, and written it."""

@@ -85,6 +85,7 @@ class RedisCarrier:
         self._held: dict[int, list[Entry]] = {}  # taken, their jobs not claimed
         self._claimed: dict[int, list[Entry]] = {}  # by us, not acknowledged
         self._claims = 0  # under way: the table may be ahead of `_held`
+        self._looked_at = float("-inf")  # at the whole table: an entry may be lost while others keep coming
         self._woken = False  # by entries that no claim has used yet
         self._telling = 0  # announcements that Redis is hearing now
         self._moved: list[Moved] = []
@@ -156,9 +157,11 @@ class RedisCarrier:
         woken, self._woken = self._woken, False
         if room > 0 and not woken:
             self._take(await self._ask(lambda: self._streams.take(self._table.services(), room)) or ())
-        ids = [] if self._is_away() else list(self._held)
+        overdue = self._monotonic() - self._looked_at >= self._policy.sweep_seconds
+        ids = [] if overdue or self._is_away() else list(self._held)
         jobs = await self._table.claim_among(now, limit, ids) if ids else []
         if not jobs:
+            self._looked_at = self._monotonic()
             jobs = await self._table.claim_among(now, limit, None)
         for job in jobs:
             if job.id in self._held:

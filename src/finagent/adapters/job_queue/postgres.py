@@ -124,7 +124,9 @@ class PostgresJobQueue(SqlJobQueue):
             await asyncio.gather(self._heart, return_exceptions=True)
             self._heart = None
             with suppress(FinagentError):  # a store that is away lets them lapse
-                await self._writer.submit(self._shared.leave, lane=Lane.BULK)  # behind all else
+                left = self._writer.submit(self._shared.leave, lane=Lane.BULK)  # behind all else
+                self._writer.closing = True  # nothing comes behind it
+                await left
         if self._listener is not None:
             await self._listener.close(timeout=self._connect_seconds)
             self._listener = None

@@ -1,5 +1,6 @@
 """Leaving: entries that ran out of time, partly filled entries to protect, and flat before the close."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -33,6 +34,7 @@ class ExitService:
     broker: OrderExecutionPort
     clock: Clock
     policy: ExecutionPolicy
+    may_send: Callable[[], bool]  # as the gateway's: what a successor has placed is not ours to cancel
 
     async def expire(self, job: Job, reads: Reads) -> Effect:
         """The entry's validity ended: cancel it if it is still unfilled; a partly filled one belongs to `protect`.
@@ -120,7 +122,7 @@ class ExitService:
         """Ask; whether it worked is seen in the broker's activity, or by the next look."""
         if order.broker_order_id is None:
             return Effect()
-        taken = await self.broker.cancel(order.broker_order_id)
+        taken = self.may_send() and await self.broker.cancel(order.broker_order_id)
         return Effect(events=(order_event(order, "cancel_requested", self.clock.now(), reason=reason, taken=taken),))
 
     def _look_again(self, job: Job, type_: str, client_order_id: str) -> Effect:

@@ -44,6 +44,20 @@ async def test_a_lost_cancel_is_asked_for_again(desk: Any, floor: Any, broker: A
     assert floor.outcome(plan) == "CANCELLED"
 
 
+async def test_what_a_successor_may_have_placed_is_not_cancelled(desk: Any, floor: Any, broker: Any) -> None:
+    plan = await desk.approved()
+    await floor.bracket(plan)
+    await floor.until(34)
+    floor.leads = False
+    await floor.until(36)
+    asked = broker.calls.count(("cancel", "b-0"))
+    floor.leads = True
+    await floor.until(40)
+
+    assert (asked, broker.calls.count(("cancel", "b-0"))) == (0, 1)
+    assert floor.outcome(plan) == "CANCELLED"
+
+
 async def test_a_fill_that_races_the_cancel_of_its_entry_counts_and_is_protected(desk: Any, floor: Any, broker: Any) -> None:
     plan = await desk.approved()
     entry = await floor.bracket(plan)
