@@ -17,7 +17,7 @@ AT_ONCE = 4
 ODD_PLACES = ("migration_step.after", "migration.after", "checkpoint.before", "checkpoint.after")
 STARTS_MAX = 12
 START_PASSAGES = 40
-NO_MEMORY_STARTS_MAX, NO_MEMORY_WITHIN = 300, 640  # passages: quiet instants leave no mark, a start must get across them
+NO_MEMORY_STARTS_MAX, NO_MEMORY_WITHIN = 100, 640  # passages: quiet instants leave no mark, a start must get across them
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,11 @@ async def starved(lab: Lab) -> Seen:
 
 async def without_memory(lab: Lab) -> Seen:
     """One process after the other, in one folder: each finds no memory at a later passage than the one before, goes on for a
-    while if it can, and is killed; until the day is done. Every passage of a start has its turn."""
+    while if it can, and is killed; until the day is done, at the latest by one that finds enough. Every passage of a start has
+    its turn."""
     passages = (*range(1, START_PASSAGES), *(1 + 13 * n % NO_MEMORY_WITHIN for n in range(NO_MEMORY_STARTS_MAX)))
-    codes = await lab.started("no-memory", (Arm(None, n, fault="no memory", passages_on=40) for n in passages))
+    arms = (Arm(None, n, fault="no memory", passages_on=40) for n in passages)
+    codes = await lab.started("no-memory", (*arms, None))
     return Seen(await lab.found("no-memory"), codes)
 
 
