@@ -17,7 +17,7 @@ from tests.contract.test_job_queue import a_candidate, a_job, a_plan, a_position
 from finagent.adapters.database.connection import Driver
 from finagent.adapters.database.writer import Done
 from finagent.adapters.job_queue.postgres import LeasePolicy, PostgresJobQueue
-from finagent.adapters.job_queue.shared import LEADER, Role
+from finagent.adapters.job_queue.shared import LEADER, LOCK_STORY, Role
 from finagent.adapters.job_queue.sql import ALL_SERVICES
 from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome, SubjectType
 from finagent.domain.effect import Effect
@@ -51,6 +51,20 @@ class Process:
             return Done(None)
 
         return self.queue._writer.submit(operation)
+
+    async def stop_in_a_transaction(self) -> tuple[Awaitable[None], threading.Event]:
+        """Its writer stands still with the lock of the story in its hands, until the event is set."""
+        stopped, go_on = threading.Event(), threading.Event()
+
+        def stop(driver: Driver) -> Done:
+            driver.execute(LOCK_STORY)
+            stopped.set()
+            assert go_on.wait(20)
+            return Done(None)
+
+        held = self.queue._writer.submit(stop)
+        assert await asyncio.to_thread(stopped.wait, 20)
+        return held, go_on
 
     async def run_out(self) -> None:
         """Its leases end, as after a long silence."""
@@ -251,16 +265,7 @@ async def test_without_an_ear_the_poll_interval_serves(start: Start) -> None:
 
 async def test_a_start_waits_for_a_store_that_somebody_holds_up(start: Start) -> None:
     first = await start(LEADS, SILENT)
-    stopped, go_on = threading.Event(), threading.Event()
-
-    def stop(driver: Driver) -> Done:
-        driver.execute("SELECT pg_advisory_xact_lock(716151)")
-        stopped.set()
-        assert go_on.wait(20)
-        return Done(None)
-
-    held = first.queue._writer.submit(stop)
-    assert await asyncio.to_thread(stopped.wait, 20)
+    held, go_on = await first.stop_in_a_transaction()
     worker = await start(WORKER, recover=False, impatient=True)
     with capture_logs() as said:
         recovered = worker.queue.recover()
@@ -344,16 +349,7 @@ async def test_a_connection_that_is_lost_undoes_its_group_and_is_opened_again(st
 async def test_a_process_that_is_stopped_in_a_transaction_does_not_hold_up_the_others(start: Start) -> None:
     """F-06: its locks are gone with its lease, though nobody has told it yet."""
     first = await start(LEADS, LeasePolicy(lease_seconds=0.5, heartbeat_seconds=60, send_deadline_seconds=0, poll_seconds=0.02))
-    stopped, go_on = threading.Event(), threading.Event()
-
-    def stop(driver: Driver) -> Done:
-        driver.execute("SELECT pg_advisory_xact_lock(716151)")
-        stopped.set()
-        assert go_on.wait(20)
-        return Done(None)
-
-    held = first.queue._writer.submit(stop)
-    assert await asyncio.to_thread(stopped.wait, 20)
+    held, go_on = await first.stop_in_a_transaction()
     second = await start(LEADS)
 
     assert second.queue.lease_left_seconds() > 0

@@ -15,6 +15,7 @@ from finagent.adapters.database.writer import Done
 from finagent.adapters.job_queue.in_memory_by_hand import InMemoryHandOperations
 from finagent.adapters.job_queue.in_memory_effects import encode_records
 from finagent.adapters.job_queue.in_memory_records import InMemoryRecords
+from finagent.adapters.job_queue.observers import CommitObserver, GroupObserver, tell
 from finagent.adapters.job_queue.operations import DurableQueuePolicy
 from finagent.adapters.job_queue.submission import encode_next
 from finagent.domain.effect import Effect
@@ -22,8 +23,6 @@ from finagent.domain.errors import InvariantViolated
 from finagent.domain.jobs import Job, JobStatus
 from finagent.domain.ports.clock import Clock
 
-CommitObserver = Callable[[Sequence[Effect], Sequence[Job | None]], None]
-GroupObserver = Callable[[int, float], None]
 log = structlog.get_logger(__name__)
 
 
@@ -155,18 +154,11 @@ class InMemoryJobQueue:
             if ticket.done is not None and ticket.future.cancelled() and not self._closing:
                 self._take_back(ticket.done.answer)
         if effects:
-            self._tell(self.on_commit, [effect for effect, _ in effects], [job for _, job in effects])
+            tell(self.on_commit, [effect for effect, _ in effects], [job for _, job in effects])
         if any(result.wrote for result in done):
-            self._tell(self.on_group, len(group), seconds)
+            tell(self.on_group, len(group), seconds)
 
     def _take_back(self, answer: object) -> None:
         """Nobody got the jobs that a cancelled call published or claimed, so they wait again."""
         if isinstance(answer, list) and answer:
             self.release(answer)
-
-    def _tell(self, observers: Sequence[Callable[..., None]], *facts: object) -> None:
-        for observer in observers:
-            try:
-                observer(*facts)
-            except Exception as error:  # watching must never stop what is watched
-                log.warning("commit_observer_failed", observer=repr(observer), error=repr(error), exc_info=error)

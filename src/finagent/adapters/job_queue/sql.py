@@ -1,7 +1,7 @@
 """The `JobQueue` on a SQL store: callers' futures on the loop, everything else in the writer's transactions."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from finagent.adapters.database.reader import StoreReads
 from finagent.adapters.database.writer import Abort, Connect, Done, Lane, Moved, Operation, Ticket, Writer
 from finagent.adapters.job_queue import rows
 from finagent.adapters.job_queue.by_hand import HandOperations
+from finagent.adapters.job_queue.observers import CommitObserver, GroupObserver, tell
 from finagent.adapters.job_queue.operations import DurableQueuePolicy
 from finagent.adapters.job_queue.submission import submission
 from finagent.domain.effect import Effect
@@ -20,8 +21,6 @@ from finagent.domain.ports.clock import Clock
 from finagent.domain.time import to_text
 from finagent.services.failpoints import Failpoints
 
-CommitObserver = Callable[[Sequence[Effect], Sequence[Job | None]], None]
-GroupObserver = Callable[[int, float], None]
 ALL_SERVICES = frozenset(kind.queue for kind in JOB_TYPES.values())
 log = structlog.get_logger(__name__)
 
@@ -208,20 +207,13 @@ class SqlJobQueue:
         if self.carrier is not None:
             self.carrier.moved([row for result in done for row in _left(result)])
         if self.on_commit and (effects := [each for result in done for each in result.effects]):
-            self._tell(self.on_commit, [effect for effect, _ in effects], [job for _, job in effects])
+            tell(self.on_commit, [effect for effect, _ in effects], [job for _, job in effects])
         if any(result.wrote for result in done):
-            self._tell(self.on_group, len(group), seconds)
+            tell(self.on_group, len(group), seconds)
 
     def _take_back(self, jobs: list[Job]) -> None:
         if not self._writer.closing:  # a closed writer leaves them RUNNING: the next start gives them back
             self.release(jobs)
-
-    def _tell(self, observers: Sequence[Callable[..., None]], *facts: object) -> None:
-        for observer in observers:
-            try:
-                observer(*facts)
-            except Exception as error:  # watching must never stop what is watched
-                log.warning("commit_observer_failed", observer=repr(observer), error=repr(error), exc_info=error)
 
 
 def _left(result: Done) -> Iterator[Moved]:
