@@ -125,8 +125,8 @@ async def two_phase(store: Store, jobs: int, callers: int) -> Figures:
             for _ in range(callers):
                 group.create_task(enqueue())
         enqueuing = time.perf_counter() - started
-    started = time.perf_counter()
     async with store.queue() as (queue, _reads):
+        started = time.perf_counter()  # as with the peers, the store is open; see `start` for how long that takes
         workers = Workers(queue, jobs, store.settings.queue.claim_limit)
         workers.waiting = jobs
         await workers.run()

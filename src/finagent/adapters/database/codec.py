@@ -18,6 +18,8 @@ from functools import cache
 from math import isfinite
 from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import orjson
+
 from finagent.domain.errors import BadInput
 from finagent.domain.money import plain
 from finagent.domain.time import to_text
@@ -42,6 +44,16 @@ def canonical_json(value: Any) -> str:
         raise BadInput(f"cannot be written as JSON: {error}") from error
 
 
+def payload_json(value: Any) -> str:
+    """As `canonical_json`, several times faster, for text that no hash is made of; raises BadInput also for an integer of more
+    than 64 bits."""
+    try:
+        text = orjson.dumps(value, default=_json_default, option=_PAYLOAD)
+    except TypeError as error:
+        raise BadInput(f"cannot be written as JSON: {error}") from error
+    return canonical_json(value) if b"null" in text or not text.isascii() else text.decode()  # NaN would be a null
+
+
 def _json_default(value: Any) -> Any:
     """Free-form bodies may hold the domain's own scalars; they are written as everywhere else."""
     if isinstance(value, Enum):
@@ -55,6 +67,7 @@ def _json_default(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} {value!r}")
 
 
+_PAYLOAD = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, default=_json_default).encode
 
 

@@ -4,8 +4,8 @@ There is no timer: what is submitted while the previous commit runs goes into th
 urgent comes into the very next group, and a bulk load gets what room is left, up to a bound, in groups without anything urgent.
 
 Each operation runs in a SAVEPOINT, so an error undoes that operation only. Neighbours that can be carried out together share one;
-when anything about it is off, it is undone and they run one by one, which is what decides. What an error means is the
-connection's to say (`Fate`):
+where they are the whole group, its transaction is theirs. When anything about them is off, what they did is undone and they run
+one by one, which is what decides. What an error means is the connection's to say (`Fate`):
 
 * of one operation (a constraint, a conflict, a value that cannot be bound): its caller gets it, the rest of the group commits.
 * no room, a foreign lock, a server that went away before COMMIT: the whole transaction is undone, and every caller of the group
@@ -24,7 +24,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
-from itertools import groupby
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, NoReturn, Protocol
 
@@ -309,11 +308,18 @@ class Writer:
             return
         saved = self._memory.save()
         try:
-            connection.begin()
-            self._guard(connection.driver, any(ticket.serial for ticket in group))
-            for joint, tickets in groupby(group, key=lambda ticket: ticket.part is not None):
-                for run in [list(tickets)] if joint else [[ticket] for ticket in tickets]:
+            self._begin(connection, group)
+            runs = _runs(group)
+            if len(runs) != 1:
+                for run in runs:
                     self._run(connection, run)
+            elif not self._try(connection, runs[0]):
+                connection.rollback()  # the transaction is the SAVEPOINT of the only run
+                self._memory.restore(saved)
+                if len(group) == 1:
+                    return
+                self._begin(connection, group)
+                self._one_by_one(connection, runs[0])
             self._end_transaction(connection, group)
         except Exception as error:  # noqa: BLE001 - a fault of ours between BEGIN and COMMIT ends the process too
             self._memory.restore(saved)
@@ -326,29 +332,43 @@ class Writer:
             else:
                 self._break(str(error) if fate else f"{type(error).__name__}: {error}")
 
+    def _begin(self, connection: StoreConnection, group: Sequence[Ticket]) -> None:
+        connection.begin()
+        self._guard(connection.driver, any(ticket.serial for ticket in group))
+
     def _run(self, connection: StoreConnection, tickets: Sequence[Ticket]) -> None:
         """One operation, or several together, in a SAVEPOINT; raises the errors that concern the whole group."""
-        driver, saved, alone = connection.driver, self._memory.save(), len(tickets) == 1
+        driver, saved = connection.driver, self._memory.save()
         driver.execute("SAVEPOINT operation")
+        done = self._try(connection, tickets)
+        if not done:
+            self._memory.restore(saved)
+            driver.execute("ROLLBACK TO operation")
+        driver.execute("RELEASE operation")
+        if not done and len(tickets) > 1:
+            self._one_by_one(connection, tickets)
+
+    def _one_by_one(self, connection: StoreConnection, tickets: Sequence[Ticket]) -> None:
+        for ticket in tickets:
+            self._run(connection, [ticket])
+
+    def _try(self, connection: StoreConnection, tickets: Sequence[Ticket]) -> bool:
+        """Whether it succeeded; otherwise what it wrote is still to be undone, and a single operation has its error."""
         try:
-            done = [tickets[0].run(driver)] if alone else self._together([ticket.part for ticket in tickets], driver)
-            refused = None
+            if len(tickets) == 1:
+                tickets[0].done = tickets[0].run(connection.driver)
+            else:
+                done = self._together([ticket.part for ticket in tickets], connection.driver)
+                for ticket, each in zip(tickets, done, strict=True):
+                    ticket.done = each
         except Exception as error:  # whatever an operation raises belongs to its caller
             fate = connection.fate(error)
             if fate not in (None, Fate.OPERATION):
                 raise
-            refused = error if fate is None else InvariantViolated(f"refused by the database: {error}")
-            self._memory.restore(saved)
-            driver.execute("ROLLBACK TO operation")
-        driver.execute("RELEASE operation")
-        if refused is None:
-            for ticket, each in zip(tickets, done, strict=True):
-                ticket.done = each
-        elif alone:
-            tickets[0].error = refused
-        else:
-            for ticket in tickets:
-                self._run(connection, [ticket])
+            if len(tickets) == 1:
+                tickets[0].error = error if fate is None else InvariantViolated(f"refused by the database: {error}")
+            return False
+        return True
 
     def _end_transaction(self, connection: StoreConnection, group: Sequence[Ticket]) -> None:
         done = [ticket.done for ticket in group if ticket.done is not None]
@@ -390,3 +410,14 @@ class Writer:
             return False
         self.disk_full = False
         return True
+
+
+def _runs(group: Sequence[Ticket]) -> list[list[Ticket]]:
+    """What of the group is carried out at once: neighbours that have a part together, the others alone."""
+    runs: list[list[Ticket]] = []
+    for ticket in group:
+        if ticket.part is not None and runs and runs[-1][0].part is not None:
+            runs[-1].append(ticket)
+        else:
+            runs.append([ticket])
+    return runs

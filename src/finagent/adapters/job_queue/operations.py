@@ -1,12 +1,13 @@
 """What the queue does inside the writer's transaction. Every method runs on the writer's thread, in a SAVEPOINT of its own."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from heapq import merge
 from itertools import islice, takewhile
 from typing import Any
+
+import orjson
 
 from finagent.adapters.database.connection import Cursor, Driver
 from finagent.adapters.database.effects import EncodedEffect, apply, encode
@@ -150,12 +151,14 @@ class JobOperations:
         self.memory.last_event_id = apply(effects, driver, self.chains, self.memory.last_event_id)
 
     def _done(self, driver: Driver, part: Submission, placed: Sequence[Job | Moved]) -> Done:
-        effect = part.effect
-        carried = self._carry_clock(driver, part.at_text)
+        effect, carried = part.effect, self._carry_clock(driver, part.at_text)
+        labels = effect.labels | carried if carried else effect.labels
+        told = ((effect.effect, part.job),)
+        if not placed:
+            return Done([], True, labels, told)
         handed_out = [each for each in placed if isinstance(each, Job)]
         waiting = [each for each in placed if isinstance(each, Moved)] if len(handed_out) < len(placed) else ()
-        labels = effect.labels | carried if carried else effect.labels
-        return Done(handed_out, True, labels, ((effect.effect, part.job),), waiting)
+        return Done(handed_out, True, labels, told, waiting)
 
     def _publish(self, driver: Driver, encoded: EncodedNext, part: Submission) -> Job | Moved | None:
         """Insert one job; itself when it was handed out, where it waits, None when it is not wanted or was published before."""
@@ -187,7 +190,7 @@ class JobOperations:
             return (*what, *waits, key, parent_id, trace_id, at_text, None), Moved(id_, type_, status)
         memory.running += 1
         runs = "RUNNING", priority, run_text, self._policy.attempts_max, memory.epoch, self._worker_id, 1
-        read = json.loads(payload)  # what a later process would read, not the caller's own objects
+        read = orjson.loads(payload)  # what a later process would read, not the caller's own objects
         job = Job(id_, type_, read, kind.version, priority, run_at, 0, 0, memory.epoch, trace_id, key, 1)
         return (*what, *runs, key, parent_id, trace_id, at_text, at_text), job
 

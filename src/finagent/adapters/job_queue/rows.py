@@ -1,10 +1,11 @@
 """The statements of `job_queue`. Each names its status as a literal, so that the partial index of that status serves it."""
 # ruff: noqa: S608 - the statements are put together from constants of this file alone
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+
+import orjson
 
 from finagent.adapters.database.registry import stored
 from finagent.domain.jobs import DISCARDED, Job
@@ -124,7 +125,7 @@ def job(row: tuple[Any, ...]) -> Job:
     """The job of a row of JOB_COLUMNS."""
     id_, type_, payload, version, priority, run_at, attempts, crashes, epoch, trace_id, key, fence = row
     at = datetime.fromisoformat(run_at)
-    return Job(id_, type_, json.loads(payload), version, priority, at, attempts, crashes, epoch, trace_id, key, fence)
+    return Job(id_, type_, orjson.loads(payload), version, priority, at, attempts, crashes, epoch, trace_id, key, fence)
 
 
 def claimed(row: tuple[Any, ...], epoch: int) -> Job:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from finagent.adapters.database.codec import canonical_json
+from finagent.adapters.database.codec import payload_json
 from finagent.adapters.database.effects import EncodedEffect, encode
 from finagent.adapters.database.events import EventChains
 from finagent.adapters.database.writer import Lane
@@ -22,7 +22,7 @@ class EncodedNext(NamedTuple):
 
 def encode_next(next_: Next) -> EncodedNext:
     """Raises BadInput for a payload that is not JSON."""
-    return EncodedNext(next_, canonical_json(next_.payload))
+    return EncodedNext(next_, payload_json(next_.payload))
 
 
 @dataclass(slots=True)

@@ -31,7 +31,7 @@ from finagent.adapters.job_queue.sqlite import SqliteJobQueue
 from finagent.domain.effect import Effect, Set
 from finagent.domain.errors import InvariantViolated, Transient, Unavailable
 from finagent.domain.gap import Direction, GapCandidate, GapFacts
-from finagent.domain.jobs import Next
+from finagent.domain.jobs import Job, Next
 from finagent.domain.orders import (
     BrokerOrder,
     Fill,
@@ -397,7 +397,7 @@ from finagent.adapters.job_queue.operations import DurableQueuePolicy
 from finagent.adapters.job_queue.sqlite import SqliteJobQueue
 from finagent.domain.effect import Effect
 from finagent.domain.errors import Transient
-from finagent.domain.jobs import Next
+from finagent.domain.jobs import Job, Next
 from finagent.services.failpoints import unarmed
 
 def a_job(number):
@@ -476,24 +476,35 @@ def test_an_error_of_the_disk_ends_the_process_and_loses_nothing(tmp_path: Path)
     assert rows_of(tmp_path / "finagent.db", "job_queue") >= acknowledged
 
 
-async def test_neighbours_share_a_savepoint_until_one_of_them_is_refused(open_queue: OpenQueue) -> None:
+async def test_neighbours_share_a_transaction_or_a_savepoint_until_one_of_them_is_refused(open_queue: OpenQueue) -> None:
     queue = await open_queue()
     begun: list[str] = []
 
     def trace(driver: Driver) -> Done:
         assert isinstance(driver, sqlite3.Connection)
-        driver.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("SAVEPOINT") else None)
+        driver.set_trace_callback(lambda sql: begun.append(sql.split()[0]) if sql.startswith(("SAVEPOINT", "BEGIN")) else None)
         return Done(None, wrote=False)
 
+    def positions(name: str) -> list[asyncio.Future[list[Job]]]:
+        return [queue.submit(a_position(f"{name}-{number}")) for number in range(50)]
+
     await queue._writer.submit(trace)
-    await asyncio.gather(*(queue.submit(a_position(f"{number}")) for number in range(50)))
-    assert len(begun) == 1
+    await asyncio.gather(*positions("first"))
+    assert begun == ["BEGIN"]
 
     begun.clear()
-    again = [queue.submit(a_position(f"more-{number}")) for number in range(50)]
-    answers = await asyncio.gather(*again, queue.submit(a_position("7")), return_exceptions=True)
+    await asyncio.gather(*positions("beside a claim"), queue.claim(datetime(2008, 10, 6, tzinfo=UTC), 1))
+    assert begun == ["BEGIN", "SAVEPOINT", "SAVEPOINT"]
+
+    begun.clear()
+    answers = await asyncio.gather(*positions("more"), queue.submit(a_position("first-7")), return_exceptions=True)
     assert [type(answer) for answer in answers] == [list] * 50 + [InvariantViolated]
-    assert len(begun) == 1 + 51
+    assert begun == ["BEGIN", "BEGIN"] + ["SAVEPOINT"] * 51
+
+    begun.clear()
+    with pytest.raises(InvariantViolated, match="refused by the database"):
+        await queue.submit(a_position("first-7"))
+    assert begun == ["BEGIN"]
 
 
 async def test_an_error_that_nothing_foresaw_ends_the_process_and_nobody_waits_for_ever(open_queue: OpenQueue) -> None:
