@@ -31,6 +31,7 @@ _FATES = {  # by SQLSTATE, or its class of two characters
     "58": Fate.UNKNOWN,
     "XX": Fate.UNKNOWN,
 }
+_IDLED_IN_TRANSACTION = "25P03"
 _COUNT = re.compile(r"\d+$")
 
 
@@ -166,9 +167,11 @@ class PostgresConnection:
             self.driver.forget()
 
     def fate(self, error: Exception, *, committing: bool = False) -> Fate | None:
-        """Whatever goes wrong with COMMIT, only the server knows what came of it."""
+        """Whatever goes wrong with COMMIT, only the server knows what came of it; one that ended the session because it idled in
+        its transaction had not seen any COMMIT."""
         found = fate_of(error)
-        return Fate.UNKNOWN if found and committing else found
+        idled = getattr(error.__cause__, "sqlstate", None) == _IDLED_IN_TRANSACTION
+        return Fate.UNKNOWN if found and committing and not idled else found
 
     def probe(self) -> None:
         """The smallest commit there is: the server says whether it has room."""
