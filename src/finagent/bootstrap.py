@@ -35,7 +35,7 @@ from finagent.adapters.market_data.sample import sample_market
 from finagent.adapters.market_data.simulated import simulated_market
 from finagent.domain.bars import Floats
 from finagent.domain.effect import Effect, Set
-from finagent.domain.errors import BadInput, Transient, Unavailable
+from finagent.domain.errors import BadInput, Interrupted, Transient, Unavailable
 from finagent.domain.identity import digest
 from finagent.domain.jobs import Job
 from finagent.domain.money import plain
@@ -144,11 +144,12 @@ async def build_application(
     observer: ProgressObserver | None = None,
     metrics: Metrics | None = None,
     wraps: Wraps | None = None,
+    interrupted: asyncio.Event | None = None,
 ) -> AsyncIterator["Application"]:
     """Open the folder, bring its store up to date, take over what an earlier process left, and wire the agent.
 
-    Start and recovery are the same path. Raises BadInput (second instance, a different replay in the folder) or Unavailable
-    (folder, disk).
+    Start and recovery are the same path. Raises BadInput (second instance, a different replay in the folder), Unavailable
+    (folder, disk), or Interrupted, when that is set while it waits for another leader.
     """
     wraps, observer, metrics = wraps or Wraps(), observer or Onlookers(), metrics or Metrics()
     async with AsyncExitStack() as stack:
@@ -166,12 +167,11 @@ async def build_application(
         clock = VirtualClock(stored.at if stored is not None else market.sessions()[0].opens_at)
         durable = build_job_queue(settings, store, clock, failpoints, metrics)
         audit = build_audit(settings, store, durable, clock, failpoints)
-        stack.push_async_callback(audit.write_anchor)
         stack.push_async_callback(durable.close)
-        stack.push_async_callback(audit.seal)
         durable.on_commit.append(lambda effects, _jobs: _tell(observer, effects))
         durable.on_group += [metrics.committed, audit.committed]
-        rescued = await _begin(durable, audit, shared=settings.storage.url is not None)
+        rescued = await _begin(durable, audit, interrupted, shared=settings.storage.url is not None)
+        stack.push_async_callback(_end, durable, audit)
         stored = store.get(MarketClock, 1)  # again: until now another process may have led
         if stored is not None:
             clock.set(stored.at)
@@ -405,10 +405,11 @@ class Application:
 
 
 @asynccontextmanager
-async def build_worker(settings: Settings, services: frozenset[str], stopping: Callable[[], bool]) -> AsyncIterator[Worker]:
-    """A process that takes part in the work of an agent elsewhere; the tables are the agent's to make.
+async def build_worker(settings: Settings, services: frozenset[str], stop: asyncio.Event) -> AsyncIterator[Worker]:
+    """A process that takes part in the work of an agent elsewhere, until `stop`; the tables are the agent's to make.
 
-    Raises BadInput for a store that only one process can use, Unavailable where there is none yet.
+    Raises BadInput for a store that only one process can use, Unavailable where there is none yet, Interrupted when it is stopped
+    before it takes part.
     """
     check(settings)
     async with AsyncExitStack() as stack:
@@ -426,7 +427,7 @@ async def build_worker(settings: Settings, services: frozenset[str], stopping: C
         clock = VirtualClock(leaders.at)
         queue = build_shared_queue(settings, store, clock, unarmed, Role(leader=False, services=services), metrics)
         stack.push_async_callback(queue.close)
-        await queue.recover()
+        await _unless(stop, queue.recover())
         kill_switch = KillSwitch(store, queue, clock, lambda: False)
         processor = JobProcessor(
             queue=queue,
@@ -445,7 +446,7 @@ async def build_worker(settings: Settings, services: frozenset[str], stopping: C
         processor.queues(tuple(services))
         done: Counter[str] = Counter()
         queue.on_commit.append(lambda _effects, jobs: done.update(job.type for job in jobs if job is not None))
-        yield Worker(clock, store, processor, tuple(services), queue.changed, stopping, done)
+        yield Worker(clock, store, processor, tuple(services), queue.changed, stop.is_set, done)
 
 
 # -- parts from settings -----------------------------------------------------------------------------------------------------
@@ -724,15 +725,37 @@ async def _copy_store(queue: SqlJobQueue, target: Path, step_pages: int) -> None
     await queue.copy(target, step_pages)
 
 
-async def _begin(queue: SqlJobQueue, audit: AuditKeeper, *, shared: bool) -> list[Job]:
+async def _begin(queue: SqlJobQueue, audit: AuditKeeper, interrupted: asyncio.Event | None, *, shared: bool) -> list[Job]:
     """The jobs that an earlier process left. On a shared store only whoever leads may say that it is not the one it knew."""
     if not shared:
         await audit.prepare()
         return await queue.recover()
     audit.require_ledger()
-    rescued = await queue.recover()
+    rescued = await _unless(interrupted, queue.recover())
     await audit.prepare()
     return rescued
+
+
+async def _unless(interrupted: asyncio.Event | None, recovering: asyncio.Future[list[Job]]) -> list[Job]:
+    """The jobs that an earlier process left. Raises Interrupted where an end is asked for first; the queue then is closed."""
+    if interrupted is None:
+        return await recovering
+    asked: asyncio.Future[Any] = asyncio.ensure_future(interrupted.wait())
+    try:
+        await asyncio.wait([recovering, asked], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        asked.cancel()
+        await asyncio.wait([asked])
+    if not recovering.done():
+        raise Interrupted("stopped before another process gave its place up")
+    return recovering.result()
+
+
+async def _end(queue: SqlJobQueue, audit: AuditKeeper) -> None:
+    """Whoever began a life seals its story, and leaves an anchor of what it committed last."""
+    await audit.seal()
+    await queue.close()
+    await audit.write_anchor()
 
 
 async def _tidy_up(queue: SqlJobQueue, audit: AuditKeeper, batch: int) -> None:

@@ -242,6 +242,35 @@ async def test_a_leader_that_fell_silent_is_followed_after_its_lease_and_the_sen
     assert second.rows("SELECT name FROM lease WHERE name = ?", LEADER) == [(LEADER,)]
 
 
+async def test_a_wait_for_the_lead_can_be_given_up(start: Start) -> None:
+    first = await start(LEADS)
+    second = await start(LEADS, recover=False)
+    waiting = second.queue.recover()
+    await heartbeat(first)
+
+    async with asyncio.timeout(20):
+        await second.queue.close()
+
+    assert waiting.cancelled()
+    assert first.rows("SELECT count(*) FROM lease WHERE epoch <> ?", first.queue._shared.memory.epoch) == [(0,)]
+
+
+async def test_a_send_deadline_that_is_not_waited_out_is_left_to_the_next_leader(start: Start) -> None:
+    first = await start(LEADS, SILENT)
+    await first.run_out()
+    second = await start(LEADS, LeasePolicy(60, 60, send_deadline_seconds=600, poll_seconds=0.02), recover=False)
+    with capture_logs() as said:
+        second.queue.recover()
+        await until(lambda: any(line["event"] == "leader_succeeded" for line in said))
+    await second.queue.close()
+
+    with capture_logs() as said:
+        third = await start(LEADS)
+
+    assert third.queue.lease_left_seconds() > 0, "no lease is left to wait for"
+    assert [line["event"] for line in said] == ["leader_succeeded"], "but the send deadline is"
+
+
 async def test_a_leader_whose_place_was_taken_ends_at_its_next_sign_of_life(start: Start) -> None:
     first = await start(LEADS)
     await first.act("UPDATE lease SET epoch = 999 WHERE name = 'leader'")

@@ -72,7 +72,7 @@ async def with_a_worker(settings: Settings, redis: Redis) -> tuple[str, int]:
     stopped = asyncio.Event()
     async with (
         build_application(settings, observer=Forgetful(redis.flushall, 20, 60)) as application,
-        build_worker(settings, SERVICES, stopped.is_set) as worker,
+        build_worker(settings, SERVICES, stopped) as worker,
         asyncio.TaskGroup() as tasks,
     ):
         working = tasks.create_task(worker.run())
@@ -86,7 +86,7 @@ async def test_a_worker_has_no_time_before_there_is_an_agent(postgres_url: str, 
     with postgres_database(postgres_url, f"finagent_early_{os.getpid()}") as url:
         settings = settings_of(tmp_path, "queue.backend=postgres", f"storage.url={url}")
         with pytest.raises(Unavailable, match="no agent has started on this store yet"):
-            async with build_worker(settings, SERVICES, lambda: True):
+            async with build_worker(settings, SERVICES, asyncio.Event()):
                 pass
 
 

@@ -2,12 +2,13 @@
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.contract.stores import POSTGRES, blocking, postgres_database, run_statements
-from tests.integration.test_commands import finagent
+from tests.integration.test_commands import Agent, finagent
 
 from finagent.adapters.database.anchor import Anchor, AnchorFile
 from finagent.adapters.database.postgres import PostgresReads
@@ -15,8 +16,12 @@ from finagent.domain.trading_state import TradingState, TradingStateRecord
 
 
 def on(url: str, folder: Path, *command: str) -> Any:
-    sets = (f"storage.url={url}", "queue.backend=postgres", f"storage.directory={folder}", "http.enabled=false")
-    return finagent(*command, *(part for each in sets for part in ("--set", each)))
+    return finagent(*command, *sets(url, folder))
+
+
+def sets(url: str, folder: Path) -> tuple[str, ...]:
+    named = (f"storage.url={url}", "queue.backend=postgres", f"storage.directory={folder}", "http.enabled=false")
+    return tuple(part for each in named for part in ("--set", each))
 
 
 @pytest.mark.timeout(240)
@@ -58,6 +63,24 @@ def test_a_day_on_a_server_and_what_is_asked_of_it(postgres_url: str, tmp_path: 
     assert (wrong.returncode, "remembers led-other" in wrong.stderr) == (2, True)
     assert (fresh.returncode, "name another one in storage.url" in fresh.stderr) == (2, True)
     assert (other.returncode, "the agent's settings decide otherwise" in other.stderr) == (2, True)
+
+
+def test_a_standby_stops_when_it_is_told_to(postgres_url: str, tmp_path: Path) -> None:
+    """Long before it would lead; it leaves the store as it was."""
+    with postgres_database(postgres_url, f"finagent_standby_{os.getpid()}") as url:
+        blocking(run_statements(url, "INSERT INTO lease VALUES ('leader', 999, 'elsewhere', '', 9e12)"))
+        standby = Agent("orchestrate", *sets(url, tmp_path))
+        standby.until("leader_awaited")
+        began = time.monotonic()
+        code = standby.end()
+        seconds = time.monotonic() - began
+        reads = PostgresReads(url, POSTGRES)
+        leases = reads.rows("SELECT worker_id FROM lease")
+        reads.close()
+
+    assert (code, leases) == (130, [("elsewhere",)]), standby.said
+    assert seconds < 10, "it waited for the lease"
+    assert not (tmp_path / "anchor").exists()
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,9 @@ async def resident(
         if listening is not None:
             stack.callback(listening.close)
         onlookers = Onlookers([observer, MetricsObserver(metrics), work, journal])
-        application = await stack.enter_async_context(build_application(settings, observer=onlookers, metrics=metrics))
+        application = await stack.enter_async_context(
+            build_application(settings, observer=onlookers, metrics=metrics, interrupted=interrupted)
+        )
         journal.reads = application.reads
         watchdog = LoopWatchdog(watchdog_policy(settings), metrics.loop_turned)
         agent = Resident(settings, application, work, watchdog, metrics, started_at, interrupted)

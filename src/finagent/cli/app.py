@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import typer
 
 from finagent.cli import bench, config, db, doctor, drill, explain, halt, jobs, orchestrate, report, scan, status, worker
-from finagent.domain.errors import BadInput, Unavailable
+from finagent.domain.errors import BadInput, Interrupted, Unavailable
 
 UNEXPECTED, BAD_INPUT, UNAVAILABLE, INTERRUPTED = 1, 2, 4, 130
 DISK_FULL = "disk full"
@@ -90,7 +90,7 @@ def _exit_code(error: BaseException) -> int:
         return UNAVAILABLE
     if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
         return UNAVAILABLE
-    return INTERRUPTED if isinstance(error, KeyboardInterrupt) else UNEXPECTED
+    return INTERRUPTED if isinstance(error, KeyboardInterrupt | Interrupted) else UNEXPECTED
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

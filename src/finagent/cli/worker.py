@@ -2,12 +2,13 @@
 
 import asyncio
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from finagent.cli.options import AsJson, Overrides, SettingsFile, settings_in_force
-from finagent.domain.errors import BadInput
+from finagent.domain.errors import BadInput, Interrupted
 
 if TYPE_CHECKING:
     from finagent.settings import Settings
@@ -43,13 +44,14 @@ def worker(
 
 
 async def _work(settings: "Settings", services: frozenset[str]) -> dict[str, int]:
-    """How many jobs of each type were done."""
+    """How many jobs of each type were done; none when it was stopped before it took part."""
     from finagent.api.resident import on_signals
     from finagent.bootstrap import build_worker
 
     stop = asyncio.Event()
-    with on_signals(stop.set):
-        async with build_worker(settings, services, stop.is_set) as taking_part:
+    with on_signals(stop.set), suppress(Interrupted):
+        async with build_worker(settings, services, stop) as taking_part:
             sys.stderr.write(f"finagent: taking {', '.join(sorted(services))}; SIGTERM ends it in good order\n")
             sys.stderr.flush()
             return await taking_part.run()
+    return {}

@@ -6,7 +6,8 @@ FinagentError
 ├─ Permanent          never try again: dead letter, say why
 │  ├─ BadInput        settings, arguments or data a person must correct (exit code 2)
 │  └─ Unavailable     something outside is not there: disk, port, broker, server (exit code 4)
-└─ InvariantViolated  our own rules do not hold any more: halt
+├─ InvariantViolated  our own rules do not hold any more: halt
+└─ Interrupted        a person asked for an orderly end before it could be done (exit code 130)
 """
 
 
@@ -36,3 +37,7 @@ class Unavailable(Permanent):
 
 class InvariantViolated(FinagentError):
     """A rule of our own is broken; nothing may be guessed: halt and page."""
+
+
+class Interrupted(FinagentError):
+    """An orderly end was asked for before the call could answer."""

@@ -86,10 +86,12 @@ class PostgresJobQueue(SqlJobQueue):
         self._changed = asyncio.Event()
         self._listener: Any = None
         self._heart: asyncio.Task[None] | None = None
+        self._entering: asyncio.Task[list[Job]] | None = None
 
     def recover(self) -> asyncio.Future[list[Job]]:
         """Begin a life; as the leader, wait until there is no other."""
-        return asyncio.get_running_loop().create_task(self._enter(), name="queue recovery")
+        self._entering = asyncio.get_running_loop().create_task(self._enter(), name="queue recovery")
+        return self._entering
 
     def services(self) -> frozenset[str]:
         """See `SqlJobQueue`."""
@@ -118,15 +120,17 @@ class PostgresJobQueue(SqlJobQueue):
         return True
 
     async def close(self) -> None:
-        """Give up the leases, so that nobody has to wait for their end, then close as on a file."""
-        if self._heart is not None:
-            self._heart.cancel()
-            await asyncio.gather(self._heart, return_exceptions=True)
-            self._heart = None
+        """Give up the leases, so that nobody has to wait for their end, then close as on a file. Ends a `recover` that waits."""
+        for task in (self._entering, self._heart):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        if self._entering is not None:
             with suppress(FinagentError):  # a store that is away lets them lapse
                 left = self._writer.submit(self._shared.leave, lane=Lane.BULK)  # behind all else
                 self._writer.closing = True  # nothing comes behind it
                 await left
+            self._entering = None
         if self._listener is not None:
             await self._listener.close(timeout=self._connect_seconds)
             self._listener = None
@@ -154,6 +158,7 @@ class PostgresJobQueue(SqlJobQueue):
         if answer.succeeded:  # the last send of the leader before us began under its lease; let its deadline pass too
             log.warning("leader_succeeded", waits_seconds=policy.send_deadline_seconds)
             await asyncio.sleep(policy.send_deadline_seconds)
+            self._shared.succeeds = False
         return answer.rescued
 
     async def _beat(self) -> None:

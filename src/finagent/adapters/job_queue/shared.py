@@ -45,7 +45,8 @@ HOLDER = f"SELECT worker_id, until - {_NOW} FROM lease WHERE name = ?"
 RENEW = f"UPDATE lease SET until = {_NOW} + ? WHERE epoch = ?"
 REAP = f"DELETE FROM lease WHERE name <> '{LEADER}' AND until < {_NOW}"
 ALIVE = f"SELECT worker_id, until - {_NOW} FROM lease WHERE until >= {_NOW} ORDER BY until DESC LIMIT 1"
-LEAVE = "DELETE FROM lease WHERE epoch = ?"
+LEAVE = "DELETE FROM lease WHERE epoch = ? AND until > 0"
+STAY_EXPIRED = f"UPDATE lease SET until = 0 WHERE epoch = ? AND name = '{LEADER}'"
 OTHERS = f"SELECT services FROM lease WHERE name <> '{LEADER}' AND epoch <> ?"
 ORPHANED = rows.RUNNING.replace(
     "ORDER BY priority, run_at, id",
@@ -107,6 +108,7 @@ class SharedOperations(HandOperations):
     ) -> None:
         super().__init__(policy, chains, worker_id, carries_market_clock=carries_market_clock)
         self._role, self._lease_seconds = role, lease_seconds
+        self.succeeds = False  # a leader that fell silent, whose last send may still be under way
 
     # -- life ----------------------------------------------------------------------------------------------------------------
 
@@ -139,7 +141,8 @@ class SharedOperations(HandOperations):
         led_until = datetime.fromisoformat(memory.market_at) if memory.market_at else at
         rescued, effects = self._give_back(driver, max(at, led_until))
         self._look_around(driver)
-        entered = Entered(rescued, self._role.leader and bool(leader))
+        self.succeeds = self._role.leader and bool(leader)
+        entered = Entered(rescued, self.succeeds)
         return Done(entered, labels=frozenset({"epoch_commit"}), effects=effects, moved=given_back(rescued, effects))
 
     def heartbeat(self, at: datetime, driver: Driver) -> Done:
@@ -151,7 +154,12 @@ class SharedOperations(HandOperations):
         return Done(rescued, labels=labels, effects=effects, moved=given_back(rescued, effects))
 
     def leave(self, driver: Driver) -> Done:
-        """End this life in good order: what it left RUNNING waits for the next start, which need not wait for a lease."""
+        """End this life in good order: what it left RUNNING waits for the next start, which need not wait for a lease.
+
+        While a send of the leader before us may be under way, whoever leads next follows a leader that fell silent, as we did.
+        """
+        if self.succeeds:
+            driver.execute(STAY_EXPIRED, (self.memory.epoch,))
         driver.execute(LEAVE, (self.memory.epoch,))
         return Done(None)
 
