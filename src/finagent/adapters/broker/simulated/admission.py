@@ -16,11 +16,12 @@ ENTRY_TYPES = (OrderType.MARKET, OrderType.LIMIT)
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The broker's no: HTTP status, code and message."""
+    """The broker's no: HTTP status, code and message, and what the body says beside them."""
 
     status: int
     code: int
     message: str
+    details: tuple[tuple[str, str], ...] = ()
 
 
 DUPLICATE = Refusal(422, 40010001, "client_order_id must be unique")
@@ -32,9 +33,9 @@ def unprocessable(message: str) -> Refusal:
     return Refusal(422, 42210000, message)
 
 
-def forbidden(message: str) -> Refusal:
+def forbidden(message: str, **details: str) -> Refusal:
     """The account cannot take it."""
-    return Refusal(403, 40310000, message)
+    return Refusal(403, 40310000, message, tuple(details.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +112,18 @@ def inadmissible(request: OrderRequest, standing: Standing, policy: BrokerPolicy
     if opening <= 0:
         return None
     if request.order_class is OrderClass.OCO or (request.side is Side.SELL and not policy.short_selling) or closing > 0:
-        return forbidden(f"insufficient qty available for order (requested: {request.quantity}, available: {closing})")
+        existing = abs(standing.position) if standing.position * request.side.sign < 0 else 0
+        return forbidden(
+            f"insufficient qty available for order (requested: {request.quantity}, available: {closing})",
+            available=str(closing),
+            existing_qty=str(existing),
+            held_for_orders=str(existing - closing),
+            symbol=request.symbol,
+        )
     cost = reservation(request.quantity, request.limit_price or request.stop_price, standing.last_price, policy)
     if cost > standing.buying_power:
-        return forbidden(f"insufficient buying power (cost {plain(cost)}, available {plain(max(standing.buying_power, ZERO))})")
+        left = plain(max(standing.buying_power, ZERO))
+        return forbidden("insufficient buying power", buying_power=left, cost_basis=plain(cost))
     return None
 
 

@@ -28,6 +28,7 @@ from finagent.adapters.broker.simulated.ledger import Ledger
 from finagent.adapters.broker.simulated.ledger_rows import APPLIED_LATE
 from finagent.adapters.broker.simulated.orders import MINUTE, LedgerOrder, next_minute, orders_of
 from finagent.adapters.broker.simulated.policy import BrokerPolicy
+from finagent.adapters.broker.simulated.statement import Statement
 from finagent.adapters.broker.simulated.tape import Tape
 from finagent.adapters.broker.simulated.wire import Json
 from finagent.domain.errors import Transient
@@ -61,6 +62,10 @@ class SimulatedBroker:
         except BaseException:
             self.close()
             raise
+        self.statement = Statement(
+            self._ledger, self._tape, lambda: list(self._book.live.values()), lambda: self._pending, lambda: self._positions
+        )
+        self.on_commit: list[Callable[[Changes], None]] = []
         self._methods: dict[str, Callable[[datetime], Json]] = {
             "advance": self._on_advance,
             "barrier": lambda at: {"status": 200, "body": None},
@@ -73,6 +78,11 @@ class SimulatedBroker:
         """Release the file, its lock and the market's loop."""
         self._tape.close()
         self._ledger.close()
+
+    @property
+    def now(self) -> datetime | None:
+        """The ledger's market time; None before the first advance."""
+        return self._now
 
     def handle(self, frame: Json) -> Json:
         """Answer one request: `status` and `body`, or `withheld`. A ledger that cannot be written answers 503."""
@@ -343,6 +353,8 @@ class SimulatedBroker:
 
     def _commit(self, changes: Changes) -> None:
         self._ledger.commit(changes)
+        for observer in self.on_commit:
+            observer(changes)
         self._uncommitted.clear()
         if changes.orders:
             self._told_until = self._ledger.last_visible()
@@ -356,4 +368,4 @@ class SimulatedBroker:
 
 
 def _refused(refusal: Refusal) -> Json:
-    return {"status": refusal.status, "body": {"code": refusal.code, "message": refusal.message}}
+    return {"status": refusal.status, "body": {"code": refusal.code, "message": refusal.message, **dict(refusal.details)}}

@@ -132,6 +132,14 @@ class Ledger:
         )
         return [order_of_row(row) for row in rows]
 
+    def orders_where(self, condition: str, values: tuple[str, ...]) -> list[tuple[int, LedgerOrder]]:
+        """Orders as they stand now with the number that each had on coming, the first that came first."""
+        rows = self._connection.execute(
+            f"SELECT {ORDER_COLUMNS}, rowid FROM ledger_order WHERE {condition} ORDER BY rowid",  # noqa: S608 - constants
+            values,
+        )
+        return [(row[-1], order_of_row(row[:-1])) for row in rows]
+
     def order(self, broker_order_id: str) -> LedgerOrder | None:
         """As it stands now."""
         row = self._connection.execute(

@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS ledger_account (
   account_id TEXT PRIMARY KEY, start_cash TEXT NOT NULL, cash TEXT NOT NULL, seed INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS ledger_clock (id INTEGER PRIMARY KEY CHECK (id = 1), at TEXT NOT NULL);
 """
+LIVE = "status IN ('HELD', 'ACCEPTED', 'PARTIALLY_FILLED')"
 ORDER_COLUMNS = (
     "broker_order_id, client_order_id, parent_broker_order_id, group_id, leg, order_class, symbol, side, quantity, type, "
     "limit_price, stop_price, time_in_force, status, filled_quantity, notional, elected, market_time, active_from, changed_at"

@@ -1,0 +1,31 @@
+"""The terms of the simulated Alpaca."""
+
+from dataclasses import dataclass, field
+
+from finagent.domain.errors import BadInput
+from finagent.domain.finite import require_finite
+
+
+@dataclass(frozen=True, slots=True)
+class AlpacaSimulatorPolicy:
+    """`key_id` and `secret` open the one account; nothing about them is secret. Port 0: any that is free.
+
+    `pace`: market seconds a wall second; 0: market time moves by POST /control/advance alone. `requests_per_minute` bounds
+    requests by wall time as Alpaca does per key; 0: no bound, for lock-step.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    key_id: str = "PKSIMULATOR"
+    secret: str = field(default="simulator", repr=False)
+    pace: float = 0
+    requests_per_minute: int = 0
+
+    def __post_init__(self) -> None:
+        require_finite(self)
+        if self.pace < 0 or self.requests_per_minute < 0:
+            raise BadInput(
+                f"alpaca_simulator.pace {self.pace} and requests_per_minute {self.requests_per_minute} must not be negative"
+            )
+        if not self.key_id or not self.secret:
+            raise BadInput("alpaca_simulator.key_id and secret must not be empty")

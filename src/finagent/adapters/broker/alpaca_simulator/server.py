@@ -1,0 +1,246 @@
+"""The HTTP server: routes, keys, and how a question becomes an answer."""
+
+import asyncio
+import contextlib
+import hmac
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from finagent.adapters.broker.alpaca_simulator.account import AccountDesk
+from finagent.adapters.broker.alpaca_simulator.desk import Desk, Refused, Withheld
+from finagent.adapters.broker.alpaca_simulator.orders import BAD_REQUEST, OrderDesk, instant_of
+from finagent.adapters.broker.alpaca_simulator.policy import AlpacaSimulatorPolicy
+from finagent.adapters.broker.simulated.broker import SimulatedBroker
+from finagent.adapters.broker.simulated.policy import BrokerPolicy
+from finagent.adapters.calendar import NewYorkCalendar
+from finagent.domain.errors import Unavailable
+from finagent.domain.ports.calendar import ExchangeCalendar
+from finagent.domain.ports.market_data import MarketDataPort
+from finagent.domain.time import to_text
+
+SHUTDOWN_SECONDS = 3
+Answer = Callable[[Request], Awaitable[Response]]
+
+
+class AlpacaSimulator:
+    """Alpaca's REST in front of one simulated broker. Owns the broker."""
+
+    def __init__(
+        self,
+        broker: SimulatedBroker,
+        terms: BrokerPolicy,
+        market: MarketDataPort,
+        policy: AlpacaSimulatorPolicy,
+        calendar: ExchangeCalendar,
+    ) -> None:
+        self.policy = policy
+        self.desk = Desk(broker, market.sessions()[0].opens_at)
+        self._orders = OrderDesk(self.desk)
+        self._account = AccountDesk(self.desk, terms, calendar, market.symbols)
+
+    async def close(self) -> None:
+        """End the broker's thread, then the broker."""
+        await self.desk.close()
+
+    def app(self) -> ASGIApp:
+        """The ASGI application."""
+        trading = (
+            ("/v2/orders", {"POST": self._place, "GET": self._list, "DELETE": self._cancel_all}),
+            ("/v2/orders:by_client_order_id", {"GET": self._get_named}),
+            ("/v2/orders/{order_id}", {"GET": self._get, "DELETE": self._cancel}),
+            ("/v2/positions", {"GET": self._positions, "DELETE": self._close_all}),
+            ("/v2/positions/{symbol}", {"GET": self._position, "DELETE": self._close}),
+            ("/v2/account", {"GET": self._told_account}),
+            ("/v2/account/configurations", {"GET": self._configurations, "PATCH": self._configure}),
+            ("/v2/account/activities/FILL", {"GET": self._fills}),
+            ("/v2/account/activities", {"GET": self._fills}),
+            ("/v2/clock", {"GET": self._clock}),
+            ("/v2/calendar", {"GET": self._calendar}),
+            ("/v2/assets", {"GET": self._assets}),
+            ("/v2/assets/{symbol}", {"GET": self._asset}),
+        )
+        routes = [
+            Route(path, self._answered(answer), methods=[method])
+            for path, answers in trading
+            for method, answer in answers.items()
+        ]
+        routes.append(Route("/control/advance", self._answered(self._advance, keys=False), methods=["POST"]))
+        routes.append(Route("/control/clock", self._answered(self._control_clock, keys=False), methods=["GET"]))
+        return Starlette(routes=routes)
+
+    def _answered(self, answer: Answer, *, keys: bool = True) -> Answer:
+        """The route with keys checked and refusals told."""
+
+        async def route(request: Request) -> Response:
+            try:
+                if keys:
+                    self._require_keys(request)
+                return await answer(request)
+            except Refused as refused:
+                return JSONResponse(refused.body, refused.status)
+            except Withheld:
+                return JSONResponse({"message": "gateway timeout"}, 504)
+
+        return route
+
+    def _require_keys(self, request: Request) -> None:
+        key, secret = request.headers.get("apca-api-key-id"), request.headers.get("apca-api-secret-key")
+        if key is None or secret is None:
+            raise Refused(401, None, "unauthorized.")
+        same = hmac.compare_digest(f"{key}:{secret}".encode(), f"{self.policy.key_id}:{self.policy.secret}".encode())
+        if not same:
+            raise Refused(403, None, "forbidden.")
+
+    # -- orders --------------------------------------------------------------------------------------------------------------
+
+    async def _place(self, request: Request) -> Response:
+        return JSONResponse(await self._orders.place(await _body(request)))
+
+    async def _list(self, request: Request) -> Response:
+        return JSONResponse(await self._orders.page(request.query_params))
+
+    async def _get(self, request: Request) -> Response:
+        return JSONResponse(await self._orders.get(request.path_params["order_id"], _true(request, "nested")))
+
+    async def _get_named(self, request: Request) -> Response:
+        name = request.query_params.get("client_order_id", "")
+        return JSONResponse(await self._orders.get_named(name, _true(request, "nested")))
+
+    async def _cancel(self, request: Request) -> Response:
+        await self._orders.cancel(request.path_params["order_id"])
+        return Response(status_code=204)
+
+    async def _cancel_all(self, request: Request) -> Response:
+        return JSONResponse(await self._orders.cancel_all(), 207)
+
+    async def _close(self, request: Request) -> Response:
+        symbol = self._account.symbol(request.path_params["symbol"])
+        return JSONResponse(await self._orders.close(symbol, request.query_params))
+
+    async def _close_all(self, request: Request) -> Response:
+        return JSONResponse(await self._orders.close_all(_true(request, "cancel_orders")), 207)
+
+    # -- account -------------------------------------------------------------------------------------------------------------
+
+    async def _positions(self, request: Request) -> Response:
+        return JSONResponse(await self._account.positions())
+
+    async def _position(self, request: Request) -> Response:
+        return JSONResponse(await self._account.position(request.path_params["symbol"]))
+
+    async def _told_account(self, request: Request) -> Response:
+        return JSONResponse(await self._account.account())
+
+    async def _configurations(self, request: Request) -> Response:
+        return JSONResponse(self._account.configurations)
+
+    async def _configure(self, request: Request) -> Response:
+        configurations = self._account.configure(await _body(request))
+        self._orders.suspended = bool(configurations["suspend_trade"])
+        return JSONResponse(configurations)
+
+    async def _fills(self, request: Request) -> Response:
+        return JSONResponse(await self._account.fills(request.query_params))
+
+    async def _clock(self, request: Request) -> Response:
+        return JSONResponse(self._account.clock())
+
+    async def _calendar(self, request: Request) -> Response:
+        return JSONResponse(self._account.calendar(request.query_params))
+
+    async def _assets(self, request: Request) -> Response:
+        return JSONResponse(self._account.assets())
+
+    async def _asset(self, request: Request) -> Response:
+        return JSONResponse(self._account.asset(request.path_params["symbol"]))
+
+    # -- control -------------------------------------------------------------------------------------------------------------
+
+    async def _advance(self, request: Request) -> Response:
+        """Market time moves to `at`; answers when everything due by then has happened."""
+        at = instant_of((await _body(request)).get("at"), "at")
+        if at is None:
+            raise Refused(422, BAD_REQUEST, "at: an instant with its zone is required")
+        await self.desk.advance(at)
+        return await self._control_clock(request)
+
+    async def _control_clock(self, request: Request) -> Response:
+        return JSONResponse({"at": to_text(self.desk.now)})
+
+
+async def _body(request: Request) -> Any:
+    try:
+        body = json.loads(await request.body())
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise Refused(400, 40010000, "request body format is invalid")
+    return body
+
+
+def _true(request: Request, name: str) -> bool:
+    return request.query_params.get(name, "").lower() == "true"
+
+
+class _Server(uvicorn.Server):
+    """Leaves the process's signals to whoever runs it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def alpaca_simulator(
+    broker: SimulatedBroker,
+    terms: BrokerPolicy,
+    market: MarketDataPort,
+    policy: AlpacaSimulatorPolicy | None = None,
+    calendar: ExchangeCalendar | None = None,
+) -> AsyncIterator[str]:
+    """Serve while the block runs; gives the base URL, without a slash at its end. The broker ends with it."""
+    policy = policy or AlpacaSimulatorPolicy()
+    simulator = AlpacaSimulator(broker, terms, market, policy, calendar or NewYorkCalendar())
+    listening = _bound(policy)
+    config = uvicorn.Config(
+        simulator.app(),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+    server = _Server(config)
+    host, port = listening.getsockname()[:2]
+    serving = asyncio.create_task(server.serve(sockets=[listening]), name="alpaca-simulator")
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        server.should_exit = True
+        await serving
+        listening.close()
+        await simulator.close()
+
+
+def _bound(policy: AlpacaSimulatorPolicy) -> socket.socket:
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((policy.host, policy.port))
+        listening.listen()
+    except OSError as error:
+        listening.close()
+        raise Unavailable(
+            f"alpaca_simulator.port {policy.port} on {policy.host} cannot be used: {error.strerror}; 0 takes any free one"
+        ) from error
+    return listening
