@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -13,6 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 from tests.contract.stores import POSTGRES, START, PostgresStore
 from tests.contract.test_job_queue import a_candidate, a_job, a_plan, a_position, a_run, keys
+from tests.contract.wire import Wire
 
 from finagent.adapters.database.connection import Driver
 from finagent.adapters.database.writer import Done
@@ -22,12 +23,16 @@ from finagent.adapters.job_queue.sql import ALL_SERVICES
 from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome, SubjectType
 from finagent.domain.effect import Effect
 from finagent.domain.errors import FinagentError, InvariantViolated, Transient
-from finagent.domain.jobs import Job, Next, RunSettled
+from finagent.domain.jobs import Job, JobStatus, Next, RunSettled
 
 WORKER = Role(leader=False, services=frozenset({"scoring", "planner"}))
 LEADS = Role(leader=True, services=ALL_SERVICES)
 QUICK = LeasePolicy(lease_seconds=60, heartbeat_seconds=0.05, send_deadline_seconds=0.0, poll_seconds=0.02)
 SILENT = LeasePolicy(lease_seconds=60, heartbeat_seconds=60, send_deadline_seconds=0.0, poll_seconds=0.02)
+ENDED_IN_A_TRANSACTION = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND state = 'idle in transaction' AND pid <> pg_backend_pid()"
+)
 
 
 class Process:
@@ -79,9 +84,11 @@ async def start(postgres_url: str) -> AsyncIterator[Start]:
     """Starts a process on the one store; each is closed at the end. `recover=False` leaves it unborn."""
     begun: list[Process] = []
 
-    async def start_(role: Role, leases: LeasePolicy = QUICK, *, recover: bool = True, impatient: bool = False) -> Process:
+    async def start_(
+        role: Role, leases: LeasePolicy = QUICK, *, recover: bool = True, impatient: bool = False, url: str = postgres_url
+    ) -> Process:
         more: dict[str, Any] = {"postgres_policy": replace(POSTGRES, statement_seconds=0.3)} if impatient else {}
-        store = PostgresStore(postgres_url, role=role, lease_policy=leases, abort=[].append, empty=not begun, **more)
+        store = PostgresStore(url, role=role, lease_policy=leases, abort=[].append, empty=not begun, **more)
         begun.append(Process(store))
         if recover:
             await begun[-1].queue.recover()
@@ -91,6 +98,14 @@ async def start(postgres_url: str) -> AsyncIterator[Start]:
     for process in begun:
         with suppress(FinagentError):
             await process.store.close()
+
+
+@pytest.fixture
+def wire(postgres_url: str) -> Iterator[Wire]:
+    """Between a process and the store; named before `start` it outlives the processes."""
+    opened = Wire(postgres_url)
+    yield opened
+    opened.close()
 
 
 async def until(happens: Callable[[], bool]) -> None:
@@ -359,19 +374,67 @@ def _plan_of(name: str, run: str) -> Any:
 # -- the server --------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_connection_that_is_lost_undoes_its_group_and_is_opened_again(start: Start) -> None:
+async def test_a_connection_that_is_lost_costs_nobody_anything(start: Start) -> None:
+    """Its group is undone as a whole and carried out again on the next connection, while the lease lasts."""
     leader = await start(LEADS, SILENT)
     (job,) = await leader.queue.submit(a_job("gather", "gather"))
+    committed = leader.queue.submit(Effect(records=(a_position("IBM"),)), job)
+    held, go_on = await leader.stop_in_a_transaction()
 
-    answers = await asyncio.gather(
-        leader.queue.submit(Effect(records=(a_position("IBM"),)), job),
-        leader.act("SELECT pg_terminate_backend(pg_backend_pid())"),
-        return_exceptions=True,
-    )
+    await asyncio.to_thread(leader.rows, ENDED_IN_A_TRANSACTION)
+    with capture_logs() as said:
+        go_on.set()
+        assert await committed == []
+        await held
 
-    assert [type(answer) for answer in answers] == [Transient, Transient]
-    assert leader.rows("SELECT count(*) FROM position") == [(0,)]
-    assert await leader.queue.submit(Effect(records=(a_position("IBM"),)), job) == []
+    assert [line["event"] for line in said] == ["store_awaited"]
+    assert leader.rows("SELECT count(*) FROM position") == [(1,)]
+    assert leader.queue.counts()["DONE"] == 1
+    assert not leader.aborts.__self__
+
+
+async def test_a_connection_that_is_lost_in_a_commit_ends_the_process(start: Start) -> None:
+    """Nobody knows what is stored, so nothing is carried out again."""
+    leader = await start(LEADS, SILENT)
+    held, go_on = await leader.stop_in_a_transaction()
+
+    await asyncio.to_thread(leader.rows, ENDED_IN_A_TRANSACTION)
+    with capture_logs() as said:
+        go_on.set()
+        with pytest.raises(InvariantViolated, match="the outcome of a commit is unknown"):
+            await held
+
+    assert [line for line in said if line["event"] == "store_awaited"] == []
+    assert "COMMIT" in leader.aborts.__self__[0]
+
+
+async def test_a_store_that_is_away_is_waited_for_as_long_as_the_lease_lasts(wire: Wire, start: Start) -> None:
+    """By whatever is asked of it; then who asked hears that it is away."""
+    leader = await start(LEADS, SILENT, url=wire.url)
+    (job,) = await leader.queue.submit(a_job("gather", "gather"))
+    wire.cut()
+    with capture_logs() as said:
+        failed = leader.queue.fail(job, "later", START)
+        await until(lambda: any(line["event"] == "store_awaited" for line in said))
+    wire.mend()
+    assert await failed is JobStatus.SCHEDULED
+
+    once_more = leader.store.reads.once_more
+
+    def mended() -> bool:
+        wire.mend()
+        return once_more()
+
+    wire.cut()
+    leader.store.reads.once_more = mended
+    assert leader.queue.counts()["SCHEDULED"] == 1
+
+    wire.cut()
+    leader.store.reads.once_more, leader.queue._lease_ends_at = once_more, float("-inf")
+    with pytest.raises(Transient, match="no connection"):
+        await leader.queue.claim(START, 1)
+    with pytest.raises(Transient, match="cannot read"):
+        leader.queue.counts()
     assert not leader.aborts.__self__
 
 

@@ -1,16 +1,14 @@
 """Several processes on one store: four workers, and leaders that follow each other. Nothing is lost, nothing is sent twice."""
 
-import asyncio
 import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 
 import pytest
 from tests.contract.stores import POSTGRES, postgres_database
+from tests.contract.wire import Wire
 
 from finagent.adapters.database.postgres import PostgresReads
 from finagent.adapters.database.reader import StoreReads
@@ -150,72 +149,15 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
         return Reference(json.loads(said)["outcome_hash"], sent(alone))
 
 
-class Wire:
-    """What lies between a process and its server: it can be cut, and mended. On a loop of its own, since reads block."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._target, self._up, self._ends = (host, port), True, set[asyncio.StreamWriter]()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self._server = self._call(self._serve())
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    def cut(self) -> None:
-        """Every connection ends, and no new one gets through."""
-        self._up = False
-        self._call(self._end())
-
-    def mend(self) -> None:
-        """New connections get through."""
-        self._up = True
-
-    def close(self) -> None:
-        self.cut()
-        self._server.close()
-        self._call(asyncio.sleep(0.05))
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def _call(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
-
-    async def _serve(self) -> asyncio.Server:
-        return await asyncio.start_server(self._meet, "127.0.0.1", 0)
-
-    async def _end(self) -> None:
-        for end in tuple(self._ends):
-            end.transport.abort()
-
-    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not self._up:
-            writer.transport.abort()
-            return
-        there, back = await asyncio.open_connection(*self._target)
-        self._ends |= {writer, back}
-        await asyncio.gather(self._carry(reader, back), self._carry(there, writer))
-        self._ends -= {writer, back}
-
-    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while data := await source.read(65536):
-                target.write(data)
-                await target.drain()
-        target.close()
-
-
 @pytest.mark.drill
 @pytest.mark.timeout(300)
 def test_a_store_that_is_away_stops_the_day_and_nothing_else(postgres_url: str, reference: Reference, tmp_path: Path) -> None:
     """F-23: without the store nothing is decided or sent; the agent ends with 4, and its next start goes on where it was."""
     with ExitStack() as stack:
         url = stack.enter_context(postgres_database(postgres_url, f"finagent_away_{os.getpid()}"))
-        server, _, name = url.rpartition("/")
-        host, _, port = server.rpartition("@")[2].partition(":")
-        wire = Wire(host, int(port or 5432))
+        wire = Wire(url)
         stack.callback(wire.close)
-        made = stack.enter_context(floor(tmp_path / "shared", f"postgresql://postgres@127.0.0.1:{wire.port}/{name}"))
+        made = stack.enter_context(floor(tmp_path / "shared", wire.url))
         reads = PostgresReads(url, POSTGRES)
         stack.callback(reads.close)
 

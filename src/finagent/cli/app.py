@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import typer
 
 from finagent.cli import bench, config, db, doctor, drill, explain, halt, jobs, orchestrate, report, scan, status, worker
-from finagent.domain.errors import BadInput, Interrupted, Unavailable
+from finagent.domain.errors import BadInput, Interrupted, Transient, Unavailable
 
 UNEXPECTED, BAD_INPUT, UNAVAILABLE, INTERRUPTED = 1, 2, 4, 130
 DISK_FULL = "disk full"
@@ -86,7 +86,7 @@ def _failed(arguments: list[str], raised: BaseException, cause: BaseException) -
 def _exit_code(error: BaseException) -> int:
     if isinstance(error, BadInput):
         return BAD_INPUT
-    if isinstance(error, Unavailable) or (isinstance(error, Exception) and DISK_FULL in str(error)):
+    if isinstance(error, Unavailable | Transient) or (isinstance(error, Exception) and DISK_FULL in str(error)):
         return UNAVAILABLE
     if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
         return UNAVAILABLE

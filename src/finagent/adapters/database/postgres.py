@@ -16,7 +16,7 @@ import asyncpg
 
 from finagent.adapters.database.connection import Fate
 from finagent.adapters.database.reader import OLDER, StoreReads
-from finagent.domain.errors import BadInput, Unavailable
+from finagent.domain.errors import BadInput, Transient, Unavailable
 from finagent.telemetry.redaction import without_password
 
 T = TypeVar("T")
@@ -196,7 +196,7 @@ class PostgresReads(StoreReads):
             raise
 
     def rows(self, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
-        """See `StoreReads`. A read is safe to repeat: a connection that was lost is opened again, once."""
+        """See `StoreReads`. A read is safe to repeat: a connection that was lost is opened again, once at least."""
         try:
             return self._ask(lambda: self._session.execute(sql, values)).rows
         except asyncpg.UndefinedTableError as error:
@@ -206,7 +206,12 @@ class PostgresReads(StoreReads):
         except (*_LOST, asyncpg.PostgresError) as error:
             if fate_of(error) is not Fate.LOST:
                 raise
-        return self._ask(lambda: self._again(sql, values)).rows
+        while True:
+            try:
+                return self._ask(lambda: self._again(sql, values)).rows
+            except Transient:
+                if not self.once_more():
+                    raise
 
     def close(self) -> None:
         """See `StoreReads`."""
@@ -219,7 +224,8 @@ class PostgresReads(StoreReads):
             self._session.open()
             return self._session.execute(sql, values)
         except (*_LOST, asyncpg.PostgresError) as error:
-            raise Unavailable(f"cannot read the database {self._session.where}: {error or type(error).__name__}") from error
+            kind = Transient if fate_of(error) is Fate.LOST else Unavailable
+            raise kind(f"cannot read the database {self._session.where}: {error or type(error).__name__}") from error
 
     def _ask(self, work: Callable[[], T]) -> T:
         return self._thread.submit(work).result()

@@ -2,6 +2,7 @@
 
 import sqlite3
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,12 +16,17 @@ _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQL
 
 
 class StoreReads(ABC):
-    """`Reads` by the statements of the registry; an adapter says how a statement is run."""
+    """`Reads` by the statements of the registry; an adapter says how a statement is run.
+
+    `once_more`: after a pause, whether a store that is away may be asked again; set by a process that waits for its store.
+    """
+
+    once_more: Callable[[], bool] = staticmethod(lambda: False)
 
     @abstractmethod
     def rows(self, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
         """All rows of a statement, every value a `?`; for other adapters over the same store. Raises Unavailable for a store that
-        cannot be read."""
+        cannot be read, Transient for one that is away."""
 
     @abstractmethod
     def close(self) -> None:

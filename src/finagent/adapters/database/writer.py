@@ -8,8 +8,9 @@ where they are the whole group, its transaction is theirs. When anything about t
 one by one, which is what decides. What an error means is the connection's to say (`Fate`):
 
 * of one operation (a constraint, a conflict, a value that cannot be bound): its caller gets it, the rest of the group commits.
-* no room, a foreign lock, a server that went away before COMMIT: the whole transaction is undone, and every caller of the group
-  gets Transient. After FULL, `disk_full` holds until a probe write succeeds.
+* no room, a foreign lock, a server that went away before COMMIT: the whole transaction is undone. As long as `once_more` says so
+  (not for room) it is run again, and nothing before it; then every caller of the group gets Transient. After FULL, `disk_full`
+  holds until a probe write succeeds.
 * an I/O error, corruption, an error of COMMIT: nobody knows what is stored. `abort` ends the process; the next start finds out.
   The group is never run again.
 """
@@ -65,6 +66,7 @@ class Done:
 Operation = Callable[[Driver], Done]
 Connect = Callable[[], StoreConnection]
 Abort = Callable[[str], None]
+OnceMore = Callable[[], bool]  # after a pause: whether a store that is away may be asked again
 
 
 class Lane(IntEnum):
@@ -130,9 +132,10 @@ class Writer:
         committed: Callable[[Sequence[Ticket], float], None],
         guard: Callable[[Driver, bool], None],
         together: Together,
+        once_more: OnceMore,
     ) -> None:
         self._connect, self._group_operations_max, self._memory, self._guard = connect, group_operations_max, memory, guard
-        self._together, self._bulk_rows_max = together, bulk_rows_max
+        self._together, self._bulk_rows_max, self._once_more = together, bulk_rows_max, once_more
         self._failpoints, self._abort, self._committed = failpoints, abort, committed
         self._inbox: SimpleQueue[list[Ticket] | None] = SimpleQueue()
         self._pending: list[Ticket] = []
@@ -231,8 +234,9 @@ class Writer:
 
     def _carry_out(self, loop: asyncio.AbstractEventLoop, group: Sequence[Ticket]) -> None:
         started = time.perf_counter()
-        if self._broken is None and self._connection is not None:
-            self._commit(self._connection, group)
+        while self._broken is None and self._connection is not None:
+            if self._commit(self._connection, group) or not self._once_more():
+                break
         if self._broken is not None and self._connection is not None:
             self._connection.close(sound=False)  # what it holds must not wait for the end of the process
             self._connection = None
@@ -302,10 +306,13 @@ class Writer:
             self._waiting[ticket.lane].append(ticket)
         return tickets is not None
 
-    def _commit(self, connection: StoreConnection, group: Sequence[Ticket]) -> None:
+    def _commit(self, connection: StoreConnection, group: Sequence[Ticket]) -> bool:
+        """False where all is undone and the same may succeed at once."""
         if self.disk_full and not self._probe(connection):
             self._undo(connection, group, Fate.FULL)
-            return
+            return True
+        for ticket in group:
+            ticket.done = ticket.error = None
         saved = self._memory.save()
         try:
             self._begin(connection, group)
@@ -317,7 +324,7 @@ class Writer:
                 connection.rollback()  # the transaction is the SAVEPOINT of the only run
                 self._memory.restore(saved)
                 if len(group) == 1:
-                    return
+                    return True
                 self._begin(connection, group)
                 self._one_by_one(connection, runs[0])
             self._end_transaction(connection, group)
@@ -326,11 +333,13 @@ class Writer:
             fate = connection.fate(error)
             if fate is not None and fate in _UNDONE:
                 self._undo(connection, group, fate)
-            elif isinstance(error, InvariantViolated):  # the guard's: nothing is stored, and nothing more may be
+                return fate is Fate.FULL
+            if isinstance(error, InvariantViolated):  # the guard's: nothing is stored, and nothing more may be
                 self._broken = error
                 self._abort(str(error))
             else:
                 self._break(str(error) if fate else f"{type(error).__name__}: {error}")
+        return True
 
     def _begin(self, connection: StoreConnection, group: Sequence[Ticket]) -> None:
         connection.begin()

@@ -1,6 +1,7 @@
 """The `JobQueue` on PostgreSQL: several processes share the store, each under a lease."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ class PostgresJobQueue(SqlJobQueue):
 
     * `recover` waits while another leader lives, and begins a life under a lease that heartbeats renew.
     * Jobs of a service that a worker takes are left to it; `claim` passes over what another process is about to take.
+    * A store that goes away before a COMMIT is waited for as long as our lease lasts; then the callers get Transient.
     * A process whose lease ran out ends (`abort`): others have its jobs. `lease_left_seconds` says how long ours surely lasts.
     * The rules of quarantine hold within each process, over a count of suspects that is as old as the last claim or heartbeat.
     * A text cannot hold the character NUL.
@@ -79,7 +81,9 @@ class PostgresJobQueue(SqlJobQueue):
             group_operations_max=postgres_policy.group_operations_max,
             failpoints=failpoints,
             abort=abort,
+            once_more=self._once_more,
         )
+        reads.once_more = self._once_more
         self._url, self._lease_policy, self._monotonic = url, lease_policy, monotonic
         self._connect_seconds = postgres_policy.connect_seconds
         self._lease_ends_at = float("-inf")
@@ -135,6 +139,15 @@ class PostgresJobQueue(SqlJobQueue):
             await self._listener.close(timeout=self._connect_seconds)
             self._listener = None
         await super().close()
+
+    def _once_more(self) -> bool:
+        """On the thread that met a lost connection. The lease, held fast in each transaction, says whether we were replaced."""
+        left = self.lease_left_seconds()
+        if self._writer.closing or left <= 0:
+            return False
+        log.warning("store_awaited", lease_left_seconds=round(left, 1))
+        time.sleep(self._lease_policy.poll_seconds)
+        return True
 
     async def _enter(self) -> list[Job]:
         policy, waited = self._lease_policy, False

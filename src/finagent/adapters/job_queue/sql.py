@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import structlog
 
 from finagent.adapters.database.reader import StoreReads
-from finagent.adapters.database.writer import Abort, Connect, Done, Lane, Moved, Operation, Ticket, Writer
+from finagent.adapters.database.writer import Abort, Connect, Done, Lane, Moved, OnceMore, Operation, Ticket, Writer
 from finagent.adapters.job_queue import rows
 from finagent.adapters.job_queue.by_hand import HandOperations
 from finagent.adapters.job_queue.observers import CommitObserver, GroupObserver, tell
@@ -63,6 +63,7 @@ class SqlJobQueue:
         group_operations_max: int,
         failpoints: Failpoints,
         abort: Abort,
+        once_more: OnceMore = lambda: False,
     ) -> None:
         self._reads, self._clock, self._policy, self._operations = reads, clock, policy, operations
         self._writer = Writer(
@@ -75,6 +76,7 @@ class SqlJobQueue:
             committed=self._committed,
             guard=operations.guard,
             together=operations.submit_all,
+            once_more=once_more,
         )
         self._instant = clock.now(), to_text(clock.now())
         # Called on the loop after each commit: its effects in order with the job that each acknowledged; its size and seconds.

@@ -15,7 +15,7 @@ from finagent.adapters.database.migrate import upgrade_postgres
 from finagent.adapters.database.opening import open_reads
 from finagent.adapters.database.postgres import PostgresConnection, PostgresReads, fate_of, numbered, over_arrays
 from finagent.adapters.database.tables import metadata
-from finagent.domain.errors import BadInput, Unavailable
+from finagent.domain.errors import BadInput, Transient, Unavailable
 from finagent.domain.portfolio import Position
 from finagent.services.failpoints import unarmed
 from finagent.telemetry.redaction import without_password
@@ -114,7 +114,7 @@ def test_a_database_that_is_not_there_or_empty_is_named(postgres_url: str) -> No
 def test_a_reader_cannot_write(postgres_url: str) -> None:
     reads = PostgresReads(postgres_url, POSTGRES)
 
-    with pytest.raises(Unavailable, match="read-only transaction"):
+    with pytest.raises(Transient, match="read-only transaction"):
         reads.rows("DELETE FROM meta")
     reads.close()
 
