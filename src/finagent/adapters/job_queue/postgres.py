@@ -1,7 +1,7 @@
 """The `JobQueue` on PostgreSQL: several processes share the store, each under a lease."""
 
 import asyncio
-import time
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -91,6 +91,7 @@ class PostgresJobQueue(SqlJobQueue):
         self._listener: Any = None
         self._heart: asyncio.Task[None] | None = None
         self._entering: asyncio.Task[list[Job]] | None = None
+        self._leaving = threading.Event()
 
     def recover(self) -> asyncio.Future[list[Job]]:
         """Begin a life; as the leader, wait until there is no other."""
@@ -133,6 +134,7 @@ class PostgresJobQueue(SqlJobQueue):
             with suppress(FinagentError):  # a store that is away lets them lapse
                 left = self._writer.submit(self._shared.leave, lane=Lane.BULK)  # behind all else
                 self._writer.closing = True  # nothing comes behind it
+                self._leaving.set()
                 await left
             self._entering = None
         if self._listener is not None:
@@ -143,11 +145,10 @@ class PostgresJobQueue(SqlJobQueue):
     def _once_more(self) -> bool:
         """On the thread that met a lost connection. The lease, held fast in each transaction, says whether we were replaced."""
         left = self.lease_left_seconds()
-        if self._writer.closing or left <= 0:
+        if left <= 0:
             return False
         log.warning("store_awaited", lease_left_seconds=round(left, 1))
-        time.sleep(self._lease_policy.poll_seconds)
-        return True
+        return not self._leaving.wait(self._lease_policy.poll_seconds)
 
     async def _enter(self) -> list[Job]:
         policy, waited = self._lease_policy, False
