@@ -407,6 +407,53 @@ async def test_a_store_that_cannot_be_read_is_looked_at_again(
         await until(lambda: [one[2] for one in told(redis) + told(redis, DEAD)] == [b"READY", b"DEAD"])
 
 
+@pytest.mark.parametrize("part", ["send", "take", "services", "announced", "stuck"])
+async def test_an_error_that_nothing_foresaw_leaves_the_table(
+    store: SqlStore, server: RedisServer, redis: Redis, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """Told once, with its traceback; nobody waits for what failed, and the end is an orderly one."""
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("nobody thought of this")
+
+    async with carried(store, server.url) as agent:
+        await until(lambda: redis.exists(SCORING))
+        failing = next(each for each in (agent.streams, agent.metrics, agent.queue) if hasattr(each, part))
+        await until(lambda: agent.carrier._losses_met == agent.streams.losses)
+        monkeypatch.setattr(failing, part, broken)
+        agent.carrier._losses_met = -1  # as of a Redis that we have not met before
+        with capture_logs() as logged:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                for key in ("a", "b", "c"):
+                    await agent.publish(key)
+                    assert keys(await agent.claim()) == [key]
+            await until(lambda: agent.away)
+            await agent.publish("d")
+            assert keys(await agent.claim()) == ["d"]
+            assert not await agent.carrier.changed()
+    assert [line["exc_info"] for line in logged if line["event"] == "carrier_failed"] == [True]
+
+
+async def test_the_table_is_looked_at_in_time_while_entries_keep_coming(
+    store: SqlStore, server: RedisServer, redis: Redis
+) -> None:
+    """Else a job whose entry is lost would wait for as long as there is load."""
+    now = 0.0
+    async with carried(store, server.url) as agent:
+        agent.carrier._monotonic = lambda: now
+        assert await agent.claim() == []
+        await agent.publish("lost")
+        await until(lambda: told(redis))
+        redis.xtrim(SCORING, maxlen=0)
+
+        await agent.publish("a")
+        assert keys(await agent.claim()) == ["a"]
+        now = CARRIER.sweep_seconds
+        await agent.publish("b")
+
+        assert keys(await agent.claim()) == ["lost", "b"]
+
+
 async def test_an_address_that_is_none_is_refused() -> None:
     with pytest.raises(BadInput, match=r"queue\.redis\.url http://\S*\*\*\*@host is refused"):
         JobStreams("http://user:secret@host", NAME, "agent", STREAMS)

@@ -67,7 +67,8 @@ class RedisCarrier:
       by `sweep_seconds` at most, and an entry too many claims nothing and is deleted.
     * The claim order holds among the entries at hand and the jobs whose time has come. An entry is taken before the claim: what
       is submitted meanwhile is committed first.
-    * While Redis is away every process claims from the table: what is committed, and once, is decided there anyway.
+    * While Redis is away every process claims from the table: what is committed, and once, is decided there anyway. An error that
+      nothing foresaw makes it away until the next start: nobody waits for a carrier that has failed.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class RedisCarrier:
         self._closing = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._away_until: float | None = None
+        self._failed = False
         self._losses_met = -1
 
     # -- called by the queue -------------------------------------------------------------------------------------------------
@@ -102,10 +104,15 @@ class RedisCarrier:
     def start(self) -> None:
         """The table is recovered: begin to tell and to listen."""
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._relay(), name="queue relay"), loop.create_task(self._sweep(), name="queue sweep")]
+        self._tasks = [
+            loop.create_task(self._while_it_works(self._relay), name="queue relay"),
+            loop.create_task(self._while_it_works(self._sweep), name="queue sweep"),
+        ]
 
     def moved(self, rows: Iterable[Moved]) -> None:
         """A commit left these jobs in these states."""
+        if self._failed:
+            return
         own = self._table.services() if self._alone else frozenset()
         for row in rows:
             self._finished += self._claimed.pop(row.job_id, ())
@@ -151,7 +158,7 @@ class RedisCarrier:
     # -- claims --------------------------------------------------------------------------------------------------------------
 
     async def _claim(self, now: datetime, limit: int) -> list[Job]:
-        if self._moved or self._telling:
+        if (self._moved or self._telling) and not self._failed:
             await self._flushed()
         room = self._policy.entries_max - len(self._held)  # beyond `limit`: the first in the claim order may be the last told
         woken, self._woken = self._woken, False
@@ -196,8 +203,10 @@ class RedisCarrier:
             await self._outgoing.wait()
             self._outgoing.clear()
             flushes, self._flushes = self._flushes, []
-            await self._send()
-            self._tell_flushed(flushes)
+            try:
+                await self._send()
+            finally:
+                self._tell_flushed(flushes)
 
     async def _send(self) -> None:
         """What does not arrive is not sent again: the table is looked at for it."""
@@ -255,7 +264,22 @@ class RedisCarrier:
             self._losses_met = losses
 
     def _is_away(self) -> bool:
-        return self._away_until is not None and self._monotonic() < self._away_until
+        return self._failed or (self._away_until is not None and self._monotonic() < self._away_until)
+
+    async def _while_it_works(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception:  # noqa: BLE001 - whatever it is: the table does without us
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Nothing is told or asked any more, and whoever waits for that goes on."""
+        log.exception("carrier_failed", claims_from="the table until the next start")
+        self._failed = True
+        self._closing.set()
+        self._moved, self._finished = [], []
+        self._tell_flushed(self._flushes)
+        self._observer.carrier_away(True)
 
     async def _ask(self, call: Callable[[], Awaitable[T]]) -> T | None:
         """The answer of Redis; None while it is away, which is asked again once a sweep."""
@@ -268,6 +292,9 @@ class RedisCarrier:
                 log.warning("redis_away", error=str(error), claims_from="the table")
                 self._observer.carrier_away(True)
             self._away_until = self._monotonic() + self._policy.sweep_seconds
+            return None
+        except Exception:  # noqa: BLE001 - as of the tasks
+            self._give_up()
             return None
         if self._away_until is not None:
             log.warning("redis_back", where=self._streams.where)
