@@ -27,7 +27,7 @@ from finagent.adapters.database.lock import DatabaseLock
 from finagent.adapters.database.migrate import upgrade, upgrade_postgres
 from finagent.adapters.database.opening import open_reads, postgres_policy
 from finagent.adapters.database.reader import StoreReads
-from finagent.adapters.job_queue.shared import Role
+from finagent.adapters.job_queue.shared import Role, store_identity
 from finagent.adapters.job_queue.sql import SqlJobQueue
 from finagent.adapters.job_queue.sqlite import SqliteJobQueue
 from finagent.adapters.market_data.files import FilesHistory, files_history, files_market
@@ -557,7 +557,7 @@ def build_job_queue(
         worker_id=_worker_id(),
         carries_market_clock=True,
     )
-    _put_carrier(queue, settings, metrics, alone=True)
+    _put_carrier(queue, str(settings.database_path.resolve()), settings, metrics, alone=True)
     return queue
 
 
@@ -584,12 +584,12 @@ def build_shared_queue(
         carries_market_clock=role.leader,
         monotonic=seconds_since_boot,
     )
-    _put_carrier(shared, settings, metrics, alone=role.leader)
+    _put_carrier(shared, store_identity(store), settings, metrics, alone=role.leader)
     return shared
 
 
-def _put_carrier(queue: SqlJobQueue, settings: Settings, metrics: Metrics, *, alone: bool) -> None:
-    """Redis, where the settings want it. Raises BadInput where its client is not installed."""
+def _put_carrier(queue: SqlJobQueue, store: str, settings: Settings, metrics: Metrics, *, alone: bool) -> None:
+    """Redis, where the settings want it, with streams named by the `store`. Raises BadInput where its client is not installed."""
     redis = settings.queue.redis
     if settings.queue.backend != "redis":
         return
@@ -598,10 +598,9 @@ def _put_carrier(queue: SqlJobQueue, settings: Settings, metrics: Metrics, *, al
         from finagent.adapters.job_queue.streams import JobStreams, StreamPolicy
     except ModuleNotFoundError as error:
         raise BadInput("queue.backend is redis, and its client is missing: pip install 'finagent[redis]'") from error
-    where = settings.storage.url or str(settings.database_path.resolve())
     streams = JobStreams(
         redis.url,
-        digest(where, length=16) if settings.storage.url is None else where.rpartition("/")[2],
+        digest(store, length=16),
         f"{_worker_id()}-{os.urandom(4).hex()}",
         StreamPolicy(
             call_seconds=redis.call_seconds,

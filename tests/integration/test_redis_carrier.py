@@ -1,6 +1,7 @@
 """Redis forgets, dies, hangs, doubles and lies; what the table holds is done once, and nothing waits for ever."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,12 +14,23 @@ import pytest
 from prometheus_client import CollectorRegistry
 from redis import Redis
 from structlog.testing import capture_logs
-from tests.contract.stores import CARRIER, POLICY, START, STREAMS, PostgresStore, SqliteStore, SqlStore
+from tests.contract.stores import (
+    CARRIER,
+    POLICY,
+    POSTGRES,
+    START,
+    STREAMS,
+    PostgresStore,
+    SqliteStore,
+    SqlStore,
+    postgres_database,
+)
 from tests.integration.redis_server import RedisServer, redis_server
 
+from finagent.adapters.database.postgres import PostgresReads
 from finagent.adapters.job_queue.carrier import RedisCarrier
 from finagent.adapters.job_queue.postgres import PostgresJobQueue
-from finagent.adapters.job_queue.shared import Role
+from finagent.adapters.job_queue.shared import Role, store_identity
 from finagent.adapters.job_queue.sql import ALL_SERVICES, SqlJobQueue
 from finagent.adapters.job_queue.streams import GROUP, JobStreams
 from finagent.domain.effect import Effect
@@ -134,8 +146,33 @@ async def test_what_a_process_leaves_behind_in_good_order_is_nothing(store: SqlS
         await agent.publish("a", "b")
         assert len(await agent.claim()) == 2
 
-    assert told(redis) == []
-    assert redis.xinfo_consumers(SCORING, GROUP) == []
+    assert redis.keys() == []
+
+
+async def test_a_stream_that_another_process_uses_is_left_to_it(store: SqlStore, server: RedisServer, redis: Redis) -> None:
+    other = JobStreams(server.url, NAME, "other", STREAMS)
+    async with carried(store, server.url):
+        redis.xadd(SCORING, {"job": 4711})
+        await other.send((), await other.take(("scoring",), 1))
+        assert redis.xlen(SCORING) == 0
+
+    assert redis.keys() == [SCORING.encode()]
+    assert [one["name"] for one in redis.xinfo_consumers(SCORING, GROUP)] == [b"other"]
+    await other.close()
+
+
+def test_a_database_has_one_name_whatever_its_address(postgres_url: str) -> None:
+    """Its own is not enough: two servers may have one of the same name."""
+    with postgres_database(postgres_url, f"finagent_twin_{os.getpid()}") as twin:
+        urls = (postgres_url, postgres_url.replace("127.0.0.1", "localhost"), twin)
+        opened = [PostgresReads(url, POSTGRES) for url in urls]
+        here, again, there = map(store_identity, opened)
+        for reads in opened:
+            reads.close()
+
+    assert here == again
+    assert here != there
+    assert all(not url.endswith(name) for url, name in zip(urls, (here, again, there), strict=True))
 
 
 async def test_a_released_job_is_announced_again(store: SqlStore, server: RedisServer, redis: Redis) -> None:

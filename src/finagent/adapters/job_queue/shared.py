@@ -47,6 +47,7 @@ REAP = f"DELETE FROM lease WHERE name <> '{LEADER}' AND until < {_NOW}"
 ALIVE = f"SELECT worker_id, until - {_NOW} FROM lease WHERE until >= {_NOW} ORDER BY until DESC LIMIT 1"
 LEAVE = "DELETE FROM lease WHERE epoch = ? AND until > 0"
 STAY_EXPIRED = f"UPDATE lease SET until = 0 WHERE epoch = ? AND name = '{LEADER}'"
+IDENTITY = "SELECT system_identifier || '-' || oid FROM pg_control_system(), pg_database WHERE datname = current_database()"
 OTHERS = f"SELECT services FROM lease WHERE name <> '{LEADER}' AND epoch <> ?"
 ORPHANED = rows.RUNNING.replace(
     "ORDER BY priority, run_at, id",
@@ -83,6 +84,11 @@ def participants(reads: StoreReads) -> list[Participant]:
     return [
         Participant(name, worker, tuple(services.split()), round(left, 1)) for name, worker, services, left in reads.rows(LIVING)
     ]
+
+
+def store_identity(reads: StoreReads) -> str:
+    """What names this database among all of all servers, whatever address leads to it, before anything has run in it."""
+    return str(reads.rows(IDENTITY)[0][0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,15 +135,23 @@ class JobStreams:
         return {self._entry(self.dead, *entry).job_id for entry in await self._call(act)}
 
     async def leave(self, services: Iterable[str], unfinished: Sequence[Entry]) -> None:
-        """Finish what is left and be forgotten; jobs that still wait are found in the table."""
+        """Finish what is left and be forgotten, and so are streams that nobody uses; jobs that still wait, or are announced
+        meanwhile, are found in the table, and who listens makes its stream anew."""
+        keys = [self.stream(service) for service in services]
 
         async def act() -> None:
             async with self._redis.pipeline(transaction=False) as pipe:
                 self._delete(pipe, unfinished)
-                for service in services:
-                    pipe.xgroup_delconsumer(self.stream(service), GROUP, self._consumer)
-                with suppress(ResponseError):  # the group is gone, and we with it
-                    await pipe.execute()
+                await pipe.execute()
+                for key in keys:
+                    pipe.xgroup_delconsumer(key, GROUP, self._consumer)
+                    pipe.xlen(key)
+                    pipe.xinfo_consumers(key, GROUP)
+                answers = await pipe.execute(raise_on_error=False)  # a group that is gone took us with it
+                left = zip(keys, answers[1::3], answers[2::3], strict=True)
+                unused = [key for key, length, consumers in left if length == 0 and consumers == []]
+                if unused:
+                    await self._redis.unlink(*unused)
 
         await self._call(act)
 
