@@ -1,7 +1,7 @@
 """The simulated broker on a thread of its own: the loop never waits for its disk or its market."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TypeVar
@@ -28,15 +28,18 @@ class Refused(Exception):
 
 
 class Desk:
-    """Requests reach the broker one after the other. What a request changed is told to `listeners`, on the loop, before whoever
-    asked gets the answer. Owns the broker; market time starts at `opens_at` on a new ledger."""
+    """Requests reach the broker one after the other. `watchers` make updates of each commit on its thread, `listeners` are told
+    them on the loop before whoever asked gets the answer; `clocks` hear of market time that moved, from and to. Owns the
+    broker; market time starts at `opens_at` on a new ledger."""
 
     def __init__(self, broker: SimulatedBroker, opens_at: datetime) -> None:
         self._broker = broker
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="alpaca-simulator")
-        self._changes: list[Changes] = []
-        self.listeners: list[Callable[[list[Changes]], None]] = []
-        broker.on_commit.append(self._changes.append)
+        self._updates: list[Json] = []
+        self.watchers: list[Callable[[SimulatedBroker, Changes], list[Json]]] = []
+        self.listeners: list[Callable[[list[Json]], None]] = []
+        self.clocks: list[Callable[[datetime, datetime], Awaitable[None]]] = []
+        broker.on_commit.append(self._watch)
         if broker.now is None:
             broker.handle({"method": "advance", "at": to_text(opens_at)})
         self._now = broker.now or opens_at
@@ -52,35 +55,37 @@ class Desk:
 
     async def advance(self, at: datetime) -> None:
         """Move market time on; an instant that it has seen changes nothing."""
+        before = self._now
         await self.ask(lambda broker: told(broker, {"method": "advance"}, at))
+        for moved in self.clocks:
+            await moved(before, self._now)
 
     async def close(self) -> None:
         """End the thread after what it is doing, then the broker."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._broker.close)
         self._thread.shutdown()
 
+    def _watch(self, changes: Changes) -> None:
+        for watcher in self.watchers:
+            self._updates += watcher(self._broker, changes)
+
     async def _run(self, question: Callable[[SimulatedBroker], T]) -> T:
-        try:
-            answer, changes = await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, question)
-        finally:
-            self._now = self._broker.now or self._now
-        self._tell(changes)
+        answer, updates = await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, question)
+        self._now = self._broker.now or self._now
+        for listener in self.listeners if updates else ():
+            listener(updates)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    def _answer(self, question: Callable[[SimulatedBroker], T]) -> tuple[T | Exception, list[Changes]]:
+    def _answer(self, question: Callable[[SimulatedBroker], T]) -> tuple[T | Exception, list[Json]]:
         answer: T | Exception
         try:
             answer = question(self._broker)
-        except (Refused, Withheld) as error:
+        except Exception as error:  # noqa: BLE001 - what was committed before it is told nevertheless
             answer = error
-        changes, self._changes[:] = list(self._changes), []
-        return answer, changes
-
-    def _tell(self, changes: list[Changes]) -> None:
-        for listener in self.listeners if changes else ():
-            listener(changes)
+        updates, self._updates = self._updates, []
+        return answer, updates
 
 
 def told(broker: SimulatedBroker, frame: Json, at: datetime | None = None) -> Json:

@@ -6,7 +6,8 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from finagent.adapters.broker.alpaca_simulator.desk import Desk, Refused, present, told
+from finagent.adapters.broker.alpaca_simulator.desk import Desk, Refused, Withheld, present, told
+from finagent.adapters.broker.alpaca_simulator.faults import Fault, FaultKind
 from finagent.adapters.broker.alpaca_simulator.wire import broker_order_id, order_json, order_status, order_uuid
 from finagent.adapters.broker.simulated import wire as frames
 from finagent.adapters.broker.simulated.broker import SimulatedBroker
@@ -28,14 +29,22 @@ class OrderDesk:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._hidden: dict[str, int] = {}
         self.suspended = False
 
-    async def place(self, body: Json) -> Json:
+    async def place(self, body: Json, fault: Fault | None = None) -> Json:
         """POST /v2/orders; the order with its legs."""
         if self.suspended:
             raise Refused(403, 40310000, "new orders are rejected by user request")
         request = order_request(body)
-        return await self._desk.ask(lambda broker: _place(broker, request))
+        scripted: Json = {}
+        if fault is not None and fault.kind is FaultKind.LATE:
+            scripted = {"late_minutes": fault.minutes}
+        elif fault is not None and fault.kind is FaultKind.REJECTED:
+            scripted = {"rejected": True}
+        elif fault is not None and fault.kind is FaultKind.HIDDEN:
+            self._hidden[request.client_order_id] = fault.look_ups
+        return await self._desk.ask(lambda broker: _place(broker, request, scripted))
 
     async def page(self, query: Mapping[str, str]) -> list[Json]:
         """GET /v2/orders: a page of them, flat unless nested."""
@@ -47,6 +56,9 @@ class OrderDesk:
 
     async def get_named(self, client_order_id: str, nested: bool) -> Json:
         """GET /v2/orders:by_client_order_id."""
+        if self._hidden.get(client_order_id, 0) > 0:
+            self._hidden[client_order_id] -= 1
+            raise Refused(404, 40410000, f"order not found for {client_order_id}")
 
         def look_up(broker: SimulatedBroker) -> Json:
             told(broker, {"method": "look_up", "client_order_id": client_order_id})
@@ -57,9 +69,10 @@ class OrderDesk:
 
         return await self._desk.ask(look_up)
 
-    async def cancel(self, order_id: str) -> None:
+    async def cancel(self, order_id: str, fault: Fault | None = None) -> None:
         """DELETE /v2/orders/{id}: ends its group before the next minute trades."""
-        await self._desk.ask(lambda broker: _cancel(broker, _known(broker, order_id)))
+        late = fault.minutes if fault is not None and fault.kind is FaultKind.CANCEL_LATE else 0
+        await self._desk.ask(lambda broker: _cancel(broker, _known(broker, order_id), late))
 
     async def cancel_all(self) -> list[Json]:
         """DELETE /v2/orders: a status for each live order."""
@@ -159,8 +172,8 @@ def _number(value: Any, name: str) -> Decimal | None:
     return number
 
 
-def _place(broker: SimulatedBroker, request: OrderRequest) -> Json:
-    answer = told(broker, {"method": "submit", "request": frames.request_to_json(request)})
+def _place(broker: SimulatedBroker, request: OrderRequest, scripted: Json | None = None) -> Json:
+    answer = told(broker, {"method": "submit", "request": frames.request_to_json(request), **(scripted or {})})
     first, *legs = broker.statement.group(answer["broker_order_id"])
     return order_json(first, legs, broker.statement.surroundings(present(broker)))
 
@@ -178,17 +191,20 @@ def _told_order(broker: SimulatedBroker, listed: Listed, nested: bool) -> Json:
     return order_json(listed, legs, broker.statement.surroundings(present(broker)))
 
 
-def _cancel(broker: SimulatedBroker, listed: Listed) -> None:
+def _cancel(broker: SimulatedBroker, listed: Listed, late_minutes: int = 0) -> None:
     if not listed.order.status.live:
         word = order_status(listed, broker.statement.surroundings(present(broker)))
         raise Refused(422, UNPROCESSABLE, f'order is already in "{word}" state')
-    told(broker, {"method": "cancel", "broker_order_id": listed.order.broker_order_id})
+    frame = {"method": "cancel", "broker_order_id": listed.order.broker_order_id, "late_minutes": late_minutes}
+    told(broker, frame)
 
 
 def _status_of(broker: SimulatedBroker, listed: Listed) -> Json:
     """An item of a multi-status: a cancel that got no answer is a 500."""
     try:
         _cancel(broker, listed)
+    except Withheld:
+        return {"id": order_uuid(listed.order.broker_order_id), "status": 500}
     except Refused as refused:
         return {"id": order_uuid(listed.order.broker_order_id), "status": refused.status}
     return {"id": order_uuid(listed.order.broker_order_id), "status": 200}

@@ -1,7 +1,9 @@
 """The terms of the simulated Alpaca."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from finagent.adapters.broker.alpaca_simulator.faults import FaultKind
 from finagent.domain.errors import BadInput
 from finagent.domain.finite import require_finite
 
@@ -11,7 +13,8 @@ class AlpacaSimulatorPolicy:
     """`key_id` and `secret` open the one account; nothing about them is secret. Port 0: any that is free.
 
     `pace`: market seconds a wall second; 0: market time moves by POST /control/advance alone. `requests_per_minute` bounds
-    requests by wall time as Alpaca does per key; 0: no bound, for lock-step.
+    requests by wall time as Alpaca does per key; 0: no bound, for lock-step. `fault_rates`: chance of each kind of fault of a
+    request, drawn by `seed`.
     """
 
     host: str = "127.0.0.1"
@@ -20,6 +23,8 @@ class AlpacaSimulatorPolicy:
     secret: str = field(default="simulator", repr=False)
     pace: float = 0
     requests_per_minute: int = 0
+    fault_rates: Mapping[FaultKind, float] = field(default_factory=dict)
+    seed: int = 0
 
     def __post_init__(self) -> None:
         require_finite(self)
@@ -27,5 +32,8 @@ class AlpacaSimulatorPolicy:
             raise BadInput(
                 f"alpaca_simulator.pace {self.pace} and requests_per_minute {self.requests_per_minute} must not be negative"
             )
+        rates = self.fault_rates.values()
+        if any(not 0 <= rate <= 1 for rate in rates) or sum(rates) > 1:
+            raise BadInput("alpaca_simulator.faults: each is a chance in [0, 1], and they add up to at most 1")
         if not self.key_id or not self.secret:
             raise BadInput("alpaca_simulator.key_id and secret must not be empty")

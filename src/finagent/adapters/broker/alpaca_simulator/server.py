@@ -5,6 +5,7 @@ import contextlib
 import hmac
 import json
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,17 +14,27 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from finagent.adapters.broker.alpaca_simulator.account import AccountDesk
 from finagent.adapters.broker.alpaca_simulator.desk import Desk, Refused, Withheld
+from finagent.adapters.broker.alpaca_simulator.faults import (
+    FaultSource,
+    FaultyConnection,
+    ReachableTransport,
+    faults_from_json,
+    reset,
+)
 from finagent.adapters.broker.alpaca_simulator.orders import BAD_REQUEST, OrderDesk, instant_of
 from finagent.adapters.broker.alpaca_simulator.policy import AlpacaSimulatorPolicy
+from finagent.adapters.broker.alpaca_simulator.rate_limit import RateLimit
+from finagent.adapters.broker.alpaca_simulator.streams import MarketStreams, TradeUpdates
 from finagent.adapters.broker.simulated.broker import SimulatedBroker
 from finagent.adapters.broker.simulated.policy import BrokerPolicy
 from finagent.adapters.calendar import NewYorkCalendar
-from finagent.domain.errors import Unavailable
+from finagent.domain.errors import BadInput, Unavailable
 from finagent.domain.ports.calendar import ExchangeCalendar
 from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.time import to_text
@@ -45,6 +56,10 @@ class AlpacaSimulator:
     ) -> None:
         self.policy = policy
         self.desk = Desk(broker, market.sessions()[0].opens_at)
+        self.faults = FaultSource(policy.seed, policy.fault_rates)
+        keys = (policy.key_id, policy.secret)
+        self._updates = TradeUpdates(self.desk, self.faults, keys)
+        self._streams = MarketStreams(self.faults, keys)
         self._orders = OrderDesk(self.desk)
         self._account = AccountDesk(self.desk, terms, calendar, market.symbols)
 
@@ -69,14 +84,21 @@ class AlpacaSimulator:
             ("/v2/assets", {"GET": self._assets}),
             ("/v2/assets/{symbol}", {"GET": self._asset}),
         )
-        routes = [
+        routes: list[BaseRoute] = [
             Route(path, self._answered(answer), methods=[method])
             for path, answers in trading
             for method, answer in answers.items()
         ]
         routes.append(Route("/control/advance", self._answered(self._advance, keys=False), methods=["POST"]))
         routes.append(Route("/control/clock", self._answered(self._control_clock, keys=False), methods=["GET"]))
-        return Starlette(routes=routes)
+        routes.append(Route("/control/faults", self._answered(self._script, keys=False), methods=["POST"]))
+        routes.append(WebSocketRoute("/stream", self._updates.serve))
+        routes.append(WebSocketRoute("/v2/{feed}", self._market_stream))
+        routes.append(WebSocketRoute("/v1beta1/news", self._news_stream))
+        app: ASGIApp = FaultyConnection(Starlette(routes=routes), self.faults, self.desk)
+        if self.policy.requests_per_minute:
+            app = RateLimit(app, self.policy.requests_per_minute, time.time)
+        return app
 
     def _answered(self, answer: Answer, *, keys: bool = True) -> Answer:
         """The route with keys checked and refusals told."""
@@ -86,10 +108,13 @@ class AlpacaSimulator:
                 if keys:
                     self._require_keys(request)
                 return await answer(request)
+            except BadInput as error:
+                return JSONResponse({"code": BAD_REQUEST, "message": str(error)}, 422)
             except Refused as refused:
                 return JSONResponse(refused.body, refused.status)
             except Withheld:
-                return JSONResponse({"message": "gateway timeout"}, 504)
+                await reset(request.scope, request.receive)
+                return Silence()
 
         return route
 
@@ -104,7 +129,7 @@ class AlpacaSimulator:
     # -- orders --------------------------------------------------------------------------------------------------------------
 
     async def _place(self, request: Request) -> Response:
-        return JSONResponse(await self._orders.place(await _body(request)))
+        return JSONResponse(await self._orders.place(await _body(request), request.state.fault))
 
     async def _list(self, request: Request) -> Response:
         return JSONResponse(await self._orders.page(request.query_params))
@@ -117,7 +142,7 @@ class AlpacaSimulator:
         return JSONResponse(await self._orders.get_named(name, _true(request, "nested")))
 
     async def _cancel(self, request: Request) -> Response:
-        await self._orders.cancel(request.path_params["order_id"])
+        await self._orders.cancel(request.path_params["order_id"], request.state.fault)
         return Response(status_code=204)
 
     async def _cancel_all(self, request: Request) -> Response:
@@ -164,6 +189,14 @@ class AlpacaSimulator:
     async def _asset(self, request: Request) -> Response:
         return JSONResponse(self._account.asset(request.path_params["symbol"]))
 
+    # -- streams -------------------------------------------------------------------------------------------------------------
+
+    async def _market_stream(self, websocket: WebSocket) -> None:
+        await self._streams.serve(websocket, websocket.path_params["feed"])
+
+    async def _news_stream(self, websocket: WebSocket) -> None:
+        await self._streams.serve(websocket, "news")
+
     # -- control -------------------------------------------------------------------------------------------------------------
 
     async def _advance(self, request: Request) -> Response:
@@ -174,8 +207,20 @@ class AlpacaSimulator:
         await self.desk.advance(at)
         return await self._control_clock(request)
 
+    async def _script(self, request: Request) -> Response:
+        """`{"script": [...]}` takes the place of the script before."""
+        self.faults.script[:] = faults_from_json((await _body(request)).get("script") or [])
+        return JSONResponse({"entries": len(self.faults.script)})
+
     async def _control_clock(self, request: Request) -> Response:
         return JSONResponse({"at": to_text(self.desk.now)})
+
+
+class Silence(Response):
+    """No answer: the connection is gone."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        return
 
 
 async def _body(request: Request) -> Any:
@@ -217,7 +262,8 @@ async def alpaca_simulator(
         log_config=None,
         access_log=False,
         lifespan="off",
-        ws="none",
+        http=ReachableTransport,
+        ws="websockets-sansio",
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     server = _Server(config)

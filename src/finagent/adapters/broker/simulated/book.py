@@ -39,6 +39,12 @@ class Book:
         for order in self.group(group_id):
             self._move(order, OrderState.CANCELLED, at)
 
+    def reject(self, group_id: str, at: datetime) -> None:
+        """The venue does not take what the broker took: the first order is rejected, its legs never were."""
+        for order in self.group(group_id):
+            first = order.broker_order_id == group_id
+            self._move(order, OrderState.REJECTED if first else OrderState.CANCELLED, at)
+
     def expire(self, at: datetime) -> None:
         """End the day orders received before the session's close `at`; legs that never became active are cancelled."""
         for order in list(self.live.values()):

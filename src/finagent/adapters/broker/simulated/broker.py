@@ -107,13 +107,15 @@ class SimulatedBroker:
         """What will answer the frame; reads all of it before anything is done."""
         if frame["method"] == "submit":
             request = wire.request_from_json(frame["request"])
-            return lambda: self._on_submit(request, at)
+            late_minutes, rejected = int(frame.get("late_minutes", 0)), bool(frame.get("rejected"))
+            return lambda: self._on_submit(request, at, late_minutes, rejected)
         if frame["method"] == "look_up":
             name = str(frame["client_order_id"])
             return lambda: self._on_look_up(name, at)
         if frame["method"] == "cancel":
             broker_order_id = str(frame["broker_order_id"])
-            return lambda: self._on_cancel(broker_order_id, at)
+            minutes = int(frame.get("late_minutes", 0))
+            return lambda: self._on_cancel(broker_order_id, at, minutes)
         if frame["method"] == "activity":
             since, until = wire.instant_from_json(frame["since"]), wire.instant_from_json(frame["until"])
             return lambda: self._on_activity(since, until)
@@ -173,6 +175,9 @@ class SimulatedBroker:
         if pending.effect == "CANCEL":
             self._book.cancel(pending.subject, pending.due)
             return
+        if pending.effect == "REJECT":
+            self._book.reject(pending.subject, pending.due)
+            return
         request = wire.request_from_json(json.loads(pending.body))
         sent_at = wire.instant_from_json(json.loads(pending.body)["sent_at"])
         session = self._tape.session_of(sent_at)
@@ -185,9 +190,13 @@ class SimulatedBroker:
 
     # -- orders --------------------------------------------------------------------------------------------------------------
 
-    def _on_submit(self, request: OrderRequest, at: datetime) -> Json:
+    def _on_submit(self, request: OrderRequest, at: datetime, late_minutes: int = 0, rejected: bool = False) -> Json:
+        """`late_minutes`: nobody hears an answer, and it is applied that much later. `rejected`: taken, and rejected before it
+        trades. Both are what the caller scripted; the faults of the settings are drawn."""
         if at != self._now:
             return self._violation("POST", ORDERS, request.client_order_id, at)
+        if late_minutes:
+            return self._scripted_late(request, at, late_minutes)
         fault = self._faults.submit(request.client_order_id, at)
         changes = Changes(clock=at, by_request=True)
         refusal = unprocessable("asset is not tradable at the moment") if fault is Fault.REFUSED else None
@@ -195,19 +204,25 @@ class SimulatedBroker:
             refusal = self._refusal(request, at)
         answer: Json = WITHHELD
         if fault is Fault.LATE:
-            due = next_minute(at) + (self._faults.late_minutes(request.client_order_id, at) - 1) * MINUTE
-            late = json.dumps({**wire.request_to_json(request), "sent_at": to_text(at)})
-            changes.pending.append(Pending(due, "SUBMIT", request.client_order_id, late))
+            changes.pending.append(_late(request, at, self._faults.late_minutes(request.client_order_id, at)))
         elif refusal is not None:
             answer = _refused(refusal)
         elif fault is not Fault.DROPPED:
             orders = self._open(request, at)
             answer = {"status": 200, "body": wire.order_to_json(orders[0], orders[1:])}
+            if rejected:
+                changes.pending.append(Pending(next_minute(at), "REJECT", orders[0].group_id, "{}"))
         status = refusal.status if refusal else 0 if fault in (Fault.DROPPED, Fault.LATE) else 200
         changes.requests.append(RequestLine(at, "POST", ORDERS, request.client_order_id, status, fault.value))
         self._collect(changes)
         self._commit(changes)
         return WITHHELD if fault.silent else answer
+
+    def _scripted_late(self, request: OrderRequest, at: datetime, minutes: int) -> Json:
+        """No fault is noted, so a look-up of this instant tells the truth: there is no such order yet."""
+        line = RequestLine(at, "POST", ORDERS, request.client_order_id, 0, "")
+        self._commit(Changes(clock=at, requests=[line], pending=[_late(request, at, minutes)]))
+        return WITHHELD
 
     def _on_look_up(self, name: str, at: datetime) -> Json:
         """Shares the fate of a submit of this instant; of an id that was never submitted it tells the truth."""
@@ -229,8 +244,9 @@ class SimulatedBroker:
         first, *legs = self._ledger.group_as_of(named[-1].group_id, at)
         return {"status": 200, "body": wire.order_to_json(first, legs)}
 
-    def _on_cancel(self, name: str, at: datetime) -> Json:
-        """Takes effect before the next minute's bar, for the whole group."""
+    def _on_cancel(self, name: str, at: datetime, late_minutes: int = 0) -> Json:
+        """Takes effect before the next minute's bar, for the whole group; `late_minutes` later where that is scripted, so that a
+        fill may come first."""
         path = f"{ORDERS}/{name}"
         order = self._ledger.order(name)
         if at != self._now:
@@ -245,7 +261,7 @@ class SimulatedBroker:
         line = RequestLine(at, "DELETE", path, order.client_order_id if order else None, status, fault.value)
         changes = Changes(clock=at, requests=[line])
         if order is not None and status == 204:
-            changes.pending.append(Pending(next_minute(at), "CANCEL", order.group_id, "{}"))
+            changes.pending.append(Pending(next_minute(at) + late_minutes * MINUTE, "CANCEL", order.group_id, "{}"))
         self._commit(changes)
         if fault.silent:
             return WITHHELD
@@ -369,3 +385,9 @@ class SimulatedBroker:
 
 def _refused(refusal: Refusal) -> Json:
     return {"status": refusal.status, "body": {"code": refusal.code, "message": refusal.message, **dict(refusal.details)}}
+
+
+def _late(request: OrderRequest, at: datetime, minutes: int) -> Pending:
+    """A submit that is applied `minutes` later."""
+    body = json.dumps({**wire.request_to_json(request), "sent_at": to_text(at)})
+    return Pending(next_minute(at) + (minutes - 1) * MINUTE, "SUBMIT", request.client_order_id, body)

@@ -88,6 +88,11 @@ class Statement:
         rows = self._ledger.orders_where("client_order_id = ?", (client_order_id,))
         return self._listed(*rows[-1]) if rows else None
 
+    def listing(self, order: LedgerOrder) -> Listed:
+        """The order as given, which may be as it stood before now, with when it came."""
+        ((row_id, _),) = self._ledger.orders_where("broker_order_id = ?", (order.broker_order_id,))
+        return self._listed(row_id, order)
+
     def group(self, group_id: str) -> list[Listed]:
         """An order and its legs, in the order in which they came."""
         return [self._listed(*row) for row in self._ledger.orders_where("group_id = ?", (group_id,))]
