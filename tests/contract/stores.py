@@ -220,12 +220,12 @@ class RedisStore(DurableStore):
 
 
 @contextmanager
-def postgres_database(server: str, name: str) -> Iterator[str]:
+def postgres_database(server: str, name: str, revision: str = "head") -> Iterator[str]:
     """The address of a migrated database of that name on the server; it is dropped at the end."""
     url = f"{server.rsplit('/', 1)[0]}/{name}"
     blocking(run_statements(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", f"CREATE DATABASE {name}"))
     try:
-        upgrade_postgres(url, unarmed)
+        upgrade_postgres(url, unarmed, revision)
         yield url
     finally:
         blocking(run_statements(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))

@@ -22,7 +22,7 @@ from finagent.adapters.job_queue.shared import LEADER, LOCK_STORY, Role
 from finagent.adapters.job_queue.sql import ALL_SERVICES
 from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome, SubjectType
 from finagent.domain.effect import Effect
-from finagent.domain.errors import FinagentError, InvariantViolated, Transient
+from finagent.domain.errors import BadInput, FinagentError, InvariantViolated, Transient
 from finagent.domain.jobs import Job, JobStatus, Next, RunSettled
 
 WORKER = Role(leader=False, services=frozenset({"scoring", "planner"}))
@@ -85,10 +85,18 @@ async def start(postgres_url: str) -> AsyncIterator[Start]:
     begun: list[Process] = []
 
     async def start_(
-        role: Role, leases: LeasePolicy = QUICK, *, recover: bool = True, impatient: bool = False, url: str = postgres_url
+        role: Role,
+        leases: LeasePolicy = QUICK,
+        *,
+        recover: bool = True,
+        impatient: bool = False,
+        url: str = postgres_url,
+        build_hash: str = "build",
     ) -> Process:
         more: dict[str, Any] = {"postgres_policy": replace(POSTGRES, statement_seconds=0.3)} if impatient else {}
-        store = PostgresStore(url, role=role, lease_policy=leases, abort=[].append, empty=not begun, **more)
+        store = PostgresStore(
+            url, role=role, lease_policy=leases, build_hash=build_hash, abort=[].append, empty=not begun, **more
+        )
         begun.append(Process(store))
         if recover:
             await begun[-1].queue.recover()
@@ -332,6 +340,31 @@ async def test_a_suspect_is_looked_for_by_every_process(start: Start) -> None:
     assert await worker.queue.claim(START, 10) == []
     await worker.queue.submit(Effect(), alone)
     assert keys(await worker.queue.claim(START, 10)) == ["other"]
+
+
+async def test_another_build_takes_no_part(start: Start) -> None:
+    """Neither as a standby nor as a worker, nor as the leader of workers; a command may still halt."""
+    leader = await start(LEADS)
+    for role in (LEADS, WORKER):
+        other = await start(role, recover=False, build_hash="newer")
+        with pytest.raises(BadInput, match="worker takes part with build build, this is build newer"):
+            await other.queue.recover()
+    await start(Role(leader=False, services=frozenset()), build_hash="newer")
+    await start(WORKER)
+    await leader.queue.close()
+    late = await start(LEADS, recover=False, build_hash="newer")
+    with pytest.raises(BadInput, match="stop worker"):
+        await late.queue.recover()
+
+    assert late.rows("SELECT count(*) FROM lease WHERE build_hash = 'newer' AND services <> ''") == [(0,)]
+
+
+async def test_a_build_that_did_not_say_which_is_another_one(start: Start) -> None:
+    leader = await start(LEADS, SILENT)
+    await leader.act("UPDATE lease SET build_hash = NULL")
+
+    with pytest.raises(BadInput, match="with build an older one"):
+        await start(WORKER)
 
 
 # -- one story ---------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from tests.integration.test_commands import Agent, finagent
 
 from finagent.adapters.database.anchor import Anchor, AnchorFile
 from finagent.adapters.database.postgres import PostgresReads
+from finagent.bootstrap import build_hash
 from finagent.domain.trading_state import TradingState, TradingStateRecord
 
 
@@ -66,9 +67,11 @@ def test_a_day_on_a_server_and_what_is_asked_of_it(postgres_url: str, tmp_path: 
 
 
 def test_a_standby_stops_when_it_is_told_to(postgres_url: str, tmp_path: Path) -> None:
-    """Long before it would lead; it leaves the store as it was."""
+    """Long before it would lead; it leaves the store as it was. One of another build does not even wait."""
     with postgres_database(postgres_url, f"finagent_standby_{os.getpid()}") as url:
         blocking(run_statements(url, "INSERT INTO lease VALUES ('leader', 999, 'elsewhere', '', 9e12)"))
+        refused = on(url, tmp_path, "orchestrate")
+        blocking(run_statements(url, f"UPDATE lease SET build_hash = '{build_hash()}'"))
         standby = Agent("orchestrate", *sets(url, tmp_path))
         standby.until("leader_awaited")
         began = time.monotonic()
@@ -78,6 +81,7 @@ def test_a_standby_stops_when_it_is_told_to(postgres_url: str, tmp_path: Path) -
         leases = reads.rows("SELECT worker_id FROM lease")
         reads.close()
 
+    assert (refused.returncode, f"this is build {build_hash()}" in refused.stderr) == (2, True), refused.stderr
     assert (code, leases) == (130, [("elsewhere",)]), standby.said
     assert seconds < 10, "it waited for the lease"
     assert not (tmp_path / "anchor").exists()

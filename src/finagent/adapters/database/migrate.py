@@ -51,7 +51,8 @@ def upgrade(path: Path, policy: WriterPolicy, failpoints: Failpoints, revision: 
 
 
 def upgrade_postgres(url: str, failpoints: Failpoints, revision: str = "head") -> None:
-    """The same on PostgreSQL; a second program that starts meanwhile waits for the first. Raises as `upgrade`."""
+    """The same on PostgreSQL; a second program that starts meanwhile waits for the first. Raises as `upgrade`, and BadInput where
+    somebody takes part on tables that would change."""
     with around(failpoints, "migration"), ThreadPoolExecutor(1) as thread:  # the caller's thread may have a running loop
         thread.submit(asyncio.run, _upgrade_postgres(url, revision)).result()
     failpoints("migration.after")
@@ -62,7 +63,13 @@ async def _upgrade_postgres(url: str, revision: str) -> None:
 
     def act(connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
-        command.upgrade(_config(connection), revision)
+        config = _config(connection)
+        present = MigrationContext.configure(connection).get_current_revision()
+        scripts = ScriptDirectory.from_config(config)
+        wanted = scripts.as_revision_number(revision)
+        if present is not None and present != wanted and scripts.get_revision(present):
+            _refuse_living(connection, f"{present} to {wanted}")
+        command.upgrade(config, revision)
 
     try:
         async with engine.begin() as connection:
@@ -73,6 +80,21 @@ async def _upgrade_postgres(url: str, revision: str) -> None:
         raise Unavailable(f"cannot write the database {without_password(url)}: {getattr(error, 'orig', error)}") from error
     finally:
         await engine.dispose()
+
+
+def _refuse_living(connection: Connection, way: str) -> None:
+    """Whoever takes part on tables that are to change is of another build, which does not know them."""
+    if connection.exec_driver_sql("SELECT to_regclass('lease')").scalar() is None:
+        return
+    living = connection.exec_driver_sql(
+        "SELECT worker_id, until - extract(epoch FROM clock_timestamp()) FROM lease "
+        "WHERE until >= extract(epoch FROM clock_timestamp()) AND (name = 'leader' OR services <> '') ORDER BY until DESC"
+    ).first()
+    if living is not None:
+        raise BadInput(
+            f"the tables are to go from version {way}, and {living[0]} of another build works on them: stop it "
+            f"(its lease lasts another {living[1]:.0f} s), then start this one"
+        )
 
 
 def downgrade(path: Path, policy: WriterPolicy, revision: str) -> None:

@@ -351,6 +351,7 @@ lease = Table(
     _text("worker_id"),
     _text("services"),
     Column("until", Float, nullable=False),
+    _text("build_hash", optional=True),
 )
 
 # A store that is not the one to use says so in one row: MOVED away to `address`, or an UNFINISHED copy of it; `ledger_id` and

@@ -23,7 +23,7 @@ from finagent.adapters.job_queue import rows
 from finagent.adapters.job_queue.by_hand import HandOperations
 from finagent.adapters.job_queue.operations import DurableQueuePolicy, given_back
 from finagent.domain.effect import Effect
-from finagent.domain.errors import InvariantViolated
+from finagent.domain.errors import BadInput, InvariantViolated
 from finagent.domain.jobs import Job
 from finagent.domain.time import to_text
 
@@ -35,12 +35,16 @@ _NOW = "extract(epoch FROM clock_timestamp())::float8"
 LOCK_STORY = f"SELECT pg_advisory_xact_lock({STORY_LOCK})"
 HOLD_LEASES = f"SELECT pg_notify('{CHANNEL}', '') FROM lease WHERE epoch = ? FOR KEY SHARE"
 TAKE_LEASE = f"""
-INSERT INTO lease (name, epoch, worker_id, services, until) VALUES (?, ?, ?, ?, {_NOW} + ?)
+INSERT INTO lease (name, epoch, worker_id, services, until, build_hash) VALUES (?, ?, ?, ?, {_NOW} + ?, ?)
 ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, worker_id = excluded.worker_id, services = excluded.services,
-  until = excluded.until
+  until = excluded.until, build_hash = excluded.build_hash
 WHERE lease.until < {_NOW}
 RETURNING epoch"""
 LIVING = f"SELECT name, worker_id, services, until - {_NOW} FROM lease WHERE until >= {_NOW} ORDER BY name <> '{LEADER}', epoch"
+TAKES_PART = f"until >= {_NOW} AND (name = '{LEADER}' OR services <> '')"  # a command is a guest, of whatever build
+OF_ANOTHER_BUILD = f"""
+SELECT worker_id, COALESCE(build_hash, 'an older one'), until - {_NOW} FROM lease
+WHERE {TAKES_PART} AND build_hash IS DISTINCT FROM ? ORDER BY until DESC LIMIT 1"""
 HOLDER = f"SELECT worker_id, until - {_NOW} FROM lease WHERE name = ?"
 RENEW = f"UPDATE lease SET until = {_NOW} + ? WHERE epoch = ?"
 REAP = f"DELETE FROM lease WHERE name <> '{LEADER}' AND until < {_NOW}"
@@ -130,14 +134,17 @@ class SharedOperations(HandOperations):
     def enter(self, at: datetime, driver: Driver) -> Done:
         """Begin a life: take the leader's lease if that is the role, then a lease of our own, and give back what the dead left.
 
-        Answers with (holder, seconds left of its lease), and nothing is changed, while another leader lives.
+        Answers with (holder, seconds left of its lease), and nothing is changed, while another leader lives. Raises BadInput
+        while anybody of another build takes part.
         """
         memory = self.memory
         if memory.epoch:
             raise InvariantViolated("recover() was called twice")
+        if self._role.leader or self._role.services:
+            self._refuse_other_builds(driver)
         epoch = driver.execute(rows.EPOCH).fetchall()[0][0]
         leader = driver.execute(HOLDER, (LEADER,)).fetchall()
-        terms = (epoch, self._worker_id, " ".join(sorted(self._role.services)), self._lease_seconds)
+        terms = (epoch, self._worker_id, " ".join(sorted(self._role.services)), self._lease_seconds, self.chains.build_hash)
         if self._role.leader and not driver.execute(TAKE_LEASE, (LEADER, *terms)).fetchall():
             return Done(leader[0], wrote=False)
         driver.execute(TAKE_LEASE, (_life(epoch), *terms))
@@ -168,6 +175,14 @@ class SharedOperations(HandOperations):
             driver.execute(STAY_EXPIRED, (self.memory.epoch,))
         driver.execute(LEAVE, (self.memory.epoch,))
         return Done(None)
+
+    def _refuse_other_builds(self, driver: Driver) -> None:
+        ours = self.chains.build_hash
+        for worker, theirs, left in driver.execute(OF_ANOTHER_BUILD, (ours,)).fetchall():
+            raise BadInput(
+                f"{worker} takes part with build {theirs}, this is build {ours}: two builds do not share a day. "
+                f"Install one of them on both sides, or stop {worker} (its lease lasts another {left:.0f} s)"
+            )
 
     def _give_back(self, driver: Driver, at: datetime) -> tuple[list[Job], tuple[tuple[Effect, Job | None], ...]]:
         driver.execute(REAP)

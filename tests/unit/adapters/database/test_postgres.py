@@ -1,5 +1,6 @@
 """The store on PostgreSQL: statements in its form, and what its errors mean."""
 
+import os
 from typing import Any
 
 import asyncpg
@@ -8,7 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
-from tests.contract.stores import POSTGRES, blocking
+from tests.contract.stores import POSTGRES, blocking, postgres_database, run_statements
 
 from finagent.adapters.database.connection import Fate
 from finagent.adapters.database.migrate import upgrade_postgres
@@ -109,6 +110,19 @@ def test_a_database_that_is_not_there_or_empty_is_named(postgres_url: str) -> No
     with pytest.raises(Unavailable, match="nothing has run in the database"):
         empty.find(Position)
     empty.close()
+
+
+def test_no_tables_change_under_somebody_who_takes_part(postgres_url: str) -> None:
+    lives = "INSERT INTO lease VALUES ('{}', 7, 'agent-7', '{}', extract(epoch FROM clock_timestamp()) + {})"
+    with postgres_database(postgres_url, f"finagent_older_{os.getpid()}", "0004") as url:
+        for name, services, seconds in (("leader", "", 60), ("life-7", "scoring", 60)):
+            blocking(run_statements(url, "DELETE FROM lease", lives.format(name, services, seconds)))
+            with pytest.raises(BadInput, match=r"from version 0004 to \d+, and agent-7 of another build works on them"):
+                upgrade_postgres(url, unarmed)
+        blocking(run_statements(url, "DELETE FROM lease", lives.format("life-7", "", 60), lives.format("leader", "", -1)))
+        upgrade_postgres(url, unarmed)
+        blocking(run_statements(url, "UPDATE lease SET until = 9e12, build_hash = 'any'"))
+        upgrade_postgres(url, unarmed)
 
 
 def test_a_reader_cannot_write(postgres_url: str) -> None:
