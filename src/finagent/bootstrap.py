@@ -7,7 +7,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
@@ -498,6 +498,39 @@ def build_simulated_broker(settings: Settings, market: MarketDataPort, failpoint
     """The simulated broker on its own ledger; for this process or for one of its own (see adapters.broker.simulated.server)."""
     path = settings.storage.directory / "broker-simulator.db"
     return SimulatedBroker(path, market, broker_policy(settings), settings.replay.seed, failpoints)
+
+
+def build_alpaca_simulator(
+    settings: Settings, market: MarketDataPort, failpoints: Failpoints = unarmed
+) -> AbstractAsyncContextManager[str]:
+    """Alpaca's interface before a simulated broker on a ledger of its own; serves while it is entered and gives its URL. Raises
+    BadInput where the extra with its websockets is not installed."""
+    try:
+        import websockets  # noqa: F401 - uvicorn serves websockets with it
+
+        from finagent.adapters.broker.alpaca_simulator.faults import FaultKind
+        from finagent.adapters.broker.alpaca_simulator.policy import AlpacaSimulatorPolicy
+        from finagent.adapters.broker.alpaca_simulator.server import alpaca_simulator
+    except ModuleNotFoundError as error:
+        raise BadInput(f"the simulated Alpaca needs {error.name}: pip install 'finagent[alpaca]'") from error
+    simulator = settings.alpaca_simulator
+    policy = AlpacaSimulatorPolicy(
+        host=simulator.host,
+        port=simulator.port,
+        key_id=simulator.key_id,
+        secret=simulator.secret,
+        pace=simulator.pace,
+        requests_per_minute=simulator.requests_per_minute,
+        fault_rates={FaultKind(name): rate for name, rate in simulator.faults.model_dump().items()},
+        seed=settings.replay.seed,
+    )
+    try:
+        simulator.directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(f"alpaca_simulator.directory {simulator.directory} cannot be made: {error.strerror}") from error
+    terms = broker_policy(settings)
+    broker = SimulatedBroker(simulator.directory / "broker-simulator.db", market, terms, settings.replay.seed, failpoints)
+    return alpaca_simulator(broker, terms, market, policy)
 
 
 def build_broker_client(settings: Settings, market: MarketDataPort, clock: Clock, metrics: Metrics) -> SimulatedBrokerClient:

@@ -264,6 +264,32 @@ class BrokerSettings(Section):
     faults: FaultSettings
 
 
+class AlpacaFaultSettings(Section):
+    reset_before: Chance
+    reset_after: Chance
+    reset_at_byte: Chance
+    truncated: Chance
+    html_before: Chance
+    html_after: Chance
+    delay: Chance
+    rate_limited: Chance
+    unknown_status: Chance
+    hidden: Chance
+    late: Chance
+    rejected: Chance
+
+
+class AlpacaSimulatorSettings(Section):
+    directory: Path
+    host: str
+    port: Annotated[int, Field(ge=0, le=65535)]
+    key_id: Annotated[str, Field(min_length=1)]
+    secret: Annotated[str, Field(min_length=1)]
+    pace: Ratio
+    requests_per_minute: Count
+    faults: AlpacaFaultSettings
+
+
 class TelemetrySettings(Section):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
     format: Literal["auto", "json", "text"]
@@ -310,6 +336,7 @@ class Settings(BaseSettings):
     queue: QueueSettings
     database: DatabaseSettings
     broker: BrokerSettings
+    alpaca_simulator: AlpacaSimulatorSettings
     http: HttpSettings
     telemetry: TelemetrySettings
     health: HealthSettings
@@ -331,7 +358,8 @@ class Settings(BaseSettings):
 
     def decisive(self) -> dict[str, Any]:
         """Everything that a decision depends on: not where files lie, nor how the process is served."""
-        process = ("storage", "http", "telemetry", "health", "report", "past_scan", "orchestrate", "database", "queue")
+        process = ["storage", "http", "telemetry", "health", "report", "past_scan", "orchestrate", "database", "queue"]
+        process.append("alpaca_simulator")  # another system's
         connection = {"address": True, "call_seconds": True, "advance_seconds": True}
         return self.model_dump(mode="json", exclude={**dict.fromkeys(process, True), "broker": connection})
 

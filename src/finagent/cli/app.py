@@ -7,7 +7,22 @@ from collections.abc import Iterator
 
 import typer
 
-from finagent.cli import bench, config, db, doctor, drill, explain, halt, jobs, orchestrate, report, scan, status, worker
+from finagent.cli import (
+    bench,
+    config,
+    db,
+    doctor,
+    drill,
+    explain,
+    halt,
+    jobs,
+    orchestrate,
+    report,
+    scan,
+    simulate_broker,
+    status,
+    worker,
+)
 from finagent.domain.errors import BadInput, Interrupted, Transient, Unavailable
 
 UNEXPECTED, BAD_INPUT, UNAVAILABLE, INTERRUPTED = 1, 2, 4, 130
@@ -31,6 +46,7 @@ root.command(epilog="Example: finagent doctor --json")(doctor.doctor)
 root.command(epilog='Example: finagent halt --reason "news I do not understand"')(halt.halt)
 root.command(epilog='Example: finagent arm --reason "checked positions against the broker"')(halt.arm)
 root.command(epilog="Example: finagent worker --services scoring,planner --set queue.backend=postgres")(worker.worker)
+root.command(epilog="Example: finagent simulate-broker --set alpaca_simulator.pace=120")(simulate_broker.simulate_broker)
 root.add_typer(jobs.app, name="jobs")
 root.add_typer(db.app, name="db")
 root.add_typer(config.app, name="config")

@@ -6,10 +6,11 @@ import hmac
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -17,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
+from uvicorn.server import ServerState
 
 from finagent.adapters.broker.alpaca_simulator.account import AccountDesk
 from finagent.adapters.broker.alpaca_simulator.desk import Desk, Refused, Withheld
@@ -34,12 +36,15 @@ from finagent.adapters.broker.alpaca_simulator.streams import MarketStreams, Tra
 from finagent.adapters.broker.simulated.broker import SimulatedBroker
 from finagent.adapters.broker.simulated.policy import BrokerPolicy
 from finagent.adapters.calendar import NewYorkCalendar
+from finagent.adapters.clock import AFTER_CLOSE_MINUTES, PacedTime, wall_now
 from finagent.domain.errors import BadInput, Unavailable
 from finagent.domain.ports.calendar import ExchangeCalendar
 from finagent.domain.ports.market_data import MarketDataPort
+from finagent.domain.sessions import MINUTE, Session
 from finagent.domain.time import to_text
 
-SHUTDOWN_SECONDS = 3
+log = structlog.get_logger(__name__)
+SHUTDOWN_SECONDS, RETRY_SECONDS = 1, 1
 Answer = Callable[[Request], Awaitable[Response]]
 
 
@@ -237,14 +242,6 @@ def _true(request: Request, name: str) -> bool:
     return request.query_params.get(name, "").lower() == "true"
 
 
-class _Server(uvicorn.Server):
-    """Leaves the process's signals to whoever runs it."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @asynccontextmanager
 async def alpaca_simulator(
     broker: SimulatedBroker,
@@ -257,25 +254,59 @@ async def alpaca_simulator(
     policy = policy or AlpacaSimulatorPolicy()
     simulator = AlpacaSimulator(broker, terms, market, policy, calendar or NewYorkCalendar())
     listening = _bound(policy)
-    config = uvicorn.Config(
-        simulator.app(),
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        http=ReachableTransport,
-        ws="websockets-sansio",
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-    )
-    server = _Server(config)
     host, port = listening.getsockname()[:2]
-    serving = asyncio.create_task(server.serve(sockets=[listening]), name="alpaca-simulator")
+    moving = asyncio.create_task(_keep_pace(simulator.desk, market.sessions(), policy.pace), name="alpaca-simulator-time")
     try:
-        yield f"http://{host}:{port}"
+        async with _serving(simulator.app(), listening):
+            yield f"http://{host}:{port}"
     finally:
-        server.should_exit = True
-        await serving
-        listening.close()
+        moving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await moving
         await simulator.close()
+
+
+@asynccontextmanager
+async def _serving(app: ASGIApp, listening: socket.socket) -> AsyncIterator[None]:
+    """uvicorn's protocols on this loop. Its own server would look at the clock ten times a second and take the signals."""
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="websockets-sansio")
+    config.load()
+    state = ServerState()
+
+    def protocol() -> ReachableTransport:
+        return ReachableTransport(config=config, server_state=state, app_state={})
+
+    server = await asyncio.get_running_loop().create_server(protocol, sock=listening)
+    try:
+        yield
+    finally:
+        server.close()
+        for connection in list(state.connections):
+            connection.shutdown()
+        if state.tasks:
+            await asyncio.wait(state.tasks, timeout=SHUTDOWN_SECONDS)
+        for task in list(state.tasks):
+            task.cancel()  # it waits for a client that waits for it
+        await asyncio.gather(*state.tasks, return_exceptions=True)
+
+
+async def _keep_pace(desk: Desk, sessions: Sequence[Session], pace: float) -> None:
+    """Move market time with wall time, from where the ledger stands. A step that the broker cannot take is tried again."""
+    if not pace:
+        return
+    passed = sum(
+        session.opens_at + minute * MINUTE <= desk.now
+        for session in sessions
+        for minute in range(session.minutes + AFTER_CLOSE_MINUTES + 1)
+    )
+    began = wall_now() - (passed - 1) * MINUTE / pace
+    paced = PacedTime(tuple(sessions), began, pace)
+    while (at := await paced.next_instant(desk.now)) is not None:
+        try:
+            await desk.advance(at)
+        except Refused as refused:
+            log.warning("market_time_stands", at=to_text(desk.now), reason=str(refused))
+            await paced.pause(RETRY_SECONDS)
 
 
 def _bound(policy: AlpacaSimulatorPolicy) -> socket.socket:

@@ -1,0 +1,78 @@
+"""`finagent simulate-broker` as a process: it says where it is, trades, keeps the account and ends on SIGTERM."""
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.contract.alpaca_api import alpaca
+
+from finagent.adapters.broker.alpaca_simulator.policy import AlpacaSimulatorPolicy
+from finagent.cli.app import run
+
+OPTIONS = ("--set", "alpaca_simulator.port=0", "--set", "market_data.last_session=2008-10-02")
+
+
+def started(folder: Path, *more: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
+    """The process, and the document it printed when it could be reached."""
+    command = [sys.executable, "-m", "finagent.cli", "simulate-broker", "--json", *OPTIONS]
+    process = subprocess.Popen(
+        [*command, "--set", f"alpaca_simulator.directory={folder}", *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.rstrip() == "}":
+            break
+    return process, json.loads("".join(lines))
+
+
+def ended(process: subprocess.Popen[str]) -> int:
+    process.send_signal(signal.SIGTERM)
+    with process:
+        return process.wait(timeout=20)
+
+
+def test_an_account_lives_from_one_start_to_the_next(tmp_path: Path) -> None:
+    lock_step = ("--set", "alpaca_simulator.pace=0")
+    for start in (1, 2):
+        process, told = started(tmp_path, *lock_step)
+        try:
+            keys = told["environment"]
+            headers = {"APCA-API-KEY-ID": keys["APCA_API_KEY_ID"], "APCA-API-SECRET-KEY": keys["APCA_API_SECRET_KEY"]}
+            with httpx.Client(base_url=told["url"], headers=headers, timeout=20) as http:
+                if start == 1:
+                    order = {"symbol": "AAPL", "qty": "5", "side": "buy", "type": "market", "time_in_force": "day"}
+                    assert http.post("/v2/orders", json=order).status_code == 200
+                    http.post("/control/advance", json={"at": "2008-10-01T13:40:00Z"}).raise_for_status()
+                assert [p["qty"] for p in http.get("/v2/positions").json()] == ["5"]
+                assert http.get("/v2/account").json()["account_number"] == told["settings"]["broker.account_id"]
+        finally:
+            assert ended(process) == 0
+
+
+async def test_market_time_goes_with_wall_time_where_a_pace_is_set(tmp_path: Path) -> None:
+    async with alpaca(tmp_path, policy=AlpacaSimulatorPolicy(pace=60_000)) as venue:
+        seen: set[str] = set()
+        async with asyncio.timeout(20):
+            while len(seen) < 4:
+                seen.add((await venue.get("/control/clock"))["at"])
+    assert min(seen) >= "2008-10-01T13:30"
+
+
+def test_a_taken_port_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        options = ("--set", f"alpaca_simulator.port={port}", "--set", f"alpaca_simulator.directory={tmp_path}")
+        assert run(["simulate-broker", *options]) == 4
+    assert f"alpaca_simulator.port {port} on 127.0.0.1 cannot be used" in capsys.readouterr().err
