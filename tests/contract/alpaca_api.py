@@ -68,7 +68,7 @@ async def alpaca(
     broker = make_broker(folder, market, **terms)
     async with (
         alpaca_simulator(broker, broker_policy(**terms), market, policy) as url,
-        httpx.AsyncClient(base_url=url, headers=KEYS, timeout=10) as http,
+        httpx.AsyncClient(base_url=url, headers=KEYS, timeout=10, verify=False) as http,
     ):
         yield Alpaca(url, http, market)
 

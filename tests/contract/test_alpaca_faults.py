@@ -47,7 +47,7 @@ async def test_point_14_a_lost_answer_has_one_truth(
         await venue.to(1)
         await script(venue, {**ORDERS, **fault})
         with pytest.raises(raised):
-            async with httpx.AsyncClient(base_url=venue.url, headers=KEYS, timeout=0.15) as hasty:
+            async with httpx.AsyncClient(base_url=venue.url, headers=KEYS, timeout=0.15, verify=False) as hasty:
                 await Alpaca(venue.url, hasty, venue.market).post(client_order_id="one")
         assert (await named(venue, "one")).status_code == (200 if applied else 404)
         assert (await venue.post(client_order_id="one")).status_code == (422 if applied else 200)
@@ -168,7 +168,7 @@ async def test_drawn_faults_are_the_same_for_the_same_request_in_the_same_instan
         (tmp_path / attempt).mkdir()
         async with alpaca(tmp_path / attempt, policy=AlpacaSimulatorPolicy(fault_rates=rates, seed=3)) as venue:
             await venue.to(1)
-            seen.append([(await venue.post(client_order_id=f"o{n}")).status_code for n in range(12)])
+            seen.append([(await venue.post(client_order_id=f"o{n}")).status_code for n in range(8)])
     assert seen[0] == seen[1]
     assert set(seen[0]) == {200, 502}
 

@@ -14,7 +14,9 @@ import pytest
 from tests.contract.alpaca_api import alpaca
 
 from finagent.adapters.broker.alpaca_simulator.policy import AlpacaSimulatorPolicy
+from finagent.bootstrap import build_alpaca_simulator, build_market
 from finagent.cli.app import run
+from finagent.settings import load_settings
 
 OPTIONS = ("--set", "alpaca_simulator.port=0", "--set", "market_data.last_session=2008-10-02")
 
@@ -43,22 +45,23 @@ def ended(process: subprocess.Popen[str]) -> int:
         return process.wait(timeout=20)
 
 
-def test_an_account_lives_from_one_start_to_the_next(tmp_path: Path) -> None:
-    lock_step = ("--set", "alpaca_simulator.pace=0")
-    for start in (1, 2):
-        process, told = started(tmp_path, *lock_step)
-        try:
-            keys = told["environment"]
-            headers = {"APCA-API-KEY-ID": keys["APCA_API_KEY_ID"], "APCA-API-SECRET-KEY": keys["APCA_API_SECRET_KEY"]}
-            with httpx.Client(base_url=told["url"], headers=headers, timeout=20) as http:
-                if start == 1:
-                    order = {"symbol": "AAPL", "qty": "5", "side": "buy", "type": "market", "time_in_force": "day"}
-                    assert http.post("/v2/orders", json=order).status_code == 200
-                    http.post("/control/advance", json={"at": "2008-10-01T13:40:00Z"}).raise_for_status()
-                assert [p["qty"] for p in http.get("/v2/positions").json()] == ["5"]
-                assert http.get("/v2/account").json()["account_number"] == told["settings"]["broker.account_id"]
-        finally:
-            assert ended(process) == 0
+async def test_an_account_lives_from_one_start_to_the_next(tmp_path: Path) -> None:
+    order = {"symbol": "AAPL", "qty": "5", "side": "buy", "type": "market", "time_in_force": "day"}
+    process, told = started(tmp_path, "--set", "alpaca_simulator.pace=0")
+    try:
+        keys = told["environment"]
+        headers = {"APCA-API-KEY-ID": keys["APCA_API_KEY_ID"], "APCA-API-SECRET-KEY": keys["APCA_API_SECRET_KEY"]}
+        with httpx.Client(base_url=told["url"], headers=headers, timeout=20, verify=False) as http:
+            assert http.get("/v2/account").json()["account_number"] == told["settings"]["broker.account_id"]
+            assert http.post("/v2/orders", json=order).status_code == 200
+            http.post("/control/advance", json={"at": "2008-10-01T13:40:00Z"}).raise_for_status()
+    finally:
+        assert ended(process) == 0
+
+    settings = load_settings(None, (*OPTIONS[1::2], f"alpaca_simulator.directory={tmp_path}", "alpaca_simulator.pace=0"))
+    async with build_alpaca_simulator(settings, build_market(settings)) as url:
+        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20, verify=False) as again:
+            assert [position["qty"] for position in (await again.get("/v2/positions")).json()] == ["5"]
 
 
 async def test_market_time_goes_with_wall_time_where_a_pace_is_set(tmp_path: Path) -> None:
