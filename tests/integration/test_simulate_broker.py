@@ -51,17 +51,19 @@ async def test_an_account_lives_from_one_start_to_the_next(tmp_path: Path) -> No
     try:
         keys = told["environment"]
         headers = {"APCA-API-KEY-ID": keys["APCA_API_KEY_ID"], "APCA-API-SECRET-KEY": keys["APCA_API_SECRET_KEY"]}
-        with httpx.Client(base_url=told["url"], headers=headers, timeout=20, verify=False) as http:
-            assert http.get("/v2/account").json()["account_number"] == told["settings"]["broker.account_id"]
-            assert http.post("/v2/orders", json=order).status_code == 200
-            http.post("/control/advance", json={"at": "2008-10-01T13:40:00Z"}).raise_for_status()
+        async with httpx.AsyncClient(base_url=told["url"], headers=headers, timeout=20, verify=False) as http:
+            assert (await http.get("/v2/account")).json()["account_number"] == told["settings"]["broker.account_id"]
+            assert (await http.post("/v2/orders", json=order)).status_code == 200
+            (await http.post("/control/advance", json={"at": "2008-10-01T13:40:00Z"})).raise_for_status()
     finally:
         assert ended(process) == 0
 
     settings = load_settings(None, (*OPTIONS[1::2], f"alpaca_simulator.directory={tmp_path}", "alpaca_simulator.pace=0"))
-    async with build_alpaca_simulator(settings, build_market(settings)) as url:
-        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20, verify=False) as again:
-            assert [position["qty"] for position in (await again.get("/v2/positions")).json()] == ["5"]
+    async with (
+        build_alpaca_simulator(settings, build_market(settings)) as url,
+        httpx.AsyncClient(base_url=url, headers=headers, timeout=20, verify=False) as again,
+    ):
+        assert [position["qty"] for position in (await again.get("/v2/positions")).json()] == ["5"]
 
 
 async def test_market_time_goes_with_wall_time_where_a_pace_is_set(tmp_path: Path) -> None:
