@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from finagent.adapters.broker.alpaca.policy import Keys, is_loopback
 from finagent.adapters.broker.simulated.broker import SimulatedBroker
 from finagent.adapters.broker.simulated.client import SimulatedBrokerClient
 from finagent.adapters.broker.simulated.transport import BrokerSocket, InProcessBroker, Transport
@@ -48,6 +49,7 @@ from finagent.domain.ports.predictor import Predictor
 from finagent.domain.ports.store import JobQueue, Reads
 from finagent.domain.trading_state import LedgerIdentity, MarketClock, StartGate, TradingState, TradingStateRecord
 from finagent.policies import (
+    alpaca_policies,
     audit_policy,
     bridged_market_policy,
     broker_client_policy,
@@ -86,10 +88,11 @@ from finagent.services.progress import Onlookers, ProgressObserver, RecoveryInfo
 from finagent.services.queue.processor import Handler, JobProcessor, one_by_one
 from finagent.services.queue.worker import Worker
 from finagent.services.scheduling.trading_day import DayPolicy, TradingDay, scan_minutes, session_job
-from finagent.settings import Settings
+from finagent.settings import Settings, alpaca_keys
 from finagent.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
+    from finagent.adapters.broker.alpaca.client import AlpacaVenue
     from finagent.adapters.job_queue.postgres import PostgresJobQueue
 
 FINISHED, RUNNING = "FINISHED", "RUNNING"
@@ -533,13 +536,31 @@ def build_alpaca_simulator(
     return alpaca_simulator(broker, terms, market, policy)
 
 
-def build_broker_client(settings: Settings, market: MarketDataPort, clock: Clock, metrics: Metrics) -> SimulatedBrokerClient:
-    """The broker as the agent sees it: at its address, or in this process when it has none."""
+def build_broker_client(
+    settings: Settings, market: MarketDataPort, clock: Clock, metrics: Metrics
+) -> "SimulatedBrokerClient | AlpacaVenue":
+    """The broker as the agent sees it: Alpaca, or the simulated one at its address, or in this process when it has none."""
     broker = settings.broker
+    if broker.kind == "alpaca":
+        return _build_alpaca(settings, clock, metrics)
     transport: Transport = (
         InProcessBroker(build_simulated_broker(settings, market)) if broker.address is None else BrokerSocket(broker.address)
     )
     return SimulatedBrokerClient(clock, transport, broker_client_policy(settings), metrics.api_request)
+
+
+def _build_alpaca(settings: Settings, clock: Clock, metrics: Metrics) -> "AlpacaVenue":
+    """A replay moves the market of the Alpaca simulator. Raises BadInput where the SDK or the keys are missing."""
+    try:
+        from finagent.adapters.broker.alpaca.client import AlpacaVenue
+        from finagent.adapters.broker.alpaca.rest import AlpacaRest
+    except ModuleNotFoundError as error:
+        raise BadInput("broker.kind is alpaca, and its client is missing: pip install 'finagent[alpaca]'") from error
+    policy, rest_policy = alpaca_policies(settings)
+    if not is_loopback(rest_policy.url):
+        raise BadInput(f"orchestrate.mode is replay, and nobody moves the market of {rest_policy.url}: set alpaca.url")
+    rest = AlpacaRest(rest_policy, Keys(*alpaca_keys(settings)), time.monotonic, metrics.api_request)
+    return AlpacaVenue(rest, clock, policy, settings.broker.advance_seconds)
 
 
 def build_hash() -> str:

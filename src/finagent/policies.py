@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from finagent.adapters.broker.alpaca.policy import PAPER_URL, AlpacaPolicy, HttpPolicy, RestPolicy
 from finagent.adapters.broker.simulated.client import BrokerClientPolicy
 from finagent.adapters.broker.simulated.policy import BrokerPolicy, FaultRates
 from finagent.adapters.database.audit import AuditPolicy
@@ -44,6 +45,7 @@ def check(settings: Settings) -> None:
         simulated_policy,
         broker_policy,
         broker_client_policy,
+        *((alpaca_policies,) if settings.broker.kind == "alpaca" else ()),
         durable_queue_policy,
         require_backend,
     )
@@ -110,6 +112,41 @@ def broker_client_policy(settings: Settings) -> BrokerClientPolicy:
     """Deadlines of calls to the simulated broker."""
     broker = settings.broker
     return BrokerClientPolicy(broker.call_seconds, broker.advance_seconds, broker.deduplicates_forever)
+
+
+def alpaca_policies(settings: Settings) -> tuple[AlpacaPolicy, RestPolicy]:
+    """How Alpaca is asked; paper until a mode is live."""
+    broker, alpaca = settings.broker, settings.alpaca
+    if alpaca.settle_seconds >= settings.execution.lookup_window_seconds:
+        raise BadInput(
+            f"alpaca.settle_seconds is {alpaca.settle_seconds:g}: it must be less than execution.lookup_window_seconds, "
+            f"{settings.execution.lookup_window_seconds}"
+        )
+    http = HttpPolicy(alpaca.connect_seconds, alpaca.read_seconds, broker.call_seconds, alpaca.answer_bytes_max)
+    rest = RestPolicy(
+        url=alpaca.url or PAPER_URL,
+        live=False,
+        http=http,
+        threads=alpaca.threads,
+        reserved_threads=alpaca.reserved_threads,
+        requests_per_minute=alpaca.requests_per_minute,
+        share=alpaca.share,
+        reserved_requests=alpaca.reserved_requests,
+        read_attempts=alpaca.read_attempts,
+        retry_wait_seconds=alpaca.retry_wait_seconds,
+        breaker_failures=alpaca.breaker_failures,
+        breaker_seconds=alpaca.breaker_seconds,
+    )
+    return (
+        AlpacaPolicy(
+            account_id=broker.account_id,
+            live=False,
+            deduplicates_forever=broker.deduplicates_forever,
+            settle_seconds=alpaca.settle_seconds,
+            lookback_hours=alpaca.lookback_hours,
+        ),
+        rest,
+    )
 
 
 def bridged_market_policy(settings: Settings) -> BridgedMarketPolicy:

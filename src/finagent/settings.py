@@ -249,6 +249,7 @@ class FaultSettings(Section):
 
 
 class BrokerSettings(Section):
+    kind: Literal["simulated", "alpaca"]
     account_id: str
     address: str | None
     call_seconds: Seconds
@@ -288,6 +289,25 @@ class AlpacaSimulatorSettings(Section):
     pace: Ratio
     requests_per_minute: Count
     faults: AlpacaFaultSettings
+
+
+class AlpacaSettings(Section):
+    url: str | None
+    secrets_directory: Path
+    connect_seconds: Annotated[float, Field(gt=0, le=60)]
+    read_seconds: Annotated[float, Field(gt=0, le=300)]
+    answer_bytes_max: AtLeastOne
+    threads: Annotated[int, Field(ge=1, le=64)]
+    reserved_threads: Annotated[int, Field(ge=1, le=64)]
+    requests_per_minute: AtLeastOne
+    share: Chance
+    reserved_requests: Count
+    read_attempts: Annotated[int, Field(ge=1, le=10)]
+    retry_wait_seconds: Annotated[float, Field(gt=0, le=60)]
+    breaker_failures: AtLeastOne
+    breaker_seconds: Seconds
+    settle_seconds: Seconds
+    lookback_hours: Annotated[float, Field(ge=24, le=2400)]
 
 
 class TelemetrySettings(Section):
@@ -337,6 +357,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings
     broker: BrokerSettings
     alpaca_simulator: AlpacaSimulatorSettings
+    alpaca: AlpacaSettings
     http: HttpSettings
     telemetry: TelemetrySettings
     health: HealthSettings
@@ -359,8 +380,8 @@ class Settings(BaseSettings):
     def decisive(self) -> dict[str, Any]:
         """Everything that a decision depends on: not where files lie, nor how the process is served."""
         process = ["storage", "http", "telemetry", "health", "report", "past_scan", "orchestrate", "database", "queue"]
-        process.append("alpaca_simulator")  # another system's
-        connection = {"address": True, "call_seconds": True, "advance_seconds": True}
+        process += ["alpaca", "alpaca_simulator"]  # how another system is reached, and another system's
+        connection = {"kind": True, "address": True, "call_seconds": True, "advance_seconds": True}
         return self.model_dump(mode="json", exclude={**dict.fromkeys(process, True), "broker": connection})
 
     @property
@@ -417,6 +438,32 @@ def load_settings(file: Path | None = None, overrides: Sequence[str] = ()) -> Se
     if errors or settings is None:
         raise BadInput("settings are refused:\n  " + "\n  ".join(errors))
     return settings
+
+
+ALPACA_KEYS = ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY")
+
+
+def alpaca_keys(settings: Settings) -> tuple[str, str]:
+    """Key id and secret key: from the environment, else from files of these names in lower case. Raises BadInput for a missing
+    one; never in `Settings`, so that nothing which shows settings can show them."""
+    folder = settings.alpaca.secrets_directory
+    found = [os.environ.get(name) or _secret_file(folder / name.lower()) for name in ALPACA_KEYS]
+    missing = [name for name, value in zip(ALPACA_KEYS, found, strict=True) if not value]
+    if missing:
+        raise BadInput(
+            f"broker.kind is alpaca and {' and '.join(missing)} is not set: export it, or write it to {folder}/"
+            f"{missing[0].lower()} (keys of a paper account: https://app.alpaca.markets)"
+        )
+    return found[0], found[1]
+
+
+def _secret_file(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} cannot be read: {type(error).__name__}") from None
 
 
 def _nested(overrides: Sequence[str]) -> dict[str, Any]:

@@ -64,7 +64,8 @@ class ExecutionReport:
 
 @dataclass(frozen=True, slots=True)
 class SendResult:
-    """CONFIRMED carries the report; REFUSED the broker's code and message; UNRESOLVED what was seen."""
+    """CONFIRMED carries the report; REFUSED the broker's code and message; UNRESOLVED what was seen; DENIED why the request never
+    left."""
 
     outcome: SendOutcome
     report: OrderReport | None = None
@@ -118,7 +119,7 @@ class OrderExecutionPort(Protocol):
         ...
 
     async def barrier(self) -> None:
-        """Returns when no request of an earlier connection of ours can still be applied."""
+        """Returns when no request of an earlier connection of ours can still be applied; Transient when one may."""
         ...
 
     async def submit(self, request: OrderRequest) -> SendResult:

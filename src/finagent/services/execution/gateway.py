@@ -69,12 +69,14 @@ class ExecutionGateway:
         change = Set(BrokerOrder, (order.client_order_id,), values, {"state": order.state})
         effect = Effect((change,), (), (order_event(order, "order_denied", now, reason=reason),))
         effect += end_legs(order, OrderState.DENIED, SendOutcome.DENIED, reads, now)
-        return effect + entry_ended(order, outcome, reason, reads, now)
+        return effect + (entry_ended(order, outcome, reason, reads, now) if order.leg is Leg.ENTRY else Effect())
 
     def _sent(self, intent: OrderIntent, order: BrokerOrder, result: SendResult, reads: Reads) -> Effect:
         now, marked = self.clock.now(), self._marked(order)
         if result.outcome is SendOutcome.CONFIRMED and result.report is not None:
             return marked + adopt(order, result.report, reads, now)
+        if result.outcome is SendOutcome.DENIED:
+            return self._denied(order, SignalOutcome.RISK_DENIED, result.message, reads)
         if result.outcome is SendOutcome.REFUSED and order.outcome is None:
             reason = f"{result.code} {result.message}".strip()
             values = {"state": OrderState.REJECTED, "outcome": SendOutcome.REFUSED, "reason": reason, "updated_at": now}
@@ -114,13 +116,18 @@ class ExecutionGateway:
         return self._looked_up(intent, order, found, asked_at, reads)
 
     async def _find(self, intent: OrderIntent) -> LookUp:
-        """What the broker knows of the order, once no earlier request can bring it there any more. No answer is no failure of the
-        job: the next look-up is its retry, so that a silent broker parks nothing that would outlast the silence."""
+        """What the broker knows of the order; its no counts once no earlier request can bring it there any more.
+
+        No answer is no failure of the job: the next look-up is its retry, so that a silent broker parks nothing that would
+        outlast the silence.
+        """
+        settled = True
         try:
             await self.broker.barrier()
         except Transient:
-            return LookUp(Found.UNKNOWN)
-        return await self.broker.look_up(intent.client_order_id)
+            settled = False
+        found = await self.broker.look_up(intent.client_order_id)
+        return found if settled or found.found is not Found.NO else LookUp(Found.UNKNOWN)
 
     def _looked_up(self, intent: OrderIntent, order: BrokerOrder, found: LookUp, asked_at: datetime, reads: Reads) -> Effect:
         now = self.clock.now()

@@ -45,7 +45,8 @@ class ScriptedBroker:
     """Keeps orders and plays the answers it was given; without a script it is a broker that works.
 
     `submits` holds the fate of the next submits: "confirm", "lose" (applied, no answer), "drop" (not applied, no answer),
-    "refuse". `look_ups` the next answers to look-ups (None: the truth). `cancels_lost` of the next cancels never arrive.
+    "refuse", "deny" (never left).
+    `look_ups` the next answers to look-ups (None: the truth). `cancels_lost` of the next cancels never arrive.
     """
 
     clock: Clock
@@ -80,6 +81,8 @@ class ScriptedBroker:
             await self.on_submit(request)
         if fate == "drop":
             return SendResult(SendOutcome.UNRESOLVED, message="no answer")
+        if fate == "deny":
+            return SendResult(SendOutcome.DENIED, message="the broker has not answered for a while")
         if fate == "refuse":
             return SendResult(SendOutcome.REFUSED, None, "403", "not today")
         if any(order.client_order_id == request.client_order_id for order in self.orders.values()):

@@ -185,6 +185,48 @@ async def test_no_entry_leaves_while_new_risk_is_stopped(desk: Any, floor: Any, 
     assert floor.outcome(plan) == "RISK_DENIED"
 
 
+async def test_an_entry_that_never_left_is_denied(desk: Any, floor: Any, broker: Any) -> None:
+    broker.submits = ["deny"]
+    plan = await desk.approved()
+    await floor.bracket(plan)
+
+    assert {(order.state, order.outcome) for order in floor.orders(plan)} == {(OrderState.DENIED, SendOutcome.DENIED)}
+    assert floor.order(plan, Leg.ENTRY).sends == 0
+    assert floor.outcome(plan) == "RISK_DENIED"
+
+
+async def test_a_second_send_that_never_left_says_nothing_of_the_first(desk: Any, floor: Any, broker: Any) -> None:
+    broker.submits = ["drop", "deny"]
+    plan = await desk.approved()
+    entry = await floor.bracket(plan)
+    await floor.until(10)
+
+    assert floor.submitted() == [entry] * 3
+    assert floor.order(plan, Leg.ENTRY).outcome is SendOutcome.CONFIRMED
+
+
+async def test_what_is_found_is_ours_also_while_another_request_may_arrive(desk: Any, floor: Any, broker: Any) -> None:
+    broker.submits = ["lose"]
+    broker.barriers_lost = 99
+    plan = await desk.approved()
+    await floor.bracket(plan)
+    await floor.until(6)
+
+    assert floor.order(plan, Leg.ENTRY).outcome is SendOutcome.CONFIRMED
+
+
+async def test_an_unknown_order_is_not_sent_again_while_a_request_may_arrive(desk: Any, floor: Any, broker: Any) -> None:
+    broker.submits = ["drop"]
+    broker.barriers_lost = 5
+    plan = await desk.approved()
+    entry = await floor.bracket(plan)
+    await floor.until(8)
+    waiting = floor.submitted()
+    await floor.until(14)
+
+    assert (waiting, floor.submitted()) == ([entry], [entry] * 2)
+
+
 async def test_an_entry_found_too_late_expires_unsent(desk: Any, floor: Any, broker: Any) -> None:
     plan = await desk.approved()
     desk.clock.set(plan.valid_until)
@@ -365,7 +407,7 @@ async def test_a_barrier_without_an_answer_is_a_look_up_without_one(desk: Any, f
 
 
 async def test_a_send_run_again_before_a_silent_barrier_is_unresolved(desk: Any, floor: Any, broker: Any) -> None:
-    broker.submits = ["lose"]
+    broker.submits = ["drop"]
     broker.barriers_lost = 1
     plan = await desk.approved()
     entry = await floor.bracket(plan)

@@ -1,0 +1,143 @@
+"""One call of Alpaca's REST interface: within its deadline, its budget and what the broker can bear, judged when it ends."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from alpaca.trading.client import TradingClient
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from finagent.adapters.broker.alpaca.breaker import CircuitBreaker
+from finagent.adapters.broker.alpaca.budget import RateBudget
+from finagent.adapters.broker.alpaca.errors import BreakerOpen, NotSent, Throttled, Unanswered, judge
+from finagent.adapters.broker.alpaca.policy import Keys, RestPolicy
+from finagent.adapters.broker.alpaca.threads import ClientThread, Reply, Request, ThreadPool
+from finagent.domain.errors import FinagentError, Transient
+
+TARGET = "broker"
+OnRequest = Callable[[str, str], None]  # the target and the outcome of a request that ended
+Failure = (NotSent, Unanswered)
+
+
+class Purpose(Enum):
+    """What a request is for decides which threads and which part of the budget it may use, and what a failure means."""
+
+    READ = "READ"
+    LOOK_UP = "LOOK_UP"
+    SUBMIT = "SUBMIT"
+    CANCEL = "CANCEL"
+
+    @property
+    def urgent(self) -> bool:
+        """Cancels and look-ups have threads and requests of their own."""
+        return self in (Purpose.LOOK_UP, Purpose.CANCEL)
+
+    @property
+    def repeatable(self) -> bool:
+        """A safe read may be made again within its deadline; a POST never."""
+        return self in (Purpose.READ, Purpose.LOOK_UP)
+
+
+class AlpacaRest:
+    """Runs requests on threads of its own; never blocks the loop."""
+
+    def __init__(
+        self,
+        policy: RestPolicy,
+        keys: Keys,
+        monotonic: Callable[[], float],
+        on_request: OnRequest = lambda _target, _outcome: None,
+    ) -> None:
+        self._policy, self._keys, self._on_request = policy, keys, on_request
+        self._breaker = CircuitBreaker(policy.breaker_failures, policy.breaker_seconds, monotonic)
+        self._budget = RateBudget(policy.requests_per_minute, policy.share, policy.reserved_requests, monotonic)
+        self._ordinary = ThreadPool(policy.threads, "alpaca", self._client, policy.http)
+        self._reserved = ThreadPool(policy.reserved_threads, "alpaca-urgent", self._client, policy.http)
+
+    @property
+    def url(self) -> str:
+        return self._policy.url
+
+    async def call(self, purpose: Purpose, request: Request) -> Any:
+        """The result of the request. Raises NotSent, Unanswered or Refused; a safe read is tried again before that."""
+        seconds = self._policy.http.deadline_seconds
+        flight = _Flight()
+        try:
+            async with asyncio.timeout(seconds):
+                result = await self._calls(purpose, request, flight)
+        except TimeoutError as error:
+            self._on_request(TARGET, "timeout")
+            if flight.sent:
+                raise Unanswered(f"broker: no answer within {seconds:g} s") from error
+            raise NotSent(f"broker: every thread waited for it for {seconds:g} s") from error
+        except FinagentError as error:
+            self._on_request(TARGET, "unknown" if isinstance(error, Transient) else "REFUSED")
+            raise
+        self._on_request(TARGET, "ok")
+        return result
+
+    async def close(self) -> None:
+        """End the threads that do not wait for the broker."""
+        for pool in (self._ordinary, self._reserved):
+            await pool.close(self._policy.http.read_seconds)
+
+    async def _calls(self, purpose: Purpose, request: Request, flight: "_Flight") -> Any:
+        if not purpose.repeatable:
+            return await self._once(purpose, request, flight)
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(self._worth_repeating),
+            stop=stop_after_attempt(self._policy.read_attempts),
+            wait=wait_random_exponential(self._policy.retry_wait_seconds, self._policy.http.deadline_seconds),
+            reraise=True,
+        )
+        return await retrying(self._once, purpose, request, flight)
+
+    def _worth_repeating(self, error: BaseException) -> bool:
+        return isinstance(error, Failure) and not isinstance(error, BreakerOpen | Throttled) and self._budget.take_retry()
+
+    async def _once(self, purpose: Purpose, request: Request, flight: "_Flight") -> Any:
+        pool = self._reserved if purpose.urgent else self._ordinary
+        thread = await pool.take()
+        self._admit(purpose, pool, thread)
+        flight.sent, answered = True, False
+        try:
+            reply = await pool.run(thread, request, self._heard)
+            error = judge(reply.error) if reply.error is not None else None
+            answered = error is None or not isinstance(error, Failure) or 0 < getattr(error, "status", 0) < 500
+        finally:  # also when the deadline passed and nobody waits any more
+            if answered:
+                self._breaker.answered()
+            else:
+                self._breaker.failed()
+        if isinstance(error, NotSent):
+            flight.sent = False
+        if error is not None:
+            raise error from reply.error
+        return reply.result
+
+    def _admit(self, purpose: Purpose, pool: ThreadPool, thread: ClientThread) -> None:
+        """Nothing but a cancel goes while the breaker is open; an order is never what finds out whether it can close."""
+        if not self._budget.take(urgent=purpose.urgent):
+            pool.give(thread)
+            raise NotSent("broker: the requests of this minute are used up")
+        if purpose is not Purpose.CANCEL and not self._breaker.admits(probe=purpose is not Purpose.SUBMIT):
+            pool.give(thread)
+            raise BreakerOpen("broker: it has not answered for a while")
+
+    def _heard(self, reply: Reply) -> None:
+        self._budget.correct(reply.headers)
+        if reply.error is not None and isinstance(judge(reply.error), Throttled):
+            self._budget.throttled(reply.headers)
+
+    def _client(self) -> TradingClient:
+        policy, keys = self._policy, self._keys
+        return TradingClient(keys.key_id, keys.secret_key, paper=not policy.live, raw_data=True, url_override=policy.url)
+
+
+@dataclass(slots=True)
+class _Flight:
+    """Whether any try of a call may have reached the broker."""
+
+    sent: bool = False
