@@ -24,6 +24,7 @@ from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutco
 from finagent.domain.effect import Effect
 from finagent.domain.errors import BadInput, FinagentError, InvariantViolated, Transient
 from finagent.domain.jobs import Job, JobStatus, Next, RunSettled
+from finagent.domain.trading_state import MarketClock
 
 WORKER = Role(leader=False, services=frozenset({"scoring", "planner"}))
 LEADS = Role(leader=True, services=ALL_SERVICES)
@@ -92,11 +93,12 @@ async def start(postgres_url: str) -> AsyncIterator[Start]:
         impatient: bool = False,
         url: str = postgres_url,
         build_hash: str = "build",
+        carries_market_clock: bool = False,
     ) -> Process:
-        more: dict[str, Any] = {"postgres_policy": replace(POSTGRES, statement_seconds=0.3)} if impatient else {}
-        store = PostgresStore(
-            url, role=role, lease_policy=leases, build_hash=build_hash, abort=[].append, empty=not begun, **more
-        )
+        more: dict[str, Any] = {"role": role, "lease_policy": leases, "build_hash": build_hash, "abort": [].append}
+        if impatient:
+            more["postgres_policy"] = replace(POSTGRES, statement_seconds=0.3)
+        store = PostgresStore(url, empty=not begun, carries_market_clock=carries_market_clock, **more)
         begun.append(Process(store))
         if recover:
             await begun[-1].queue.recover()
@@ -181,6 +183,22 @@ async def test_an_instant_is_not_over_while_another_process_works_in_it(start: S
 
     assert not await leader.queue.others_at_work(START)
     assert leader.queue.next_due() == START + timedelta(seconds=5)
+
+
+async def test_a_job_that_waits_for_a_time_is_told_of_it(start: Start) -> None:
+    """Nothing else happens in the instant of a second attempt: the leader would wait for a worker that waits for the instant."""
+    later = START + timedelta(seconds=5)
+    leader, worker = await start(LEADS, carries_market_clock=True), await start(WORKER)
+    await looked_around(leader, WORKER.services)
+    await leader.queue.submit(Effect(records=(MarketClock(1, "a market", START, "RUNNING"),)) + a_job("score"))
+    (job,) = await worker.queue.claim(START, 10)
+    await worker.queue.fail(job, "later", later)
+
+    assert await leader.queue.others_at_work(later)
+
+    (clock,) = worker.store.reads.find(MarketClock)
+    assert clock.at == later
+    assert keys(await worker.queue.claim(clock.at, 10)) == ["score"]
 
 
 async def test_a_commit_is_heard_of(start: Start) -> None:

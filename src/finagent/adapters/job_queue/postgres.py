@@ -22,6 +22,7 @@ from finagent.adapters.job_queue.sql import SqlJobQueue
 from finagent.domain.errors import FinagentError, Transient
 from finagent.domain.jobs import Job
 from finagent.domain.ports.clock import Clock
+from finagent.domain.time import to_text
 from finagent.services.failpoints import Failpoints
 
 log = structlog.get_logger(__name__)
@@ -121,6 +122,8 @@ class PostgresJobQueue(SqlJobQueue):
         at_work = self._reads.rows(RUNNING_ELSEWHERE, (self._shared.memory.epoch,))[0][0]
         if not at_work and (due is None or due > now):
             return False
+        if to_text(now) > self._shared.memory.market_at:  # whoever it is left to works in the instant that the store tells
+            await self._writer.submit(partial(self._shared.tell_time, now))
         await self.changed()
         return True
 

@@ -166,6 +166,11 @@ class SharedOperations(HandOperations):
         labels = self._carry_clock(driver, to_text(at)) if rescued else frozenset()
         return Done(rescued, labels=labels, effects=effects, moved=given_back(rescued, effects))
 
+    def tell_time(self, now: datetime, driver: Driver) -> Done:
+        """Work of this instant is left to others, who cannot know of it before some commit carries it."""
+        labels = self._carry_clock(driver, to_text(now))
+        return Done(None, wrote=bool(labels), labels=labels)
+
     def leave(self, driver: Driver) -> Done:
         """End this life in good order: what it left RUNNING waits for the next start, which need not wait for a lease.
 
