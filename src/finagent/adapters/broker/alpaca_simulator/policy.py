@@ -14,7 +14,7 @@ class AlpacaSimulatorPolicy:
 
     `pace`: market seconds a wall second; 0: market time moves by POST /control/advance alone. `requests_per_minute` bounds
     requests by wall time as Alpaca does per key; 0: no bound, for lock-step. `fault_rates`: chance of each kind of fault of a
-    request, drawn by `seed`.
+    request, drawn by `seed`. `corrected_bars`: chance that a live bar is updated a minute later.
     """
 
     host: str = "127.0.0.1"
@@ -24,6 +24,7 @@ class AlpacaSimulatorPolicy:
     pace: float = 0
     requests_per_minute: int = 0
     fault_rates: Mapping[FaultKind, float] = field(default_factory=dict)
+    corrected_bars: float = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -35,5 +36,7 @@ class AlpacaSimulatorPolicy:
         rates = self.fault_rates.values()
         if any(not 0 <= rate <= 1 for rate in rates) or sum(rates) > 1:
             raise BadInput("alpaca_simulator.faults: each is a chance in [0, 1], and they add up to at most 1")
+        if not 0 <= self.corrected_bars <= 1:
+            raise BadInput(f"alpaca_simulator.corrected_bars is {self.corrected_bars}: not between 0 and 1")
         if not self.key_id or not self.secret:
             raise BadInput("alpaca_simulator.key_id and secret must not be empty")

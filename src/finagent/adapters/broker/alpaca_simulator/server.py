@@ -6,8 +6,9 @@ import hmac
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -29,6 +30,7 @@ from finagent.adapters.broker.alpaca_simulator.faults import (
     faults_from_json,
     reset,
 )
+from finagent.adapters.broker.alpaca_simulator.market_data import MarketData, MarketDataPolicy
 from finagent.adapters.broker.alpaca_simulator.orders import BAD_REQUEST, OrderDesk, instant_of
 from finagent.adapters.broker.alpaca_simulator.policy import AlpacaSimulatorPolicy
 from finagent.adapters.broker.alpaca_simulator.rate_limit import RateLimit
@@ -65,6 +67,9 @@ class AlpacaSimulator:
         keys = (policy.key_id, policy.secret)
         self._updates = TradeUpdates(self.desk, self.faults, keys)
         self._streams = MarketStreams(self.faults, keys)
+        market_policy = MarketDataPolicy(float(terms.spread_bps), policy.corrected_bars, policy.seed)
+        self._data = MarketData(self.desk, market, calendar, market_policy)
+        self.desk.clocks.append(self._stream)
         self._orders = OrderDesk(self.desk)
         self._account = AccountDesk(self.desk, terms, calendar, market.symbols)
 
@@ -89,9 +94,21 @@ class AlpacaSimulator:
             ("/v2/assets", {"GET": self._assets}),
             ("/v2/assets/{symbol}", {"GET": self._asset}),
         )
+        data = (
+            ("/v2/stocks/bars", {"GET": _query(self._data.bars)}),
+            ("/v2/stocks/quotes", {"GET": _query(self._data.quotes)}),
+            ("/v2/stocks/trades", {"GET": _query(self._data.trades)}),
+            ("/v2/stocks/{kind:str}/latest", {"GET": self._latest}),
+            ("/v2/stocks/snapshots", {"GET": _query(self._data.snapshots)}),
+            ("/v1beta1/screener/stocks/movers", {"GET": _query(self._data.movers)}),
+            ("/v1beta1/screener/stocks/most-actives", {"GET": _query(self._data.most_actives)}),
+            ("/v1beta1/news", {"GET": _query(self._data.news)}),
+            ("/v1/corporate-actions", {"GET": self._corporate_actions}),
+            ("/v2/corporate_actions/announcements", {"GET": self._announcements}),
+        )
         routes: list[BaseRoute] = [
             Route(path, self._answered(answer), methods=[method])
-            for path, answers in trading
+            for path, answers in trading + data
             for method, answer in answers.items()
         ]
         routes.append(Route("/control/advance", self._answered(self._advance, keys=False), methods=["POST"]))
@@ -194,10 +211,30 @@ class AlpacaSimulator:
     async def _asset(self, request: Request) -> Response:
         return JSONResponse(self._account.asset(request.path_params["symbol"]))
 
+    # -- market data ---------------------------------------------------------------------------------------------------------
+
+    async def _latest(self, request: Request) -> Response:
+        kind = request.path_params["kind"]
+        if kind not in ("bars", "quotes", "trades"):
+            raise Refused(404, None, "not found")
+        return JSONResponse(await self._data.latest(kind, request.query_params))
+
+    async def _corporate_actions(self, request: Request) -> Response:
+        """The market source tells of none: its prices come as they were traded."""
+        return JSONResponse({"corporate_actions": {}, "next_page_token": None})
+
+    async def _announcements(self, request: Request) -> Response:
+        return JSONResponse([])
+
     # -- streams -------------------------------------------------------------------------------------------------------------
 
     async def _market_stream(self, websocket: WebSocket) -> None:
         await self._streams.serve(websocket, websocket.path_params["feed"])
+
+    async def _stream(self, before: datetime, now: datetime) -> None:
+        """Market time moved: tell the listeners of the minutes that it passed."""
+        for batch in await self._data.messages(self._streams.wanted(), before, now):
+            self._streams.tell(batch)
 
     async def _news_stream(self, websocket: WebSocket) -> None:
         await self._streams.serve(websocket, "news")
@@ -226,6 +263,15 @@ class Silence(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         return
+
+
+def _query(read: Callable[[Mapping[str, str]], Awaitable[Any]]) -> Answer:
+    """A route that hands the query on."""
+
+    async def answer(request: Request) -> Response:
+        return JSONResponse(await read(request.query_params))
+
+    return answer
 
 
 async def _body(request: Request) -> Any:
