@@ -2,17 +2,24 @@
 
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.adapters.broker.scripted_market import SESSIONS, ScriptedMarket, fault_rates, make_broker
+from tests.unit.adapters.broker.alpaca.scripted_alpaca import HTTP, POLICY, REST
+from tests.unit.adapters.broker.scripted_market import SESSIONS, ScriptedMarket, broker_policy, fault_rates, make_broker
 
+from finagent.adapters.broker.alpaca.client import AlpacaVenue
+from finagent.adapters.broker.alpaca.policy import Keys
+from finagent.adapters.broker.alpaca.rest import AlpacaRest
+from finagent.adapters.broker.alpaca_simulator.policy import AlpacaSimulatorPolicy
+from finagent.adapters.broker.alpaca_simulator.server import alpaca_simulator
 from finagent.adapters.broker.simulated.client import BrokerClientPolicy, SimulatedBrokerClient
 from finagent.adapters.broker.simulated.server import BrokerServer
 from finagent.adapters.broker.simulated.transport import BrokerSocket, InProcessBroker, Transport
@@ -22,6 +29,9 @@ from finagent.domain.ports.order_execution import Found, OrderRequest
 from finagent.domain.sessions import Session
 
 TRANSPORTS = ("in-process", "unix", "tcp")
+ALPACA = "alpaca"  # the real SDK, over HTTP to the Alpaca simulator
+# Alpaca answers as of now, never as of an instant, and knows nothing of ours.
+WITH_MARKET_TIME = pytest.mark.parametrize("opened", TRANSPORTS, indirect=True)
 
 
 class SettableClock:
@@ -36,8 +46,8 @@ class SettableClock:
 class Venue:
     """A client with its broker, at a minute of the first session."""
 
-    client: SimulatedBrokerClient
-    transport: Transport
+    client: Any
+    transport: Transport | None
     clock: SettableClock
     market: ScriptedMarket
     folder: Path
@@ -45,6 +55,10 @@ class Venue:
     end_broker: Callable[[], None]
     session: Session = SESSIONS[0]
     started: datetime = field(default=SESSIONS[0].opens_at)
+
+    @property
+    def at_alpaca(self) -> bool:
+        return isinstance(self.client, AlpacaVenue)
 
     async def to(self, minute: int) -> None:
         self.clock.time = self.session.instant_of(minute)
@@ -63,7 +77,23 @@ class Venue:
 Opened = Callable[..., Any]
 
 
-@pytest.fixture(params=TRANSPORTS)
+@asynccontextmanager
+async def alpaca_venue(folder: Path, clock: SettableClock, market: ScriptedMarket, **terms: Any) -> AsyncIterator[AlpacaVenue]:
+    """The client of a simulated Alpaca, its account already named."""
+    terms["account_id"] = POLICY.account_id
+    commits = terms.pop("failpoints")
+    async with AsyncExitStack() as stack:
+        broker, keys = make_broker(folder, market, failpoints=commits, **terms), AlpacaSimulatorPolicy()
+        url = await stack.enter_async_context(alpaca_simulator(broker, broker_policy(**terms), market, keys))
+        policy = replace(POLICY, settle_seconds=0, deduplicates_forever=terms.get("deduplicates_forever", True))
+        rest = AlpacaRest(replace(REST, url=url, http=HTTP), Keys(keys.key_id, keys.secret), time.monotonic)
+        client = AlpacaVenue(rest, clock, policy, 20.0)
+        stack.push_async_callback(client.close)
+        await client.account()
+        yield client
+
+
+@pytest.fixture(params=(*TRANSPORTS, ALPACA))
 def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Opened:
     """Opens a venue: `async with opened(**terms) as venue`."""
 
@@ -71,6 +101,11 @@ def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     async def open_venue(call_seconds: float = 20.0, **terms: Any) -> AsyncIterator[Venue]:
         folder = tmp_path_factory.mktemp("b")
         market, commits = terms.pop("market", None) or ScriptedMarket(), list[str]()
+        if request.param == ALPACA:
+            time_there = SettableClock(SESSIONS[0].opens_at)
+            async with alpaca_venue(folder, time_there, market, failpoints=commits.append, **terms) as alpaca:
+                yield Venue(alpaca, None, time_there, market, folder, commits, lambda: None)
+            return
         broker = make_broker(folder, market, failpoints=commits.append, **terms)
         server, thread = None, None
         transport: Transport
@@ -141,12 +176,15 @@ async def test_an_order_lives_from_its_submit_to_its_fill(opened: Opened) -> Non
         await venue.to(6)
         told = await venue.told(5)
         assert [(e.quantity, e.price, e.fee, e.at) for e in told.executions] == [
-            (10, Decimal("101.0"), Decimal("0.05"), venue.clock.time)
+            (10, Decimal("101.0"), Decimal(0) if venue.at_alpaca else Decimal("0.05"), venue.clock.time)
         ]
         assert [(r.state, r.filled_quantity, r.average_price) for r in told.orders] == [(OrderState.FILLED, 10, Decimal(101))]
         assert [(p.symbol, p.quantity) for p in await venue.client.positions()] == [("IBM", 10)]
         account = await venue.client.account()
-        assert (account.account_id, account.cash) == ("simulated", 100_000 - 10 * Decimal(101) - Decimal("0.05"))
+        assert (account.account_id, account.cash) == (
+            POLICY.account_id if venue.at_alpaca else "simulated",
+            100_000 - 10 * Decimal(101) - Decimal("0.05"),
+        )
         assert await venue.client.open_orders() == ()
 
 
@@ -197,9 +235,9 @@ async def test_a_broker_that_forgets_ended_ids_takes_them_again(opened: Opened) 
 async def test_only_the_brokers_no_is_a_refusal(opened: Opened) -> None:
     async with opened() as venue:
         await venue.to(1)
-        refused = await venue.client.submit(order("a", limit_price="100.123"))
-        assert (refused.outcome, refused.code) == (SendOutcome.REFUSED, "42210000")
-        assert "sub-penny" in refused.message
+        refused = await venue.client.submit(order("a", quantity=10**6, limit_price="100.12"))
+        assert (refused.outcome, refused.code) == (SendOutcome.REFUSED, "40310000")
+        assert "buying power" in refused.message
         assert (await venue.client.look_up("a")).found is Found.NO
         assert (await venue.client.submit(order("a", limit_price="99.12"))).outcome is SendOutcome.CONFIRMED
 
@@ -243,13 +281,14 @@ async def test_legs_wait_for_the_whole_entry_and_the_first_to_fill_ends_the_othe
         assert [found.state, *(leg.state for leg in found.legs)] == [
             OrderState.FILLED,
             OrderState.ACCEPTED,
-            OrderState.ACCEPTED,
+            OrderState.HELD if venue.at_alpaca else OrderState.ACCEPTED,  # there it stands behind the target
         ]
         await venue.to(6)
         states = {leg.leg: leg.state for leg in (await venue.client.look_up("a")).report.legs}
         assert states == {Leg.TARGET: OrderState.FILLED, Leg.STOP: OrderState.CANCELLED}
 
 
+@WITH_MARKET_TIME
 async def test_the_past_is_told_as_it_was(opened: Opened) -> None:
     """The ledger may be ahead of a client that was killed: what it heard at an instant it hears again."""
     async with opened() as venue:
@@ -272,6 +311,7 @@ async def test_the_past_is_told_as_it_was(opened: Opened) -> None:
             assert await heard() == answers, minute
 
 
+@WITH_MARKET_TIME
 async def test_what_a_request_did_is_activity_of_a_later_instant(opened: Opened) -> None:
     """Else an instant that is repeated after a kill would hear of its own requests before it makes them."""
     async with opened() as venue:
@@ -296,6 +336,7 @@ async def test_an_instant_without_effects_costs_no_commit(opened: Opened) -> Non
         assert venue.rows("SELECT at FROM ledger_clock") == [("2008-10-01T13:32:00.000000Z",)]
 
 
+@WITH_MARKET_TIME
 async def test_a_request_of_another_time_is_a_violation(opened: Opened) -> None:
     async with opened() as venue:
         await venue.to(5)
@@ -327,6 +368,7 @@ async def test_without_a_broker_reads_fail_and_requests_are_unresolved(opened: O
             await venue.told()
 
 
+@WITH_MARKET_TIME
 async def test_a_call_ends_at_its_deadline_and_the_broker_still_decides(opened: Opened) -> None:
     release = threading.Event()
 

@@ -17,7 +17,7 @@ from finagent.adapters.broker.alpaca.orders import order_data
 from finagent.adapters.broker.alpaca.policy import AlpacaPolicy
 from finagent.adapters.broker.alpaca.rest import AlpacaRest, Purpose
 from finagent.adapters.broker.alpaca.wire import Json, Unreadable
-from finagent.domain.errors import BadInput, InvariantViolated, Permanent, Transient
+from finagent.domain.errors import BadInput, InvariantViolated, Transient
 from finagent.domain.orders import SendOutcome
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.order_execution import (
@@ -36,7 +36,7 @@ from finagent.domain.time import to_text
 ORDERS_PER_PAGE, ACTIVITIES_PER_PAGE = 500, 100  # the most that Alpaca gives
 PAGES_MAX = 100
 ORDERS_PER_GROUP_MAX = 3  # an entry, its target and its stop
-UNKNOWN = 404
+UNKNOWN, ENDED = 404, 422
 TICK = timedelta(microseconds=1)
 log = structlog.get_logger(__name__)
 Parsed = TypeVar("Parsed")
@@ -114,10 +114,23 @@ class AlpacaClient:
 
     async def cancel(self, broker_order_id: str) -> bool:
         try:
-            await self._rest.call(Purpose.CANCEL, lambda sdk: sdk.delete(f"/orders/{quote(broker_order_id, safe='')}"))
-        except (Transient, Permanent):
+            await self._rest.call(Purpose.CANCEL, lambda sdk: sdk.delete(_order_path(broker_order_id)))
+        except Refused as error:
+            return error.status == ENDED and await self._cancel_legs(broker_order_id)
+        except Transient:
             return False
         return True
+
+    async def _cancel_legs(self, broker_order_id: str) -> bool:
+        """An order that ended takes no cancel, though its legs may live: any of them takes the others along."""
+        try:
+            body = await self._rest.call(Purpose.LOOK_UP, lambda sdk: sdk.get(_order_path(broker_order_id), {"nested": "true"}))
+            legs = [leg.broker_order_id for leg in wire.order_report(body).legs if leg.state.live]
+            if legs:
+                await self._rest.call(Purpose.CANCEL, lambda sdk: sdk.delete(_order_path(legs[0])))
+        except (Transient, Refused, Unreadable):
+            return False
+        return bool(legs)
 
     async def activity(self, since: datetime, until: datetime) -> Activity:
         executions = await self._executions(since, until)
@@ -242,3 +255,7 @@ def _named(body: Any) -> tuple[str, Json]:
 
 def _submitted_at(body: Json) -> datetime:
     return wire.instant(str(body.get("submitted_at")))
+
+
+def _order_path(broker_order_id: str) -> str:
+    return f"/orders/{quote(broker_order_id, safe='')}"
