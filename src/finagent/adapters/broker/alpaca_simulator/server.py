@@ -255,7 +255,8 @@ class AlpacaSimulator:
         return JSONResponse({"entries": len(self.faults.script)})
 
     async def _control_clock(self, request: Request) -> Response:
-        return JSONResponse({"at": to_text(self.desk.now)})
+        """Market time, and how many connections listen to something."""
+        return JSONResponse({"at": to_text(self.desk.now), "listeners": self._updates.listeners + self._streams.listeners})
 
 
 class Silence(Response):

@@ -82,6 +82,11 @@ class TradeUpdates:
         desk.watchers.append(self._updates)
         desk.listeners.append(self._tell)
 
+    @property
+    def listeners(self) -> int:
+        """Connections that listen to trade updates."""
+        return len(self._listeners)
+
     async def serve(self, websocket: WebSocket) -> None:
         """One connection, to its end: authenticate, listen, then updates."""
         await websocket.accept()
@@ -176,6 +181,11 @@ class MarketStreams:
         self._keys = keys
         self._listeners: dict[str, Listener] = {}
         self._wanted: dict[Listener, dict[str, set[str]]] = {}
+
+    @property
+    def listeners(self) -> int:
+        """Connections that subscribed to something."""
+        return sum(any(channels.values()) for channels in self._wanted.values())
 
     def wanted(self) -> set[str]:
         """The symbols that somebody listens to; `*` for all."""
