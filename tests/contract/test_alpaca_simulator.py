@@ -304,3 +304,36 @@ async def test_fills_are_paged_by_token(tmp_path: Path) -> None:
         await off_loop(lambda: sdk(venue).submit_order(market))
         await venue.to(3)
         assert (await venue.get("/v2/positions/AAPL"))["qty"] == "5"
+
+
+async def test_point_7_a_replaced_order_is_another_order(tmp_path: Path, trading_api: OpenApi) -> None:
+    async with alpaca(tmp_path) as venue:
+        await venue.to(1)
+        old = (await venue.post(client_order_id="old", type="limit", limit_price="50")).json()
+        answer = await venue.http.patch(
+            f"/v2/orders/{old['id']}", json={"limit_price": "101", "qty": "7", "client_order_id": "new"}
+        )
+        new = answer.json()
+        trading_api.judge("PATCH", "/v2/orders/{order_id}", 200, new)
+        assert (new["replaces"], new["status"], new["qty"], new["limit_price"]) == (old["id"], "new", "7", "101")
+        was = await venue.get(f"/v2/orders/{old['id']}")
+        assert (was["status"], was["replaced_by"], was["canceled_at"]) == ("replaced", new["id"], None)
+        assert (await venue.http.patch(f"/v2/orders/{old['id']}", json={"qty": "8"})).status_code == 422
+        await venue.to(2)
+        assert (await venue.get("/v2/positions/AAPL"))["qty"] == "7"
+
+
+async def test_point_7_a_leg_is_replaced_within_its_group(tmp_path: Path) -> None:
+    market = ScriptedMarket()
+    market.script["AAPL"] = {4: (100, 106, 100, 106, 1e4)}
+    async with alpaca(tmp_path, market) as venue:
+        await venue.to(1)
+        entry = (await venue.post(**BRACKET)).json()
+        assert (await venue.http.patch(f"/v2/orders/{entry['id']}", json={"qty": "8"})).status_code == 422
+        await venue.to(2)
+        target = entry["legs"][0]["id"]
+        moved = (await venue.http.patch(f"/v2/orders/{target}", json={"limit_price": "105"})).json()
+        await venue.to(4)
+        nested = await venue.get(f"/v2/orders/{entry['id']}", nested="true")
+        assert {leg["id"]: leg["status"] for leg in nested["legs"]} == {moved["id"]: "filled", entry["legs"][1]["id"]: "canceled"}
+        assert await venue.get("/v2/positions") == []

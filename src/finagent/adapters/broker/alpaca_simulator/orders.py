@@ -11,6 +11,7 @@ from finagent.adapters.broker.alpaca_simulator.faults import Fault, FaultKind
 from finagent.adapters.broker.alpaca_simulator.wire import broker_order_id, order_json, order_status, order_uuid
 from finagent.adapters.broker.simulated import wire as frames
 from finagent.adapters.broker.simulated.broker import SimulatedBroker
+from finagent.adapters.broker.simulated.replacement import Replacement
 from finagent.adapters.broker.simulated.statement import Listed
 from finagent.adapters.broker.simulated.wire import Json
 from finagent.domain.errors import BadInput
@@ -69,6 +70,11 @@ class OrderDesk:
 
         return await self._desk.ask(look_up)
 
+    async def replace(self, order_id: str, body: Json) -> Json:
+        """PATCH /v2/orders/{id}: a new order, whose id is told, takes the place of the old one."""
+        wanted = _replacement(body)
+        return await self._desk.ask(lambda broker: _replaced(broker, _known(broker, order_id), wanted))
+
     async def cancel(self, order_id: str, fault: Fault | None = None) -> None:
         """DELETE /v2/orders/{id}: ends its group before the next minute trades."""
         late = fault.minutes if fault is not None and fault.kind is FaultKind.CANCEL_LATE else 0
@@ -104,9 +110,7 @@ def order_request(body: Json) -> OrderRequest:
     for name in ("trail_price", "trail_percent"):
         if body.get(name) is not None:
             raise Refused(422, UNPROCESSABLE, f"{name}: trailing stops are not simulated")
-    name = body.get("client_order_id") or str(uuid.uuid4())
-    if not isinstance(name, str) or len(name) > CLIENT_ORDER_ID_LENGTH_MAX:
-        raise Refused(422, BAD_REQUEST, f"client_order_id must be no more than {CLIENT_ORDER_ID_LENGTH_MAX} characters")
+    name = _client_order_id(body) or str(uuid.uuid4())
     order_class = _one_of(CLASSES, body.get("order_class") or "", "order_class")
     type_ = _one_of({each.value.lower(): each for each in OrderType}, body.get("type"), "type")
     in_force = _one_of({each.value.lower(): each for each in TimeInForce}, body.get("time_in_force"), "time_in_force")
@@ -133,6 +137,28 @@ def order_request(body: Json) -> OrderRequest:
         target_price,
         _price(stop, "stop_price"),
     )
+
+
+def _replacement(body: Json) -> Replacement:
+    quantity = _number(body.get("qty"), "qty")
+    if quantity is not None and quantity != quantity.to_integral_value():
+        raise Refused(422, UNPROCESSABLE, "qty must be a whole number of shares")
+    in_force = body.get("time_in_force")
+    words = {each.value.lower(): each for each in TimeInForce}
+    return Replacement(
+        _client_order_id(body),
+        None if quantity is None else int(quantity),
+        _price(body, "limit_price"),
+        _price(body, "stop_price"),
+        None if in_force is None else _one_of(words, in_force, "time_in_force"),
+    )
+
+
+def _client_order_id(body: Json) -> str | None:
+    name = body.get("client_order_id") or None
+    if name is not None and (not isinstance(name, str) or len(name) > CLIENT_ORDER_ID_LENGTH_MAX):
+        raise Refused(422, BAD_REQUEST, f"client_order_id must be no more than {CLIENT_ORDER_ID_LENGTH_MAX} characters")
+    return name
 
 
 def _quantity(body: Json, order_class: OrderClass, in_force: TimeInForce) -> int:
@@ -176,6 +202,14 @@ def _place(broker: SimulatedBroker, request: OrderRequest, scripted: Json | None
     answer = told(broker, {"method": "submit", "request": frames.request_to_json(request), **(scripted or {})})
     first, *legs = broker.statement.group(answer["broker_order_id"])
     return order_json(first, legs, broker.statement.surroundings(present(broker)))
+
+
+def _replaced(broker: SimulatedBroker, listed: Listed, wanted: Replacement) -> Json:
+    frame = {"method": "replace", "broker_order_id": listed.order.broker_order_id}
+    answer = told(broker, {**frame, "wanted": frames.replacement_to_json(wanted)})
+    new = broker.statement.order(answer["broker_order_id"])
+    assert new is not None
+    return _told_order(broker, new, nested=False)
 
 
 def _known(broker: SimulatedBroker, order_id: str) -> Listed:

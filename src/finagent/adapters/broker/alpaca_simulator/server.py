@@ -82,7 +82,7 @@ class AlpacaSimulator:
         trading = (
             ("/v2/orders", {"POST": self._place, "GET": self._list, "DELETE": self._cancel_all}),
             ("/v2/orders:by_client_order_id", {"GET": self._get_named}),
-            ("/v2/orders/{order_id}", {"GET": self._get, "DELETE": self._cancel}),
+            ("/v2/orders/{order_id}", {"GET": self._get, "PATCH": self._replace, "DELETE": self._cancel}),
             ("/v2/positions", {"GET": self._positions, "DELETE": self._close_all}),
             ("/v2/positions/{symbol}", {"GET": self._position, "DELETE": self._close}),
             ("/v2/account", {"GET": self._told_account}),
@@ -162,6 +162,9 @@ class AlpacaSimulator:
     async def _get_named(self, request: Request) -> Response:
         name = request.query_params.get("client_order_id", "")
         return JSONResponse(await self._orders.get_named(name, _true(request, "nested")))
+
+    async def _replace(self, request: Request) -> Response:
+        return JSONResponse(await self._orders.replace(request.path_params["order_id"], await _body(request)))
 
     async def _cancel(self, request: Request) -> Response:
         await self._orders.cancel(request.path_params["order_id"], request.state.fault)

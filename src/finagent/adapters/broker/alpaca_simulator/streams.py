@@ -132,10 +132,11 @@ class TradeUpdates:
         """The events of one commit, in the order in which they happened; on the broker's thread."""
         executions = {(each.broker_order_id, each.market_time): each for each in changes.executions}
         updates = []
+        replaced = {each.replaced_id for each in changes.replaced}
         for order in changes.orders:
             before = self._last.get(order.broker_order_id)
             execution = executions.pop((order.broker_order_id, order.changed_at), None)
-            event = _event(order, before, execution)
+            event = "replaced" if order.broker_order_id in replaced else _event(order, before, execution)
             if order.status.live:
                 self._last[order.broker_order_id] = order
             else:

@@ -82,11 +82,11 @@ def order_json(listed: Listed, legs: list[Listed] | None, around: Surroundings) 
         "submitted_at": time_text(listed.submitted_at),
         "filled_at": ended.get(OrderState.FILLED),
         "expired_at": ended.get(OrderState.EXPIRED),
-        "canceled_at": ended.get(OrderState.CANCELLED),
+        "canceled_at": None if listed.replaced else ended.get(OrderState.CANCELLED),
         "failed_at": ended.get(OrderState.REJECTED),
-        "replaced_at": None,
-        "replaced_by": None,
-        "replaces": None,
+        "replaced_at": time_text(listed.replaced.at) if listed.replaced else None,
+        "replaced_by": order_uuid(listed.replaced.by_id) if listed.replaced else None,
+        "replaces": order_uuid(listed.replaces) if listed.replaces else None,
         "asset_id": asset_uuid(order.symbol),
         "symbol": order.symbol,
         "asset_class": "us_equity",
@@ -123,7 +123,7 @@ def order_status(listed: Listed, around: Surroundings) -> str:
         if order.leg is Leg.STOP and not order.elected:
             return "held"
         return "new" if session is not None and session.opens_at <= around.now else "accepted"
-    return STATUS[order.status]
+    return "replaced" if listed.replaced else STATUS[order.status]
 
 
 def order_end(order: LedgerOrder) -> dict[OrderState, str]:

@@ -39,6 +39,11 @@ class Book:
         for order in self.group(group_id):
             self._move(order, OrderState.CANCELLED, at)
 
+    def replace(self, order: LedgerOrder, successor: LedgerOrder, at: datetime) -> None:
+        """The old order ends, the new one takes its place in the group."""
+        self._move(order, OrderState.CANCELLED, at)
+        self.open([successor])
+
     def reject(self, group_id: str, at: datetime) -> None:
         """The venue does not take what the broker took: the first order is rejected, its legs never were."""
         for order in self.group(group_id):

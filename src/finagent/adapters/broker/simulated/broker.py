@@ -28,6 +28,7 @@ from finagent.adapters.broker.simulated.ledger import Ledger
 from finagent.adapters.broker.simulated.ledger_rows import APPLIED_LATE
 from finagent.adapters.broker.simulated.orders import MINUTE, LedgerOrder, next_minute, orders_of
 from finagent.adapters.broker.simulated.policy import BrokerPolicy
+from finagent.adapters.broker.simulated.replacement import Replaced, Replacement, irreplaceable, successor
 from finagent.adapters.broker.simulated.statement import Statement
 from finagent.adapters.broker.simulated.tape import Tape
 from finagent.adapters.broker.simulated.wire import Json
@@ -116,6 +117,9 @@ class SimulatedBroker:
             broker_order_id = str(frame["broker_order_id"])
             minutes = int(frame.get("late_minutes", 0))
             return lambda: self._on_cancel(broker_order_id, at, minutes)
+        if frame["method"] == "replace":
+            replaced_id, wanted = str(frame["broker_order_id"]), wire.replacement_from_json(frame["wanted"])
+            return lambda: self._on_replace(replaced_id, wanted, at)
         if frame["method"] == "activity":
             since, until = wire.instant_from_json(frame["since"]), wire.instant_from_json(frame["until"])
             return lambda: self._on_activity(since, until)
@@ -266,6 +270,40 @@ class SimulatedBroker:
         if fault.silent:
             return WITHHELD
         return _refused(refusal) if refusal else {"status": 204, "body": None}
+
+    def _on_replace(self, name: str, wanted: Replacement, at: datetime) -> Json:
+        """Takes effect at once: the new order trades from the next bar on, the old one no more."""
+        path, order = f"{ORDERS}/{name}", self._ledger.order(name)
+        if at != self._now:
+            return self._violation("PATCH", path, order.client_order_id if order else None, at)
+        refusal = UNKNOWN_ORDER if order is None else irreplaceable(order, wanted)
+        changes, answer = Changes(clock=at, by_request=True), Json()
+        if order is not None and refusal is None:
+            refusal = self._replace(self._book.live[name], wanted, at, changes)
+        if refusal is None:
+            by = changes.replaced[0].by_id
+            answer = {"status": 200, "body": wire.order_to_json(self._book.live[by], [])}
+        status = refusal.status if refusal else 200
+        changes.requests.append(RequestLine(at, "PATCH", path, wanted.client_order_id, status, ""))
+        self._collect(changes)
+        self._commit(changes)
+        return _refused(refusal) if refusal else answer
+
+    def _replace(self, order: LedgerOrder, wanted: Replacement, at: datetime, changes: Changes) -> Refusal | None:
+        if any(pending.effect == "CANCEL" and pending.subject == order.group_id for pending in self._pending):
+            return unprocessable('order is already in "pending_cancel" state')
+        new = successor(order, wanted, at)
+        if order.order_class is OrderClass.SIMPLE:
+            del self._book.live[order.broker_order_id]  # what it holds back is the new one's
+            refusal = self._refusal(wire.request_of(new), at)
+            self._book.live[order.broker_order_id] = order
+            if refusal is not None:
+                return refusal
+        elif self._uses(new.client_order_id):
+            return DUPLICATE
+        self._book.replace(order, new, at)
+        changes.replaced.append(Replaced(order.broker_order_id, new.broker_order_id, at))
+        return None
 
     def _refusal(self, request: OrderRequest, at: datetime) -> Refusal | None:
         """Why the broker does not take the order: its id is used, it makes no sense, or the account cannot bear it."""

@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from finagent.adapters.broker.simulated.orders import Execution, LedgerOrder
+from finagent.adapters.broker.simulated.replacement import Replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Changes:
     requests: list[RequestLine] = field(default_factory=list)
     pending: list[Pending] = field(default_factory=list)
     applied: list[Pending] = field(default_factory=list)
+    replaced: list[Replaced] = field(default_factory=list)
     cash: Decimal | None = None
 
     @property

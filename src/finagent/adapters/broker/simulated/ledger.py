@@ -23,6 +23,7 @@ from finagent.adapters.broker.simulated.ledger_rows import (
     order_row,
 )
 from finagent.adapters.broker.simulated.orders import Execution, LedgerOrder
+from finagent.adapters.broker.simulated.replacement import Replaced
 from finagent.domain.errors import BadInput, Unavailable
 from finagent.domain.money import plain
 from finagent.domain.orders import OrderState, Side
@@ -93,6 +94,10 @@ class Ledger:
                 "INSERT OR IGNORE INTO ledger_pending (due, effect, subject, body) VALUES (?, ?, ?, ?)",
                 [(to_text(p.due), p.effect, p.subject, p.body) for p in changes.pending],
             )
+            connection.executemany(
+                "INSERT INTO ledger_replacement VALUES (?, ?, ?)",
+                [(r.replaced_id, r.by_id, to_text(r.at)) for r in changes.replaced],
+            )
             if changes.cash is not None:
                 connection.execute("UPDATE ledger_account SET cash = ?", (plain(changes.cash),))
             if changes.clock is not None:
@@ -139,6 +144,13 @@ class Ledger:
             values,
         )
         return [(row[-1], order_of_row(row[:-1])) for row in rows]
+
+    def replacements(self, broker_order_id: str) -> list[Replaced]:
+        """Where the order was replaced, and where it replaced another."""
+        rows = self._connection.execute(
+            "SELECT replaced_id, by_id, at FROM ledger_replacement WHERE replaced_id = ?1 OR by_id = ?1", (broker_order_id,)
+        )
+        return [Replaced(replaced_id, by_id, from_text(at)) for replaced_id, by_id, at in rows]
 
     def order(self, broker_order_id: str) -> LedgerOrder | None:
         """As it stands now."""

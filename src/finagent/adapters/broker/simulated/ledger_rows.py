@@ -35,6 +35,8 @@ CREATE INDEX IF NOT EXISTS ledger_request_client ON ledger_request (client_order
 CREATE TABLE IF NOT EXISTS ledger_pending (
   sequence INTEGER PRIMARY KEY, due TEXT NOT NULL, effect TEXT NOT NULL, subject TEXT NOT NULL, body TEXT NOT NULL,
   UNIQUE (effect, subject, due));
+CREATE TABLE IF NOT EXISTS ledger_replacement (
+  replaced_id TEXT PRIMARY KEY, by_id TEXT NOT NULL UNIQUE, at TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS ledger_account (
   account_id TEXT PRIMARY KEY, start_cash TEXT NOT NULL, cash TEXT NOT NULL, seed INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS ledger_clock (id INTEGER PRIMARY KEY CHECK (id = 1), at TEXT NOT NULL);

@@ -10,6 +10,7 @@ from finagent.adapters.broker.simulated.changes import Pending
 from finagent.adapters.broker.simulated.ledger import Ledger
 from finagent.adapters.broker.simulated.ledger_rows import LIVE
 from finagent.adapters.broker.simulated.orders import MINUTE, Execution, LedgerOrder
+from finagent.adapters.broker.simulated.replacement import Replaced
 from finagent.adapters.broker.simulated.tape import Tape
 from finagent.domain.money import ZERO
 from finagent.domain.orders import Side
@@ -22,12 +23,14 @@ INSTANT_ORDERS_MAX = 60_000_000  # orders of one instant keep apart within its m
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An order, when it came (its market time, moved on by a microsecond an order, so that a page can end between two), and the
-    first session in which it is worked (None: after the last)."""
+    """An order, when it came (its market time, moved on by a microsecond an order, so that a page can end between two), the first
+    session in which it is worked (None: after the last), what took its place and whose place it took."""
 
     order: LedgerOrder
     submitted_at: datetime
     session: Session | None
+    replaced: Replaced | None = None
+    replaces: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,9 @@ class Statement:
         return self._listed(row_id, order)
 
     def group(self, group_id: str) -> list[Listed]:
-        """An order and its legs, in the order in which they came."""
-        return [self._listed(*row) for row in self._ledger.orders_where("group_id = ?", (group_id,))]
+        """An order and its legs, in the order in which they came, without legs that were replaced."""
+        listed = [self._listed(*row) for row in self._ledger.orders_where("group_id = ?", (group_id,))]
+        return [each for each in listed if each.replaced is None or each.order.broker_order_id == group_id]
 
     def orders(self, since: datetime | None = None, until: datetime | None = None) -> list[Listed]:
         """Every order that came in the minutes from `since` to `until`, the oldest first."""
@@ -155,4 +159,7 @@ class Statement:
 
     def _listed(self, row_id: int, order: LedgerOrder) -> Listed:
         submitted_at = order.market_time + (row_id % INSTANT_ORDERS_MAX) * MICROSECOND
-        return Listed(order, submitted_at, self._tape.session_of(order.market_time))
+        replacements = self._ledger.replacements(order.broker_order_id)
+        replaced = next((each for each in replacements if each.replaced_id == order.broker_order_id), None)
+        replaces = next((each.replaced_id for each in replacements if each.by_id == order.broker_order_id), None)
+        return Listed(order, submitted_at, self._tape.session_of(order.market_time), replaced, replaces)

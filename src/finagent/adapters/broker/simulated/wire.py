@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from finagent.adapters.broker.simulated.orders import Execution, LedgerOrder
+from finagent.adapters.broker.simulated.replacement import Replacement
 from finagent.domain.money import plain
 from finagent.domain.orders import Leg, OrderClass, OrderState, OrderType, Side, TimeInForce
 from finagent.domain.ports.order_execution import ExecutionReport, OrderReport, OrderRequest
@@ -53,6 +54,44 @@ def request_from_json(body: Json) -> OrderRequest:
         TimeInForce[body["time_in_force"]],
         _amount(body["take_profit_price"]),
         _amount(body["stop_loss_price"]),
+    )
+
+
+def request_of(order: LedgerOrder) -> OrderRequest:
+    """The request that a simple order answers."""
+    return OrderRequest(
+        order.client_order_id,
+        order.symbol,
+        order.side,
+        order.quantity,
+        order.type,
+        order.limit_price,
+        order.stop_price,
+        order.order_class,
+        order.time_in_force,
+    )
+
+
+def replacement_to_json(wanted: Replacement) -> Json:
+    """What the client asks of a new order in another's place."""
+    return {
+        "client_order_id": wanted.client_order_id,
+        "quantity": wanted.quantity,
+        "limit_price": _text(wanted.limit_price),
+        "stop_price": _text(wanted.stop_price),
+        "time_in_force": wanted.time_in_force.value if wanted.time_in_force else None,
+    }
+
+
+def replacement_from_json(body: Json) -> Replacement:
+    """What the broker reads."""
+    in_force = body["time_in_force"]
+    return Replacement(
+        body["client_order_id"],
+        body["quantity"],
+        _amount(body["limit_price"]),
+        _amount(body["stop_price"]),
+        TimeInForce[in_force] if in_force else None,
     )
 
 
