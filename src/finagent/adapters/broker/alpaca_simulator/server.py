@@ -360,7 +360,7 @@ async def _keep_pace(desk: Desk, sessions: Sequence[Session], pace: float) -> No
 
 
 def _bound(policy: AlpacaSimulatorPolicy) -> socket.socket:
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, else asyncio leaves Nagle on
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((policy.host, policy.port))
