@@ -11,7 +11,7 @@ from typing import Any
 from finagent.bench.children import Absent
 from finagent.bench.contest import AtLeast, Below, Contest, Goal, Row, spread
 from finagent.bench.peers import FOLDER
-from finagent.bench.queue_trials import ON_POSTGRES, ON_REDIS, POSTGRES, SCRIPTS, Sizes, Trial, servers, trials
+from finagent.bench.queue_trials import CARRIED, ON_POSTGRES, ON_REDIS, POSTGRES, SCRIPTS, Sizes, Trial, servers, trials
 from finagent.domain.errors import BadInput, InvariantViolated
 
 
@@ -21,6 +21,7 @@ class QueuePart(StrEnum):
     drain = "drain"
     backlog = "backlog"
     postgres = "postgres"
+    redis = "redis"
     callers = "callers"
     latency = "latency"
     history = "history"
@@ -62,7 +63,15 @@ class Figure:
 
 def figures(sizes: Sizes) -> list[Figure]:
     """The contest, in the order in which it is shown."""
-    return [*_drained(sizes), *_backlogs(sizes), *_on_postgres(sizes), *_called(sizes), *_waits(sizes), *_burdened(sizes)]
+    return [
+        *_drained(sizes),
+        *_backlogs(sizes),
+        *_on_postgres(sizes),
+        *_by_redis(sizes),
+        *_called(sizes),
+        *_waits(sizes),
+        *_burdened(sizes),
+    ]
 
 
 def _read(names: Sequence[str], key: str) -> dict[str, Reading]:
@@ -115,6 +124,15 @@ def _on_postgres(sizes: Sizes) -> Iterator[Figure]:
         _read(("pgqueuer", "procrastinate"), "process"),
         (AtLeast(0.8, "pgqueuer"),),
     )
+
+
+def _by_redis(sizes: Sizes) -> Iterator[Figure]:
+    at_rate = f"at {sizes.carried_rate:,} jobs/s, Redis over PostgreSQL"
+    for figure, key, goal in (
+        ("time that the relay's XADD takes", "announce_p95_ms", Below(0.5)),
+        ("wait from commit to handler start in another process", "p95_ms", Below(10)),
+    ):
+        yield Figure(QueuePart.redis, f"p95 {figure} {at_rate}", "ms", (CARRIED, key), None, {}, (goal,), better="lower")
 
 
 def _called(sizes: Sizes) -> Iterator[Figure]:
@@ -197,7 +215,7 @@ def queue_contest(
         folder = Path(scratch)
         folder.chmod(0o755)  # the database server runs as a user of its own
         everything = trials(sizes, overrides, folder)
-        if not {*ON_POSTGRES, *ON_REDIS, POSTGRES}.isdisjoint(names):
+        if not {*ON_POSTGRES, *ON_REDIS, POSTGRES, CARRIED}.isdisjoint(names):
             with servers(folder) as absent:
                 return _measured(wanted, {name: everything[name] for name in names}, repeats, absent)
         return _measured(wanted, {name: everything[name] for name in names}, repeats, {})
@@ -213,7 +231,7 @@ def _measured(wanted: Sequence[Figure], entered: dict[str, Trial], repeats: int,
                     answers[name].append(trial())
                 except Absent as reason:
                     absent[name] = str(reason)
-    rows = [row(figure, answers, absent) for figure in wanted if figure.ours[0] != POSTGRES or POSTGRES not in absent]
+    rows = [row(figure, answers, absent) for figure in wanted if figure.ours[0] not in {POSTGRES, CARRIED} & absent.keys()]
     return Contest(tuple(rows), tuple(f"{name}: {reason}" for name, reason in absent.items()))
 
 

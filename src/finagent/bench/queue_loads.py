@@ -11,13 +11,16 @@ import sqlite3
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from finagent.adapters.clock import VirtualClock, wall_now
+from finagent.adapters.job_queue.shared import Role
 from finagent.adapters.job_queue.sql import SqlJobQueue
 from finagent.bench.queue_store import Store, payload, relax_writer
+from finagent.bootstrap import build_shared_queue
 from finagent.domain.effect import Effect
 from finagent.domain.jobs import Job, Next
 from finagent.domain.ports.store import Reads
@@ -25,6 +28,7 @@ from finagent.domain.time import to_text
 from finagent.policies import queue_policy
 from finagent.services.failpoints import unarmed
 from finagent.services.queue.processor import JobProcessor
+from finagent.services.queue.worker import Worker
 from finagent.settings import Settings
 from finagent.telemetry.metrics import Metrics
 
@@ -192,6 +196,62 @@ def _processor(settings: Settings, queue: SqlJobQueue, reads: Reads, handle: Cal
     return processor
 
 
+class _Announcements(Metrics):
+    """Keeps how long each took."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def announced(self, duration_seconds: float) -> None:
+        self.seconds.append(duration_seconds)
+
+
+async def carried(store: Store, rate: int, seconds: float) -> Figures:
+    """Milliseconds that an announcement takes, and from a commit to the start of the handler in another process."""
+    store.migrate()
+    jobs, metrics = int(rate * seconds), _Announcements()
+    committed: list[float] = []
+    async with store.queue(metrics) as (queue, _reads):
+        wanted = {"load": "taken", "overrides": store.overrides, "jobs": jobs}
+        worker = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "finagent.bench.queue_loads", json.dumps(wanted), stdout=asyncio.subprocess.PIPE
+        )
+        while "scoring" in queue.services():  # noqa: ASYNC110 - the heartbeat finds the worker
+            await asyncio.sleep(0.05)
+        begins = time.perf_counter()
+        for number in range(jobs):
+            await asyncio.sleep(max(0.0, begins + number / rate - time.perf_counter()))
+            await queue.submit(_publish([number]))
+            committed.append(time.perf_counter())
+        answer, _ = await worker.communicate()
+    begun = json.loads(answer)
+    waits = sorted(begun[str(number)] - at for number, at in enumerate(committed))
+    announcements = sorted(metrics.seconds)
+    return {"p95_ms": waits[jobs * 95 // 100] * 1e3, "announce_p95_ms": announcements[len(announcements) * 95 // 100] * 1e3}
+
+
+async def taken(store: Store, jobs: int) -> Figures:
+    """The other process: when the handler of each job began, on the clock that all processes share."""
+    begun: Figures = {}
+
+    async def handle(batch: Sequence[Job], _reads: Reads) -> Sequence[Effect]:
+        begun.update((str(job.payload["id"]), time.perf_counter()) for job in batch)
+        return [Effect()] * len(batch)
+
+    reads, clock = store.open_reads(), VirtualClock(wall_now())
+    role = Role(leader=False, services=frozenset({"scoring"}))
+    queue = build_shared_queue(store.settings, reads, clock, unarmed, role, Metrics())
+    try:
+        await queue.recover()
+        processor = _processor(store.settings, queue, reads, handle)
+        await Worker(clock, reads, processor, ("scoring",), queue.changed, lambda: len(begun) == jobs, Counter()).run()
+    finally:
+        await queue.close()
+        reads.close()
+    return begun
+
+
 async def start(store: Store, waiting: int) -> Figures:
     """Seconds from opening the store to the first claimed jobs, and the largest memory of the process."""
     store.migrate()
@@ -255,7 +315,9 @@ async def raw(store: Store, jobs: int) -> Figures:
     }
 
 
-LOADS: dict[str, Callable[..., Awaitable[Figures]]] = {load.__name__: load for load in (drain, two_phase, open_loop, start, raw)}
+LOADS: dict[str, Callable[..., Awaitable[Figures]]] = {
+    load.__name__: load for load in (drain, two_phase, open_loop, carried, taken, start, raw)
+}
 
 
 async def run(load: str, overrides: Sequence[str] = (), synchronous: str = "FULL", **arguments: Any) -> Figures:

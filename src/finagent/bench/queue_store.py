@@ -17,6 +17,7 @@ from finagent.adapters.clock import VirtualClock, wall_now
 from finagent.adapters.database import sqlite
 from finagent.adapters.database.engine import WriterPolicy, writer_engine
 from finagent.adapters.database.opening import open_reads
+from finagent.adapters.database.reader import StoreReads
 from finagent.adapters.heap import settled_heap
 from finagent.adapters.job_queue.sql import SqlJobQueue
 from finagent.bootstrap import build_job_queue, upgrade_store
@@ -64,13 +65,16 @@ class Store:
             _make_database(self.settings.storage.url)
         upgrade_store(self.settings, unarmed)
 
+    def open_reads(self) -> StoreReads:
+        database = self.settings.database
+        return open_reads(self.settings.store_address, database.connect_seconds, database.statement_seconds)
+
     @asynccontextmanager
-    async def queue(self) -> AsyncIterator[tuple[SqlJobQueue, Reads]]:
+    async def queue(self, metrics: Metrics | None = None) -> AsyncIterator[tuple[SqlJobQueue, Reads]]:
         """The agent's queue, recovered, in a settled heap as the agent has, on a market clock that stands still."""
         clock = VirtualClock(wall_now())
-        database = self.settings.database
-        reads = open_reads(self.settings.store_address, database.connect_seconds, database.statement_seconds)
-        queue = build_job_queue(self.settings, reads, clock, unarmed, Metrics())
+        reads = self.open_reads()
+        queue = build_job_queue(self.settings, reads, clock, unarmed, metrics or Metrics())
         try:
             await queue.recover()
             if reads.get(MarketClock, 1) is None:

@@ -24,6 +24,8 @@ ON_SERVER = (
     f"storage.url=postgresql://postgres@127.0.0.1:{SERVER_PORTS['PostgreSQL']}/finagent_bench",
     "queue.backend=postgres",
 )
+CARRIED = "carried by Redis"
+BY_REDIS = (ON_SERVER[0], "queue.backend=redis", f"queue.redis.url=redis://127.0.0.1:{SERVER_PORTS['Redis']}/0")
 ON_POSTGRES = ("pgqueuer", "pgqueuer-async", "procrastinate")
 ON_REDIS = ("arq", "streaq")
 EMBEDDED = ("huey", "persist-queue", "litequeue")
@@ -39,6 +41,7 @@ class Sizes:
     drained: int = 10_000
     layer_jobs: int = 500
     rate: int = 1000
+    carried_rate: int = 100
     seconds: float = 3.0
     finished: int = 200_000
     waiting: int = 100_000
@@ -72,6 +75,7 @@ def trials(sizes: Sizes, overrides: Sequence[str], scratch: Path) -> dict[str, T
         "8 callers": ours("two_phase", jobs=sizes.jobs, callers=8),
         "8 callers NORMAL": ours("two_phase", jobs=sizes.jobs, callers=8, synchronous="NORMAL"),
         "open loop": ours("open_loop", rate=sizes.rate, seconds=sizes.seconds),
+        CARRIED: ours("carried", *BY_REDIS, rate=sizes.carried_rate, seconds=sizes.seconds),
         "start": ours("start", waiting=sizes.waiting),
         "start of an empty queue": ours("start", waiting=0),
         "raw": ours("raw", jobs=sizes.jobs),
@@ -105,7 +109,7 @@ def servers(folder: Path) -> Iterator[dict[str, str]]:
     taken = [name for name, port in SERVER_PORTS.items() if _answers(port)]
     if taken:
         reason = f"another server has the port of {' and '.join(taken)}, and the script would empty it"
-        yield dict.fromkeys((*ON_POSTGRES, *ON_REDIS, POSTGRES), reason)
+        yield dict.fromkeys((*ON_POSTGRES, *ON_REDIS, POSTGRES, CARRIED), reason)
         return
     try:
         _servers("start", folder)
