@@ -288,6 +288,7 @@ class AlpacaSimulatorSettings(Section):
     secret: Annotated[str, Field(min_length=1)]
     pace: Ratio
     requests_per_minute: Count
+    requests_by: Literal["wall", "market"]
     corrected_bars: Chance
     faults: AlpacaFaultSettings
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from alpaca.trading.stream import TradingStream
 from tests.contract.alpaca_api import KEYS, Alpaca, alpaca
-from tests.unit.adapters.broker.scripted_market import ScriptedMarket, fault_rates
+from tests.unit.adapters.broker.scripted_market import SESSIONS, ScriptedMarket, fault_rates
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
 
@@ -151,14 +151,17 @@ async def test_the_nth_request_meets_the_script_and_no_other(tmp_path: Path) -> 
 
 
 async def test_point_12_requests_are_bounded_a_minute_and_the_headers_count(tmp_path: Path) -> None:
-    async with alpaca(tmp_path, policy=AlpacaSimulatorPolicy(requests_per_minute=2)) as venue:
-        answers = [await venue.http.get("/v2/clock") for _ in range(6)]
-    statuses = [answer.status_code for answer in answers]
-    assert statuses.count(429) >= 2  # a minute may turn between two of them, once
-    refused = answers[statuses.index(429)]
+    policy = AlpacaSimulatorPolicy(requests_per_minute=2, requests_by="market")
+    async with alpaca(tmp_path, policy=policy) as venue:
+        await venue.to(1)
+        answers = [await venue.http.get("/v2/clock") for _ in range(3)]
+        await venue.to(2)
+        later = await venue.http.get("/v2/clock")
+    assert [answer.status_code for answer in (*answers, later)] == [200, 200, 429, 200]
+    refused = answers[2]
     assert refused.headers["x-ratelimit-limit"] == "2"
-    assert (answers[0].headers["x-ratelimit-remaining"], refused.headers["x-ratelimit-remaining"]) == ("1", "0")
-    assert int(refused.headers["x-ratelimit-reset"]) % 60 == 0
+    assert [answer.headers["x-ratelimit-remaining"] for answer in answers] == ["1", "0", "0"]
+    assert int(refused.headers["x-ratelimit-reset"]) == SESSIONS[0].instant_of(2).timestamp()
 
 
 async def test_drawn_faults_are_the_same_for_the_same_request_in_the_same_instant(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -337,3 +338,32 @@ async def test_point_7_a_leg_is_replaced_within_its_group(tmp_path: Path) -> Non
         nested = await venue.get(f"/v2/orders/{entry['id']}", nested="true")
         assert {leg["id"]: leg["status"] for leg in nested["legs"]} == {moved["id"]: "filled", entry["legs"][1]["id"]: "canceled"}
         assert await venue.get("/v2/positions") == []
+
+
+async def test_point_4_a_small_account_makes_three_day_trades_and_no_fourth(tmp_path: Path) -> None:
+    async with alpaca(tmp_path, start_cash_usd=Decimal(20_000)) as venue:
+        minute = 1
+        for _ in range(4):
+            await venue.to(minute)
+            bought = await venue.post(qty="1")
+            assert bought.status_code == 200
+            minute += 1
+            await venue.to(minute)
+            sold = await venue.post(qty="1", side="sell")
+            minute += 1
+        assert (sold.status_code, sold.json()["code"]) == (403, 40310100)
+        assert (await venue.get("/v2/account"))["daytrade_count"] == 3
+        await venue.to(1, SESSIONS[1])
+        assert (await venue.post(qty="1", side="sell")).status_code == 200  # what was opened yesterday may go
+        assert (await venue.post(symbol="IBM", **BRACKET)).status_code == 403
+
+
+async def test_point_4_an_order_on_the_other_side_of_an_open_one_is_refused(tmp_path: Path) -> None:
+    async with alpaca(tmp_path) as venue:
+        await venue.to(1)
+        await venue.post(qty="5")
+        await venue.to(2)
+        await venue.post(qty="5", side="sell", type="stop", stop_price="90")
+        wash = await venue.post(qty="5")
+    assert (wash.status_code, wash.json()["code"]) == (403, 40310000)
+    assert wash.json()["message"] == "potential wash trade detected. use complex orders"

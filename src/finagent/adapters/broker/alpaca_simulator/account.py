@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
+from finagent.adapters.broker.alpaca_simulator.day_trading import day_trades, recent_sessions
 from finagent.adapters.broker.alpaca_simulator.desk import Desk, Refused, present, told
 from finagent.adapters.broker.alpaca_simulator.orders import BAD_REQUEST, instant_of, limit_of
 from finagent.adapters.broker.alpaca_simulator.wire import (
@@ -133,7 +134,8 @@ class AccountDesk:
         last_equity = statement.cash(self._policy.start_cash_usd, eve) + worth_before
         equity, buying_power = amount(cash + long + short), told_account["buying_power"]
         margin = amount((long - short) / 2)
-        trades = day_trades(statement.executions(None, now), self._recent(now))
+        recent = recent_sessions(self._calendar, now)
+        trades = day_trades(statement.executions(None, now), recent)
         return {
             "id": uuid_of("account", self._policy.account_id),
             "account_number": self._policy.account_id,
@@ -164,7 +166,7 @@ class AccountDesk:
             "pending_transfer_out": "0",
             "pending_reg_taf_fees": "0",
             "intraday_adjustments": "0",
-            "balance_asof": self._recent(now)[-1].date.isoformat(),
+            "balance_asof": recent[-1].date.isoformat(),
             "multiplier": amount(self._policy.leverage),
             "daytrade_count": trades,
             "pattern_day_trader": False,
@@ -177,11 +179,6 @@ class AccountDesk:
             "user_configurations": None,
             "admin_configurations": {},
         }
-
-    def _recent(self, now: datetime) -> tuple[Session, ...]:
-        """The last five sessions, the one at hand included."""
-        today = now.astimezone(EXCHANGE_ZONE).date()
-        return self._calendar.sessions(today - timedelta(days=14), today)[-5:]
 
     def _day(self, session: Session) -> Json:
         opens, closes = (instant.astimezone(EXCHANGE_ZONE) for instant in (session.opens_at, session.closes_at))
@@ -241,24 +238,6 @@ def position_json(holding: Holding) -> Json:
         "lastday_price": amount(holding.previous_close),
         "change_today": amount(change),
     }
-
-
-def day_trades(executions: list[Execution], sessions: tuple[Session, ...]) -> int:
-    """Times that a position opened in one of the sessions was reduced in the same session."""
-    trades = 0
-    for session in sessions:
-        opened: dict[str, int] = {}
-        closing: set[str] = set()
-        for execution in executions:
-            if not session.opens_at <= execution.market_time <= session.closes_at:
-                continue
-            signed = execution.side.sign * execution.quantity
-            before = opened.get(execution.symbol, 0)
-            if before * signed < 0 and execution.broker_order_id not in closing:
-                closing.add(execution.broker_order_id)
-                trades += 1
-            opened[execution.symbol] = before + signed
-    return trades
 
 
 def _fills(broker: SimulatedBroker, query: Mapping[str, str]) -> list[Json]:

@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from finagent.adapters.broker.alpaca_simulator.day_trading import require_no_pattern
 from finagent.adapters.broker.alpaca_simulator.desk import Desk, Refused, Withheld, present, told
 from finagent.adapters.broker.alpaca_simulator.faults import Fault, FaultKind
 from finagent.adapters.broker.alpaca_simulator.wire import broker_order_id, order_json, order_status, order_uuid
@@ -16,6 +17,7 @@ from finagent.adapters.broker.simulated.statement import Listed
 from finagent.adapters.broker.simulated.wire import Json
 from finagent.domain.errors import BadInput
 from finagent.domain.orders import OrderClass, OrderType, Side, TimeInForce
+from finagent.domain.ports.calendar import ExchangeCalendar
 from finagent.domain.ports.order_execution import OrderRequest
 from finagent.domain.time import from_text
 
@@ -28,8 +30,10 @@ CLASSES = {"": OrderClass.SIMPLE, "simple": OrderClass.SIMPLE, "bracket": OrderC
 class OrderDesk:
     """What /v2/orders and DELETE /v2/positions do. Raises Refused with Alpaca's status, code and message."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, start_cash: Decimal, calendar: ExchangeCalendar) -> None:
         self._desk = desk
+        self._start_cash = start_cash
+        self._calendar = calendar
         self._hidden: dict[str, int] = {}
         self.suspended = False
 
@@ -45,7 +49,12 @@ class OrderDesk:
             scripted = {"rejected": True}
         elif fault is not None and fault.kind is FaultKind.HIDDEN:
             self._hidden[request.client_order_id] = fault.look_ups
-        return await self._desk.ask(lambda broker: _place(broker, request, scripted))
+
+        def place(broker: SimulatedBroker) -> Json:
+            require_no_pattern(broker, request, self._start_cash, self._calendar)
+            return _place(broker, request, scripted)
+
+        return await self._desk.ask(place)
 
     async def page(self, query: Mapping[str, str]) -> list[Json]:
         """GET /v2/orders: a page of them, flat unless nested."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from finagent.adapters.broker.alpaca_simulator.faults import FaultKind
 from finagent.domain.errors import BadInput
@@ -13,8 +14,8 @@ class AlpacaSimulatorPolicy:
     """`key_id` and `secret` open the one account; nothing about them is secret. Port 0: any that is free.
 
     `pace`: market seconds a wall second; 0: market time moves by POST /control/advance alone. `requests_per_minute` bounds
-    requests by wall time as Alpaca does per key; 0: no bound, for lock-step. `fault_rates`: chance of each kind of fault of a
-    request, drawn by `seed`. `corrected_bars`: chance that a live bar is updated a minute later.
+    requests as Alpaca does per key, in minutes of `requests_by` time; 0: no bound, for lock-step. `fault_rates`: chance of each
+    kind of fault of a request, drawn by `seed`. `corrected_bars`: chance that a live bar is updated a minute later.
     """
 
     host: str = "127.0.0.1"
@@ -23,6 +24,7 @@ class AlpacaSimulatorPolicy:
     secret: str = field(default="simulator", repr=False)
     pace: float = 0
     requests_per_minute: int = 0
+    requests_by: Literal["wall", "market"] = "wall"
     fault_rates: Mapping[FaultKind, float] = field(default_factory=dict)
     corrected_bars: float = 0
     seed: int = 0

@@ -70,7 +70,7 @@ class AlpacaSimulator:
         market_policy = MarketDataPolicy(float(terms.spread_bps), policy.corrected_bars, policy.seed)
         self._data = MarketData(self.desk, market, calendar, market_policy)
         self.desk.clocks.append(self._stream)
-        self._orders = OrderDesk(self.desk)
+        self._orders = OrderDesk(self.desk, terms.start_cash_usd, calendar)
         self._account = AccountDesk(self.desk, terms, calendar, market.symbols)
 
     async def close(self) -> None:
@@ -119,8 +119,12 @@ class AlpacaSimulator:
         routes.append(WebSocketRoute("/v1beta1/news", self._news_stream))
         app: ASGIApp = FaultyConnection(Starlette(routes=routes), self.faults, self.desk)
         if self.policy.requests_per_minute:
-            app = RateLimit(app, self.policy.requests_per_minute, time.time)
+            seconds = self._market_seconds if self.policy.requests_by == "market" else time.time
+            app = RateLimit(app, self.policy.requests_per_minute, seconds)
         return app
+
+    def _market_seconds(self) -> float:
+        return self.desk.now.timestamp()
 
     def _answered(self, answer: Answer, *, keys: bool = True) -> Answer:
         """The route with keys checked and refusals told."""
