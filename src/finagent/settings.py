@@ -278,6 +278,14 @@ class AlpacaFaultSettings(Section):
     hidden: Chance
     late: Chance
     rejected: Chance
+    cancel_lost: Chance
+    cancel_late: Chance
+    duplicate: Chance
+    reordered: Chance
+    missing: Chance
+    null_data: Chance
+    mute: Chance
+    drop: Chance
 
 
 class AlpacaSimulatorSettings(Section):

@@ -299,6 +299,27 @@ async def test_point_13_stream_messages_come_twice_late_never_or_empty(
         assert heard == expected
 
 
+async def test_stream_faults_are_drawn_by_seed_and_tell_the_same_twice(tmp_path: Path) -> None:
+    heard = []
+    for attempt in ("a", "b"):
+        (tmp_path / attempt).mkdir()
+        rates = {FaultKind.DUPLICATE: 0.4, FaultKind.MISSING: 0.3}
+        policy = AlpacaSimulatorPolicy(fault_rates=rates, seed=5)
+        async with alpaca(tmp_path / attempt, policy=policy) as venue, updates(venue) as socket:
+            await venue.to(1)
+            for number in range(12):
+                await venue.post(client_order_id=f"o{number}")
+            await script(venue, {"method": "STREAM", "path": "trade_updates", "kind": "null_data"})
+            await venue.post(client_order_id="last")
+            names: list[str] = []
+            while (data := (await told(socket))["data"]) is not None:
+                names.append(data["order"]["client_order_id"])
+            heard.append(names)
+    assert heard[0] == heard[1]
+    assert len(heard[0]) > len(set(heard[0]))
+    assert len(set(heard[0])) < 12
+
+
 async def test_point_13_a_mute_socket_stays_open_and_a_new_one_replays_nothing(tmp_path: Path) -> None:
     async with alpaca(tmp_path) as venue, updates(venue) as mute:
         await venue.to(1)

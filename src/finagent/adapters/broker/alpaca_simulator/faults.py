@@ -21,6 +21,8 @@ from finagent.domain.time import to_text
 
 UNHEARD_OF = "unheard_of"
 STORM_LIMIT = 200
+ANSWER_BYTES = 400  # of an order's answer that a reset may let through
+STREAM = "STREAM"
 LINGER_NONE = struct.pack("ii", 1, 0)
 
 
@@ -60,7 +62,7 @@ OF_STREAMS = (
     FaultKind.MUTE,
     FaultKind.DROP,
 )
-# What a seed may draw: faults of any request, then those that need an order.
+# What a seed may draw: faults of any request, then those that need a cancel or an order.
 DRAWN = (
     FaultKind.RESET_BEFORE,
     FaultKind.RESET_AFTER,
@@ -71,6 +73,7 @@ DRAWN = (
     FaultKind.DELAY,
     FaultKind.RATE_LIMITED,
 )
+DRAWN_FOR_CANCELS = (FaultKind.CANCEL_LOST, FaultKind.CANCEL_LATE)
 DRAWN_FOR_ORDERS = (FaultKind.UNKNOWN_STATUS, FaultKind.HIDDEN, FaultKind.LATE, FaultKind.REJECTED)
 
 
@@ -120,14 +123,24 @@ class FaultSource:
         met = [entry.fault for entry in self.script if entry.meets(method, path)]
         return met[0] if met else None
 
+    def of_message(self, stream: str, name: str, at: str) -> Fault | None:
+        """The fault of a stream's message, for every connection."""
+        return (self.scripted(STREAM, stream) if self.script else None) or self.drawn(STREAM, stream, name, at)
+
     def drawn(self, method: str, path: str, name: str, at: str) -> Fault | None:
-        """The fault that the seed has for this request."""
-        order = (method, path) == ("POST", "/v2/orders")
+        """The fault that the seed has for this request or message."""
+        kinds: tuple[FaultKind, ...] = DRAWN
+        if (method, path) == ("POST", "/v2/orders"):
+            kinds += DRAWN_FOR_ORDERS
+        elif method == "DELETE" and path.startswith("/v2/orders/"):
+            kinds += DRAWN_FOR_CANCELS
+        elif method == STREAM:
+            kinds = OF_STREAMS
         draw = uniform(self.seed, "alpaca_fault", method, path, name, at)
-        for kind in (*DRAWN, *DRAWN_FOR_ORDERS) if order else DRAWN:
+        for kind in kinds:
             draw -= self.rates.get(kind, 0.0)
             if draw < 0:
-                return Fault(kind, byte=int(uniform(self.seed, "byte", name, at) * 400))
+                return Fault(kind, byte=int(uniform(self.seed, "byte", name, at) * ANSWER_BYTES))
         return None
 
 

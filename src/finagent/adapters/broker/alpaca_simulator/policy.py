@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from finagent.adapters.broker.alpaca_simulator.faults import FaultKind
+from finagent.adapters.broker.alpaca_simulator.faults import DRAWN, DRAWN_FOR_CANCELS, DRAWN_FOR_ORDERS, OF_STREAMS, FaultKind
 from finagent.domain.errors import BadInput
 from finagent.domain.finite import require_finite
 
@@ -35,9 +35,12 @@ class AlpacaSimulatorPolicy:
             raise BadInput(
                 f"alpaca_simulator.pace {self.pace} and requests_per_minute {self.requests_per_minute} must not be negative"
             )
-        rates = self.fault_rates.values()
-        if any(not 0 <= rate <= 1 for rate in rates) or sum(rates) > 1:
-            raise BadInput("alpaca_simulator.faults: each is a chance in [0, 1], and they add up to at most 1")
+        rates = self.fault_rates
+        for kinds in (DRAWN + DRAWN_FOR_ORDERS, DRAWN + DRAWN_FOR_CANCELS, OF_STREAMS):
+            if sum(rates.get(kind, 0.0) for kind in kinds) > 1:
+                raise BadInput(f"alpaca_simulator.faults {', '.join(kind.value for kind in kinds)} add up to more than 1")
+        if any(not 0 <= rate <= 1 for rate in rates.values()):
+            raise BadInput("alpaca_simulator.faults: each is a chance in [0, 1]")
         if not 0 <= self.corrected_bars <= 1:
             raise BadInput(f"alpaca_simulator.corrected_bars is {self.corrected_bars}: not between 0 and 1")
         if not self.key_id or not self.secret:

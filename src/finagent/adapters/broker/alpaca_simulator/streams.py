@@ -21,7 +21,7 @@ from finagent.adapters.broker.simulated.wire import Json
 from finagent.domain.orders import Leg, OrderState
 
 BACKLOG_MAX = 10_000  # messages that a slow client may be behind
-TRADE_UPDATES = "trade_updates"
+TRADE_UPDATES, MARKET_DATA = "trade_updates", "market_data"
 NORMAL = 1000
 EVENTS = {
     OrderState.CANCELLED: "canceled",
@@ -123,7 +123,7 @@ class TradeUpdates:
 
     def _tell(self, updates: list[Json]) -> None:
         for update in updates if self._listeners else ():
-            fault = self._source.scripted("STREAM", TRADE_UPDATES)
+            fault = self._source.of_message(TRADE_UPDATES, update["execution_id"], update["timestamp"])
             for listener in self._listeners:
                 message = {"stream": TRADE_UPDATES, "data": update}
                 listener.tell(message, fault.kind if fault else None, {"stream": TRADE_UPDATES, "data": None})
@@ -195,8 +195,9 @@ class MarketStreams:
     def tell(self, messages: Iterable[Json]) -> None:
         """Hand messages (`T`, `S` or `symbols`) to whoever subscribed to them."""
         for message in messages:
-            fault = self._source.scripted("STREAM", "market_data") if self._wanted else None
             symbols = {message["S"]} if "S" in message else set(message.get("symbols", ()))
+            name, at = f"{message['T']} {sorted(symbols)}", message.get("t", message.get("created_at"))
+            fault = self._source.of_message(MARKET_DATA, name, str(at)) if self._wanted else None
             for listener, channels in self._wanted.items():
                 wanted = channels.get(CHANNEL_OF[message["T"]], set())
                 if wanted & (symbols | {"*"}):
