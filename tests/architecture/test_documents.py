@@ -122,7 +122,7 @@ def test_commands_named_in_documents_exist(document: Path) -> None:
     unknown = set()
     text = document.read_text()
     code = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^```\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-    for first, second in re.findall(r"^finagent ([a-z]+)(?: ([a-z][a-z-]*))?", "\n".join(code), flags=re.MULTILINE):
+    for first, second in re.findall(r"^finagent ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?", "\n".join(code), flags=re.MULTILINE):
         name = f"{first} {second}".strip() if first in groups else first
         if name not in known:
             unknown.add(name)
