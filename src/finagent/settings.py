@@ -456,8 +456,7 @@ ALPACA_KEYS = ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY")
 def alpaca_keys(settings: Settings) -> tuple[str, str]:
     """Key id and secret key: from the environment, else from files of these names in lower case. Raises BadInput for a missing
     one; never in `Settings`, so that nothing which shows settings can show them."""
-    folder = settings.alpaca.secrets_directory
-    found = [os.environ.get(name) or _secret_file(folder / name.lower()) for name in ALPACA_KEYS]
+    folder, found = settings.alpaca.secrets_directory, _alpaca_secrets(settings)
     missing = [name for name, value in zip(ALPACA_KEYS, found, strict=True) if not value]
     if missing:
         raise BadInput(
@@ -465,6 +464,16 @@ def alpaca_keys(settings: Settings) -> tuple[str, str]:
             f"{missing[0].lower()} (keys of a paper account: https://app.alpaca.markets)"
         )
     return found[0], found[1]
+
+
+def secrets_in_use(settings: Settings) -> tuple[str, ...]:
+    """Every secret that this process may read, for what keeps them out of logs."""
+    return tuple(filter(None, _alpaca_secrets(settings))) if settings.broker.kind == "alpaca" else ()
+
+
+def _alpaca_secrets(settings: Settings) -> list[str]:
+    folder = settings.alpaca.secrets_directory
+    return [os.environ.get(name) or _secret_file(folder / name.lower()) for name in ALPACA_KEYS]
 
 
 def _secret_file(path: Path) -> str:

@@ -8,7 +8,7 @@ import pytest
 from finagent.adapters.broker.alpaca.policy import Keys
 from finagent.domain.errors import BadInput
 from finagent.policies import check
-from finagent.settings import alpaca_keys, load_settings
+from finagent.settings import alpaca_keys, load_settings, secrets_in_use
 
 ALPACA = ("broker.kind=alpaca", "broker.account_id=PA1")
 
@@ -24,6 +24,8 @@ def test_keys_are_read_from_the_environment_then_from_files(tmp_path: Path, monk
     assert alpaca_keys(settings) == ("PKFILE", "planted-in-a-file")
     monkeypatch.setenv("APCA_API_SECRET_KEY", "planted-in-the-environment")
     assert alpaca_keys(settings) == ("PKFILE", "planted-in-the-environment")
+    assert secrets_in_use(settings) == alpaca_keys(settings)
+    assert secrets_in_use(load_settings(None)) == ()
     shown = json.dumps(settings.masked()) + repr(settings) + repr(Keys(*alpaca_keys(settings)))
     assert "planted" not in shown
     assert "PKFILE" not in shown

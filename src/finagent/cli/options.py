@@ -21,9 +21,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdou
 
 def settings_in_force(file: Path | None, overrides: list[str] | None) -> "Settings":
     """The settings of this command; logging is set up from them. Raises BadInput with every error at once."""
-    from finagent.settings import load_settings
+    from finagent.settings import load_settings, secrets_in_use
     from finagent.telemetry.logging import LoggingPolicy, configure
 
     settings = load_settings(file, overrides or ())
-    configure(LoggingPolicy(settings.telemetry.level, settings.telemetry.format))
+    configure(LoggingPolicy(settings.telemetry.level, settings.telemetry.format), secrets_in_use(settings))
     return settings

@@ -1,9 +1,6 @@
 """OrderExecutionPort at Alpaca, paper or live; and the same over the Alpaca simulator, whose market moves when told to."""
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -12,11 +9,12 @@ from alpaca.trading.client import TradingClient
 from alpaca.trading.requests import OrderRequest as AlpacaOrder
 
 from finagent.adapters.broker.alpaca import wire
-from finagent.adapters.broker.alpaca.errors import NotSent, Refused, Unanswered
+from finagent.adapters.broker.alpaca.errors import NotSent, Refused, Unanswered, Unreadable
 from finagent.adapters.broker.alpaca.orders import order_data
 from finagent.adapters.broker.alpaca.policy import AlpacaPolicy
 from finagent.adapters.broker.alpaca.rest import AlpacaRest, Purpose
-from finagent.adapters.broker.alpaca.wire import Json, Unreadable
+from finagent.adapters.broker.alpaca.threads import Request
+from finagent.adapters.broker.alpaca.wire import Json
 from finagent.domain.errors import BadInput, InvariantViolated, Transient
 from finagent.domain.orders import SendOutcome
 from finagent.domain.ports.clock import Clock
@@ -39,8 +37,6 @@ ORDERS_PER_GROUP_MAX = 3  # an entry, its target and its stop
 UNKNOWN, ENDED = 404, 422
 TICK = timedelta(microseconds=1)
 log = structlog.get_logger(__name__)
-Parsed = TypeVar("Parsed")
-Row = TypeVar("Row")
 
 
 class AlpacaClient:
@@ -146,7 +142,10 @@ class AlpacaClient:
         """Recent orders of any state tell which legs belong to which parent; open ones may be older than that."""
         recent = await self._orders("all", self._earliest(self._clock.now()))
         bodies = [*recent, *await self._orders("open", None)]
-        reports = self._parsed(lambda: list(wire.flat(wire.order_report(body) for body in bodies)))
+        try:
+            reports = list(wire.flat(wire.order_report(body) for body in bodies))
+        except Unreadable as error:
+            raise Unanswered(f"broker: {error}") from error
         known: dict[str, OrderReport] = {}
         for report in reports:
             if report.broker_order_id not in known or report.parent_broker_order_id is not None:
@@ -154,14 +153,12 @@ class AlpacaClient:
         return tuple(report for report in known.values() if report.state.live)
 
     async def positions(self) -> tuple[BrokerPosition, ...]:
-        body = await self._rest.call(Purpose.READ, TradingClient.get_all_positions)
-        return self._parsed(lambda: tuple(position for row in wire.rows(body) for position in wire.positions(row)))
+        return await self._rest.read(TradingClient.get_all_positions, wire.positions)
 
     async def account(self) -> BrokerAccount:
         """The account. Raises BadInput when the first answer is of another than the settings name, InvariantViolated when a later
         one is."""
-        body = await self._rest.call(Purpose.READ, TradingClient.get_account)
-        told = self._parsed(lambda: wire.account(body))
+        told = await self._rest.read(TradingClient.get_account, wire.account)
         named, ours = told.account.account_id, self._policy.account_id
         if named != ours and self._pinned:
             raise InvariantViolated(f"the broker's account is {named} now; it was {ours}")
@@ -186,7 +183,7 @@ class AlpacaClient:
         token: str | None = None
         for _ in range(PAGES_MAX):
             query = span | ({"page_token": token} if token else {})
-            page = await self._page("/account/activities/FILL", query, wire.execution_report)
+            page = await self._rest.read(_get("/account/activities/FILL", query), wire.executions)
             new = {report.execution_id: report for report in page if report.execution_id not in found}
             found |= new
             if not new or len(page) < ACTIVITIES_PER_PAGE:
@@ -201,27 +198,16 @@ class AlpacaClient:
             query: Json = {"status": status, "limit": ORDERS_PER_PAGE, "direction": "asc", "nested": "true"}
             if after is not None:
                 query["after"] = to_text(after)
-            page = await self._page("/orders", query, _named)
-            new = {name for name, _ in page} - found.keys()
-            found |= dict(page)
+            page, last_submitted = await self._rest.read(_get("/orders", query), wire.page_of_orders)
+            new = page.keys() - found.keys()
+            found |= page
             if not new or len(page) * ORDERS_PER_GROUP_MAX < ORDERS_PER_PAGE:  # legs may count too
                 return list(found.values())
-            after = self._parsed(partial(_submitted_at, page[-1][1])) - TICK
+            after = last_submitted - TICK
         raise Transient(f"broker: more than {PAGES_MAX} pages of orders")
-
-    async def _page(self, path: str, query: Json, parse: Callable[[Any], Row]) -> list[Row]:
-        body = await self._rest.call(Purpose.READ, lambda sdk: sdk.get(path, query))
-        return self._parsed(lambda: [parse(row) for row in wire.rows(body)])
 
     def _earliest(self, at: datetime) -> datetime:
         return at - timedelta(hours=self._policy.lookback_hours)
-
-    def _parsed(self, parse: Callable[[], Parsed]) -> Parsed:
-        """What an answer says; a read that cannot be understood failed, which is not the same as empty."""
-        try:
-            return parse()
-        except Unreadable as error:
-            raise Unanswered(f"broker: an answer that cannot be read: {error}") from error
 
 
 class AlpacaVenue(AlpacaClient):
@@ -246,15 +232,8 @@ class AlpacaVenue(AlpacaClient):
         await self._control.aclose()
 
 
-def _named(body: Any) -> tuple[str, Json]:
-    name = body.get("id") if isinstance(body, dict) else None
-    if not isinstance(name, str):
-        raise Unreadable(f"an order without an id: {str(body)[:100]}")
-    return name, body
-
-
-def _submitted_at(body: Json) -> datetime:
-    return wire.instant(str(body.get("submitted_at")))
+def _get(path: str, query: Json) -> Request:
+    return lambda sdk: sdk.get(path, query)
 
 
 def _order_path(broker_order_id: str) -> str:

@@ -45,6 +45,10 @@ class Throttled(Unanswered):
     """429: the broker wants fewer requests. It says that nothing was applied; we look rather than believe it."""
 
 
+class Unreadable(ValueError):
+    """An answer without something that we need; the message names it."""
+
+
 class Refused(Permanent):
     """The broker's explicit no."""
 

@@ -4,20 +4,21 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 from alpaca.trading.client import TradingClient
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from finagent.adapters.broker.alpaca.breaker import CircuitBreaker
 from finagent.adapters.broker.alpaca.budget import RateBudget
-from finagent.adapters.broker.alpaca.errors import BreakerOpen, NotSent, Throttled, Unanswered, judge
+from finagent.adapters.broker.alpaca.errors import BreakerOpen, NotSent, Throttled, Unanswered, Unreadable, judge
 from finagent.adapters.broker.alpaca.policy import Keys, RestPolicy
 from finagent.adapters.broker.alpaca.threads import ClientThread, Reply, Request, ThreadPool
 from finagent.domain.errors import FinagentError, Transient
 
 TARGET = "broker"
 OnRequest = Callable[[str, str], None]  # the target and the outcome of a request that ended
+Parsed = TypeVar("Parsed")
 Failure = (NotSent, Unanswered)
 
 
@@ -77,6 +78,14 @@ class AlpacaRest:
             raise
         self._on_request(TARGET, "ok")
         return result
+
+    async def read(self, request: Request, parse: Callable[[Any], Parsed]) -> Parsed:
+        """What a read's answer says; one that cannot be understood failed, which is not the same as empty."""
+        body = await self.call(Purpose.READ, request)
+        try:
+            return parse(body)
+        except Unreadable as error:
+            raise Unanswered(f"broker: an answer that cannot be read: {error}") from error
 
     async def close(self) -> None:
         """End the threads that do not wait for the broker."""

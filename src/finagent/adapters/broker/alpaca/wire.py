@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from decimal import ROUND_UP, Decimal, InvalidOperation
 from typing import Any
 
+from finagent.adapters.broker.alpaca.errors import Unreadable
 from finagent.domain.money import ZERO, plain
 from finagent.domain.orders import Leg, OrderState, OrderType, Side
 from finagent.domain.ports.order_execution import BrokerAccount, BrokerPosition, ExecutionReport, OrderReport
@@ -42,10 +43,6 @@ STATES = {
 }
 
 
-class Unreadable(ValueError):
-    """An answer without something that we need; the message names it."""
-
-
 @dataclass(frozen=True, slots=True)
 class AlpacaAccount:
     """The account, and what the broker does not let it do."""
@@ -56,18 +53,18 @@ class AlpacaAccount:
 
 def order_report(body: Any, parent: str | None = None) -> OrderReport:
     """An order with the legs nested in it; `parent` is the broker's id of the order that carries it."""
-    name = _text(body, "id")
-    type_ = _one_of(TYPES, _text(body, "type"), f"order {name}: type")
+    name = text(body, "id")
+    type_ = one_of(TYPES, text(body, "type"), f"order {name}: type")
     filled = whole_shares(amount(body, "filled_qty") or ZERO)
-    state = _one_of(STATES, _text(body, "status"), f"order {name}: status")
+    state = one_of(STATES, text(body, "status"), f"order {name}: status")
     average = amount(body, "filled_avg_price", missing=True)
     return OrderReport(
         broker_order_id=name,
-        client_order_id=_text(body, "client_order_id"),
+        client_order_id=text(body, "client_order_id"),
         parent_broker_order_id=parent,
         leg=LEGS.get(type_) if parent else None,
-        symbol=_text(body, "symbol"),
-        side=_one_of(SIDES, _text(body, "side"), f"order {name}: side"),
+        symbol=text(body, "symbol"),
+        side=one_of(SIDES, text(body, "side"), f"order {name}: side"),
         quantity=whole_shares(amount(body, "qty", missing=True) or ZERO),  # null in an order that names dollars: never ours
         type=type_,
         limit_price=amount(body, "limit_price", missing=True),
@@ -75,7 +72,7 @@ def order_report(body: Any, parent: str | None = None) -> OrderReport:
         state=OrderState.PARTIALLY_FILLED if state is OrderState.ACCEPTED and filled else state,
         filled_quantity=filled,
         average_price=average if filled else None,
-        updated_at=instant(_text(body, "updated_at")),
+        updated_at=instant(text(body, "updated_at")),
         legs=tuple(order_report(leg, name) for leg in body.get("legs") or ()),
     )
 
@@ -89,37 +86,53 @@ def flat(reports: Iterable[OrderReport]) -> Iterator[OrderReport]:
 
 def execution_report(body: Any) -> ExecutionReport:
     """An activity of type FILL. Alpaca charges no commission; fees of the day are activities of another type."""
-    name = _text(body, "id")
+    name = text(body, "id")
     price = amount(body, "price")
     if price <= 0:
         raise Unreadable(f"execution {name}: price {price}")
     return ExecutionReport(
         execution_id=name,
-        broker_order_id=_text(body, "order_id"),
-        symbol=_text(body, "symbol"),
-        side=_one_of(SIDES, _text(body, "side"), f"execution {name}: side"),
+        broker_order_id=text(body, "order_id"),
+        symbol=text(body, "symbol"),
+        side=one_of(SIDES, text(body, "side"), f"execution {name}: side"),
         quantity=whole_shares(amount(body, "qty")),
         price=price,
         fee=ZERO,
-        at=instant(_text(body, "transaction_time")),
+        at=instant(text(body, "transaction_time")),
     )
 
 
 def account(body: Any) -> AlpacaAccount:
     """The account by the number that its owner sees."""
     blocks = tuple(name for name in ("trading_blocked", "account_blocked", "trade_suspended_by_user") if body.get(name))
-    number = _text(body, "account_number")
+    number = text(body, "account_number")
     return AlpacaAccount(BrokerAccount(number, amount(body, "cash"), amount(body, "buying_power")), blocks)
 
 
-def positions(body: Any) -> Iterator[BrokerPosition]:
-    """A position in whole shares, short ones negative. We never hold a part of a share: one that somebody else bought is named
+def positions(body: Any) -> tuple[BrokerPosition, ...]:
+    """Positions in whole shares, short ones negative. We never hold a part of a share: one that somebody else bought is named
     as a position of its own, which no ledger of ours can match."""
-    symbol, shares = _text(body, "symbol"), abs(amount(body, "qty"))
-    sign = -1 if _text(body, "side") == "short" else 1
+    return tuple(position for row in rows(body) for position in _positions(row))
+
+
+def _positions(row: Any) -> Iterator[BrokerPosition]:
+    symbol, shares = text(row, "symbol"), abs(amount(row, "qty"))
+    sign = -1 if text(row, "side") == "short" else 1
     yield BrokerPosition(symbol, sign * int(shares))
     if shares % 1:
         yield BrokerPosition(f"{symbol} (a part of a share, {plain(shares % 1)})", sign)
+
+
+def executions(body: Any) -> list[ExecutionReport]:
+    """A page of activities of type FILL."""
+    return [execution_report(row) for row in rows(body)]
+
+
+def page_of_orders(body: Any) -> tuple[dict[str, Json], datetime]:
+    """Orders by the broker's id, not read yet, and when the last of them was submitted."""
+    page = {text(row, "id"): row for row in rows(body)}
+    last = instant(text(rows(body)[-1], "submitted_at")) if page else datetime.max.replace(tzinfo=UTC)
+    return page, last
 
 
 def whole_shares(shares: Decimal) -> int:
@@ -127,14 +140,14 @@ def whole_shares(shares: Decimal) -> int:
     return int(shares.to_integral_value(ROUND_UP))
 
 
-def instant(text: str) -> datetime:
+def instant(written: str) -> datetime:
     """An RFC 3339 time in UTC; what is finer than a microsecond is cut."""
     try:
-        at = datetime.fromisoformat(text)
+        at = datetime.fromisoformat(written)
     except ValueError as error:
-        raise Unreadable(f"{text!r} is not a time") from error
+        raise Unreadable(f"{written!r} is not a time") from error
     if at.tzinfo is None:
-        raise Unreadable(f"{text!r} has no zone")
+        raise Unreadable(f"{written!r} has no zone")
     return at.astimezone(UTC)
 
 
@@ -166,14 +179,16 @@ def rows(body: Any) -> list[Any]:
     return body
 
 
-def _text(body: Any, name: str) -> str:
+def text(body: Any, name: str) -> str:
+    """A text that is there."""
     value = body.get(name) if isinstance(body, dict) else None
     if not isinstance(value, str) or not value:
         raise Unreadable(f"{name} is {value!r}: not a text")
     return value
 
 
-def _one_of(table: dict[str, Any], name: str, what: str) -> Any:
+def one_of(table: dict[str, Any], name: str, what: str) -> Any:
+    """What a word stands for."""
     if name not in table:
         raise Unreadable(f"{what} {name!r} is not known")
     return table[name]

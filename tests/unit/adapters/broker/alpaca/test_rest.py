@@ -51,6 +51,7 @@ async def test_an_order_is_posted_once_whatever_the_answer(status: int) -> None:
     ("answer", "outcome"),
     [
         (Answer(422, {"code": 40010001, "message": "client_order_id must be unique"}), SendOutcome.UNRESOLVED),
+        (Answer(422, {"code": 42210000, "message": "client_order_id must be unique"}), SendOutcome.UNRESOLVED),
         (Answer(422, {"code": 40010001, "message": "words of tomorrow"}), SendOutcome.UNRESOLVED),
         (Answer(422, {"code": 40010001, "message": "bracket orders must be market or limit orders"}), SendOutcome.REFUSED),
         (Answer(422, {"code": 42210000, "message": "invalid limit_price 290.123. sub-penny increment"}), SendOutcome.REFUSED),
@@ -92,7 +93,7 @@ async def test_a_value_that_the_sdk_does_not_know_is_no_exception_after_acceptan
 async def test_a_reset_at_any_byte_leaves_the_order_unresolved() -> None:
     data = Answer(body=an_order()).data()
     end_of_head = data.index(b"\r\n\r\n") + 4
-    async with scripted_alpaca(breaker_failures=99) as desk:
+    async with scripted_alpaca(breaker_failures=10**6) as desk:
         cuts = [0, 1, 12, end_of_head - 1, end_of_head, end_of_head + 1, len(data) // 2, len(data) - 1]
         for number, cut in enumerate(cuts, 1):
             assert await outcome_of(desk, Answer(body=an_order(), cut=cut)) is SendOutcome.UNRESOLVED, cut
@@ -101,7 +102,7 @@ async def test_a_reset_at_any_byte_leaves_the_order_unresolved() -> None:
 
 async def test_a_broker_that_hangs_costs_the_deadline_and_its_thread_but_no_cancel() -> None:
     """alpaca-py#415: the SDK waits for ever."""
-    async with scripted_alpaca(deadline_seconds=0.3, breaker_failures=99) as desk:
+    async with scripted_alpaca(deadline_seconds=0.3, breaker_failures=10**6) as desk:
         desk.script.says(POST, Answer(hang=True, body=an_order()))
         desk.script.says(CANCEL, Answer(204))
         desk.script.says(LOOK_UP, an_order())
@@ -121,6 +122,21 @@ async def test_a_broker_that_hangs_costs_the_deadline_and_its_thread_but_no_canc
                 pass
 
 
+async def test_a_thread_gives_a_silent_broker_up_by_itself() -> None:
+    bounds = replace(HTTP, deadline_seconds=0.1, read_seconds=0.3)
+    async with scripted_alpaca(threads=1, http=bounds, breaker_failures=10**6) as desk:
+        desk.script.says(POST, Answer(hang=True, body=an_order()))
+        desk.script.says(POSITIONS, [])
+        assert (await desk.client.submit(a_request())).outcome is SendOutcome.UNRESOLVED
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    assert await desk.client.positions() == ()
+                    break
+                except Transient:  # the one thread still waits
+                    continue
+
+
 async def test_a_process_may_end_while_a_thread_waits() -> None:
     async with scripted_alpaca(deadline_seconds=0.1) as desk:
         desk.script.says(POST, Answer(hang=True, body=an_order()))
@@ -131,7 +147,7 @@ async def test_a_process_may_end_while_a_thread_waits() -> None:
 
 async def test_an_answer_that_drips_or_never_ends_is_given_up_by_its_thread() -> None:
     bounds = replace(HTTP, deadline_seconds=0.1, answer_bytes_max=2000)
-    async with scripted_alpaca(threads=1, http=bounds, breaker_failures=99) as desk:
+    async with scripted_alpaca(threads=1, http=bounds, breaker_failures=10**6) as desk:
         for answer in (Answer(body=an_order(), drip_seconds=0.002), Answer(body="x" * 5000)):
             assert await outcome_of(desk, answer) is SendOutcome.UNRESOLVED
         desk.script.says(POSITIONS, [])
