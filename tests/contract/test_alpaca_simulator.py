@@ -240,7 +240,7 @@ async def test_point_7_a_group_is_cancelled_as_one_and_a_filled_entry_cannot_be(
 
 
 async def test_point_8_a_multi_status_tells_half_a_success(tmp_path: Path) -> None:
-    async with alpaca(tmp_path) as venue:
+    async with alpaca(tmp_path, judged=False) as venue:  # the official file knows no item that failed; the SDK does
         await venue.to(1)
         await venue.post()
         await venue.post(symbol="IBM", **BRACKET)
