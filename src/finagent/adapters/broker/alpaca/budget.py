@@ -42,14 +42,14 @@ class RateBudget:
         return True
 
     def correct(self, headers: Mapping[str, str]) -> None:
-        """Believe X-RateLimit-Remaining where it leaves us less than we thought."""
+        """Believe X-RateLimit-Remaining where it leaves us less than we thought; a cancel is worth a try all the same."""
         remaining = _number(headers.get("X-RateLimit-Remaining"))
         if remaining is not None:
-            self._tokens = min(self._tokens, max(0.0, remaining - self._margin))
+            self._tokens = min(self._tokens, max(float(self._reserved), remaining - self._margin))
 
     def throttled(self, headers: Mapping[str, str]) -> None:
-        """429: nothing is left until the window ends: Retry-After, or X-RateLimit-Reset by the broker's own clock."""
-        self._tokens = 0.0
+        """429: only what is reserved may go until the window ends: Retry-After, or X-RateLimit-Reset by the broker's clock."""
+        self._tokens = min(self._tokens, float(self._reserved))
         pause = _number(headers.get("Retry-After"))
         if pause is None:
             reset, now = _number(headers.get("X-RateLimit-Reset")), _instant(headers.get("Date"))

@@ -239,16 +239,30 @@ async def test_a_used_up_minute_leaves_cancels_and_look_ups_their_share() -> Non
 
 
 async def test_a_429_stops_orders_until_the_brokers_window_ends() -> None:
-    headers = {"X-RateLimit-Reset": "1795000030", "Date": "Wed, 18 Nov 2026 03:06:40 GMT"}
+    headers = {"X-RateLimit-Reset": "1794971230", "Date": "Wed, 18 Nov 2026 03:06:40 GMT"}
     async with scripted_alpaca() as desk:
         desk.script.says(POSITIONS, Answer(429, {"message": "too many requests."}, headers), Answer(body=[]))
         with pytest.raises(Transient):
             await desk.client.positions()
         assert len(desk.script.requests(POSITIONS)) == 1, "a limit is not met by asking again"
-        desk.seconds += 5
+        desk.script.says(CANCEL, Answer(204))
+        assert await desk.client.cancel(ORDER_ID), "cancels have their own share"
+        desk.seconds += 29
         assert (await desk.client.submit(a_request())).outcome is SendOutcome.DENIED
-        desk.seconds += 600
+        desk.seconds += 1
         assert await outcome_of(desk, an_order()) is SendOutcome.CONFIRMED
+
+
+async def test_what_the_broker_says_is_left_counts_more_than_what_we_thought() -> None:
+    """Somebody else trades under the same keys: 1200 of the 6000 are not ours, and 20 are for cancels and look-ups."""
+    async with scripted_alpaca(read_attempts=1) as desk:
+        desk.script.says(CANCEL, Answer(204))
+        for left, outcome in (("1221", SendOutcome.CONFIRMED), ("1220", SendOutcome.DENIED)):
+            desk.seconds += 60
+            desk.script.says(POSITIONS, Answer(body=[], headers={"X-RateLimit-Remaining": left}))
+            await desk.client.positions()
+            assert await outcome_of(desk, an_order()) is outcome
+            assert await desk.client.cancel(ORDER_ID)
 
 
 async def test_a_request_says_what_we_mean_and_prices_are_on_their_tick() -> None:
