@@ -367,3 +367,18 @@ async def test_point_4_an_order_on_the_other_side_of_an_open_one_is_refused(tmp_
         wash = await venue.post(qty="5")
     assert (wash.status_code, wash.json()["code"]) == (403, 40310000)
     assert wash.json()["message"] == "potential wash trade detected. use complex orders"
+
+
+async def test_point_7_what_a_replaced_order_has_filled_counts_for_the_new_one(tmp_path: Path) -> None:
+    market = ScriptedMarket()
+    market.script["AAPL"] = {2: (100, 100, 100, 100, 4)}
+    async with alpaca(tmp_path, market) as venue:
+        await venue.to(1)
+        old = (await venue.post(type="limit", limit_price="100")).json()
+        await venue.to(2)
+        assert (await venue.get(f"/v2/orders/{old['id']}"))["filled_qty"] == "4"
+        too_few = await venue.http.patch(f"/v2/orders/{old['id']}", json={"qty": "4"})
+        assert (too_few.status_code, too_few.json()["code"]) == (422, 42210000)
+        assert (await venue.http.patch(f"/v2/orders/{old['id']}", json={"qty": "9"})).json()["qty"] == "5"
+        await venue.to(3)
+        assert (await venue.get("/v2/positions/AAPL"))["qty"] == "9"

@@ -228,10 +228,10 @@ class MarketData:
         return [symbol for symbol in dict.fromkeys(named) if symbol in self._columns]
 
     def _window(self, query: Mapping[str, str]) -> tuple[datetime, datetime]:
-        """From `start` (else the beginning of the day) to `end`, never later than now."""
+        """From `start` (else the beginning of the day) to `end` (else now). What lies ahead of now has no bar yet."""
         now = self._desk.now
         start, end = instant_of(query.get("start"), "start"), instant_of(query.get("end"), "end")
-        return start or _midnight(now.astimezone(EXCHANGE_ZONE).date()), min(end or now, now)
+        return start or _midnight(now.astimezone(EXCHANGE_ZONE).date()), end or now
 
     async def _bars(self, symbol: str, start: datetime, end: datetime) -> AsyncIterator[Bar]:
         """The minute bars that are complete by now and begin in [start, end]."""
