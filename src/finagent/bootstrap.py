@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
@@ -512,7 +512,7 @@ def build_alpaca_simulator(
         import websockets  # noqa: F401 - uvicorn serves websockets with it
 
         from finagent.adapters.broker.alpaca_simulator.faults import FaultKind
-        from finagent.adapters.broker.alpaca_simulator.policy import AlpacaSimulatorPolicy
+        from finagent.adapters.broker.alpaca_simulator.policy import AlpacaSimulatorPolicy, paper_number
         from finagent.adapters.broker.alpaca_simulator.server import alpaca_simulator
     except ModuleNotFoundError as error:
         raise BadInput(f"the simulated Alpaca needs {error.name}: pip install 'finagent[alpaca]'") from error
@@ -533,7 +533,7 @@ def build_alpaca_simulator(
         simulator.directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Unavailable(f"alpaca_simulator.directory {simulator.directory} cannot be made: {error.strerror}") from error
-    terms = broker_policy(settings)
+    terms = replace(broker_policy(settings), account_id=paper_number(settings.broker.account_id))
     broker = SimulatedBroker(simulator.directory / "broker-simulator.db", market, terms, settings.replay.seed, failpoints)
     return alpaca_simulator(broker, terms, market, policy)
 

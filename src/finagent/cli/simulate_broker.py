@@ -39,6 +39,8 @@ async def _serve(settings: "Settings", as_json: bool) -> None:
 
 def directions(settings: "Settings", url: str, notice: str) -> dict[str, Any]:
     """Where the simulator is, and what makes an agent trade there."""
+    from finagent.adapters.broker.alpaca_simulator.policy import paper_number
+
     simulator = settings.alpaca_simulator
     streams = url.replace("http", "ws", 1)
     return {
@@ -49,7 +51,7 @@ def directions(settings: "Settings", url: str, notice: str) -> dict[str, Any]:
         "control": f"{url}/control/advance",
         "market": notice,
         "environment": {"APCA_API_KEY_ID": simulator.key_id, "APCA_API_SECRET_KEY": simulator.secret},
-        "settings": {"broker.kind": "alpaca", "broker.account_id": settings.broker.account_id, "alpaca.url": url},
+        "settings": {"broker.kind": "alpaca", "broker.account_id": paper_number(settings.broker.account_id), "alpaca.url": url},
     }
 
 

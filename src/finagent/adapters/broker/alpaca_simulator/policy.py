@@ -8,6 +8,8 @@ from finagent.adapters.broker.alpaca_simulator.faults import DRAWN, DRAWN_FOR_CA
 from finagent.domain.errors import BadInput
 from finagent.domain.finite import require_finite
 
+PAPER = "PA"
+
 
 @dataclass(frozen=True, slots=True)
 class AlpacaSimulatorPolicy:
@@ -45,3 +47,8 @@ class AlpacaSimulatorPolicy:
             raise BadInput(f"alpaca_simulator.corrected_bars is {self.corrected_bars}: not between 0 and 1")
         if not self.key_id or not self.secret:
             raise BadInput("alpaca_simulator.key_id and secret must not be empty")
+
+
+def paper_number(account_id: str) -> str:
+    """The number of the simulated account: that of a paper account begins with PA."""
+    return account_id if account_id.startswith(PAPER) else PAPER + account_id
