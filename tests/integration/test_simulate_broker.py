@@ -52,6 +52,7 @@ async def test_an_account_lives_from_one_start_to_the_next(tmp_path: Path) -> No
         keys = told["environment"]
         headers = {"APCA-API-KEY-ID": keys["APCA_API_KEY_ID"], "APCA-API-SECRET-KEY": keys["APCA_API_SECRET_KEY"]}
         async with httpx.AsyncClient(base_url=told["url"], headers=headers, timeout=20, verify=False) as http:
+            assert told["settings"]["broker.account_id"] == "PASIM-1"
             assert (await http.get("/v2/account")).json()["account_number"] == told["settings"]["broker.account_id"]
             assert (await http.post("/v2/orders", json=order)).status_code == 200
             (await http.post("/control/advance", json={"at": "2008-10-01T13:40:00Z"})).raise_for_status()

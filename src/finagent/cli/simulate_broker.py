@@ -10,6 +10,8 @@ from finagent.cli.options import AsJson, Overrides, SettingsFile, settings_in_fo
 if TYPE_CHECKING:
     from finagent.settings import Settings
 
+UNBOUNDED = "1000000"  # requests a minute: lock-step asks as fast as it can, and nobody counts
+
 
 def simulate_broker(settings_file: SettingsFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Serve Alpaca's REST and streams before a simulated account on the market of the settings, until SIGTERM.
@@ -43,6 +45,13 @@ def directions(settings: "Settings", url: str, notice: str) -> dict[str, Any]:
 
     simulator = settings.alpaca_simulator
     streams = url.replace("http", "ws", 1)
+    settings_there = {
+        "broker.kind": "alpaca",
+        "broker.account_id": paper_number(settings.broker.account_id),
+        "alpaca.url": url,
+    }
+    if not simulator.requests_per_minute:
+        settings_there["alpaca.requests_per_minute"] = UNBOUNDED
     return {
         "url": url,
         "trade_updates": f"{streams}/stream",
@@ -51,7 +60,7 @@ def directions(settings: "Settings", url: str, notice: str) -> dict[str, Any]:
         "control": f"{url}/control/advance",
         "market": notice,
         "environment": {"APCA_API_KEY_ID": simulator.key_id, "APCA_API_SECRET_KEY": simulator.secret},
-        "settings": {"broker.kind": "alpaca", "broker.account_id": paper_number(settings.broker.account_id), "alpaca.url": url},
+        "settings": settings_there,
     }
 
 
