@@ -16,6 +16,7 @@ from tests.contract.alpaca_api import alpaca
 from finagent.adapters.broker.alpaca_simulator.policy import AlpacaSimulatorPolicy
 from finagent.bootstrap import build_alpaca_simulator, build_market
 from finagent.cli.app import run
+from finagent.cli.simulate_broker import as_text, directions
 from finagent.settings import load_settings
 
 OPTIONS = ("--set", "alpaca_simulator.port=0", "--set", "market_data.last_session=2008-10-02")
@@ -74,6 +75,19 @@ async def test_market_time_goes_with_wall_time_where_a_pace_is_set(tmp_path: Pat
             while len(seen) < 4:
                 seen.add((await venue.get("/control/clock"))["at"])
     assert min(seen) >= "2008-10-01T13:30"
+
+
+def test_what_is_printed_can_be_copied_into_another_terminal() -> None:
+    bounded = load_settings(None, ("alpaca_simulator.requests_per_minute=200", "broker.account_id=PA1"))
+    text = as_text(directions(bounded, "http://127.0.0.1:8322", "of a test"))
+    assert "export APCA_API_KEY_ID=PKSIMULATOR APCA_API_SECRET_KEY=simulator" in text
+    command = "finagent orchestrate --set broker.kind=alpaca --set broker.account_id=PA1 --set alpaca.url=http://127.0.0.1:8322"
+    assert [line.strip() for line in text.splitlines() if "orchestrate" in line] == [command]
+    assert "ws://127.0.0.1:8322/stream" in text
+
+    unbounded = directions(load_settings(None), "http://127.0.0.1:8322", "of a test")
+    sets = [f"{name}={value}" for name, value in unbounded["settings"].items()]
+    assert load_settings(None, sets).alpaca.requests_per_minute == 1_000_000
 
 
 def test_a_taken_port_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,6 +59,7 @@ def directions(settings: "Settings", url: str, notice: str) -> dict[str, Any]:
         "news": f"{streams}/v1beta1/news",
         "control": f"{url}/control/advance",
         "market": notice,
+        "directory": str(simulator.directory),
         "environment": {"APCA_API_KEY_ID": simulator.key_id, "APCA_API_SECRET_KEY": simulator.secret},
         "settings": settings_there,
     }
@@ -73,5 +74,6 @@ def as_text(document: dict[str, Any]) -> str:
         f"a simulated Alpaca ({document['market']})\n{places}\n"
         f"trade there from another terminal (these keys are not secret):\n"
         f"  export {exports}\n  finagent orchestrate {sets}\n"
-        "SIGTERM or Ctrl-C ends it; the account stays"
+        f"SIGTERM or Ctrl-C ends it; the account stays in {document['directory']},\n"
+        "another alpaca_simulator.directory begins anew"
     )
