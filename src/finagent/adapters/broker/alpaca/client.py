@@ -99,7 +99,7 @@ class AlpacaClient:
         query = {"client_order_id": client_order_id, "nested": "true"}
         try:
             body = await self._rest.call(Purpose.LOOK_UP, lambda sdk: sdk.get("/orders:by_client_order_id", query))
-            return LookUp(Found.YES, wire.order_report(body))
+            report = wire.order_report(body)
         except Refused as error:
             return LookUp(Found.NO if error.status == UNKNOWN else Found.UNKNOWN)
         except Transient:
@@ -107,6 +107,7 @@ class AlpacaClient:
         except Unreadable as error:
             log.warning("answer_unreadable", client_order_id=client_order_id, error=str(error))
             return LookUp(Found.UNKNOWN)
+        return LookUp(Found.YES, report) if report.client_order_id == client_order_id else LookUp(Found.UNKNOWN)
 
     async def cancel(self, broker_order_id: str) -> bool:
         try:

@@ -15,6 +15,7 @@ from finagent.domain.orders import Leg, OrderState, OrderType, Side
 from finagent.domain.ports.order_execution import BrokerAccount, BrokerPosition, ExecutionReport, OrderReport
 
 Json = dict[str, Any]
+AMOUNT_MAX = Decimal(10**15)  # USD or shares: beyond any account
 SIDES = {"buy": Side.BUY, "sell": Side.SELL, "sell_short": Side.SELL}  # activities tell a short sale apart
 TYPES = {
     "market": OrderType.MARKET,
@@ -73,7 +74,7 @@ def order_report(body: Any, parent: str | None = None) -> OrderReport:
         filled_quantity=filled,
         average_price=average if filled else None,
         updated_at=instant(text(body, "updated_at")),
-        legs=tuple(order_report(leg, name) for leg in body.get("legs") or ()),
+        legs=tuple(order_report(leg, name) for leg in rows(body.get("legs") or [])),
     )
 
 
@@ -87,15 +88,15 @@ def flat(reports: Iterable[OrderReport]) -> Iterator[OrderReport]:
 def execution_report(body: Any) -> ExecutionReport:
     """An activity of type FILL. Alpaca charges no commission; fees of the day are activities of another type."""
     name = text(body, "id")
-    price = amount(body, "price")
-    if price <= 0:
-        raise Unreadable(f"execution {name}: price {price}")
+    price, quantity = amount(body, "price"), whole_shares(amount(body, "qty"))
+    if price <= 0 or quantity == 0:
+        raise Unreadable(f"execution {name}: {quantity} shares at {price}")
     return ExecutionReport(
         execution_id=name,
         broker_order_id=text(body, "order_id"),
         symbol=text(body, "symbol"),
         side=one_of(SIDES, text(body, "side"), f"execution {name}: side"),
-        quantity=whole_shares(amount(body, "qty")),
+        quantity=quantity,
         price=price,
         fee=ZERO,
         at=instant(text(body, "transaction_time")),
@@ -104,8 +105,8 @@ def execution_report(body: Any) -> ExecutionReport:
 
 def account(body: Any) -> AlpacaAccount:
     """The account by the number that its owner sees."""
-    blocks = tuple(name for name in ("trading_blocked", "account_blocked", "trade_suspended_by_user") if body.get(name))
     number = text(body, "account_number")
+    blocks = tuple(name for name in ("trading_blocked", "account_blocked", "trade_suspended_by_user") if body.get(name))
     return AlpacaAccount(BrokerAccount(number, amount(body, "cash"), amount(body, "buying_power")), blocks)
 
 
@@ -137,6 +138,8 @@ def page_of_orders(body: Any) -> tuple[dict[str, Json], datetime]:
 
 def whole_shares(shares: Decimal) -> int:
     """A part of a share is never ours; counted as one, it cannot be overlooked."""
+    if shares < 0:
+        raise Unreadable(f"{shares} shares: fewer than none")
     return int(shares.to_integral_value(ROUND_UP))
 
 
@@ -144,11 +147,11 @@ def instant(written: str) -> datetime:
     """An RFC 3339 time in UTC; what is finer than a microsecond is cut."""
     try:
         at = datetime.fromisoformat(written)
-    except ValueError as error:
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise Unreadable(f"{written!r} is not a time") from error
-    if at.tzinfo is None:
-        raise Unreadable(f"{written!r} has no zone")
-    return at.astimezone(UTC)
+    raise Unreadable(f"{written!r} has no zone")
 
 
 def amount(body: Any, name: str, *, missing: bool = False) -> Any:
@@ -162,8 +165,8 @@ def amount(body: Any, name: str, *, missing: bool = False) -> Any:
         number = Decimal(str(value))
     except InvalidOperation as error:
         raise Unreadable(f"{name} is {value!r}: not an amount") from error
-    if not number.is_finite():
-        raise Unreadable(f"{name} is {value!r}: not a finite amount")
+    if not number.is_finite() or not -AMOUNT_MAX <= number <= AMOUNT_MAX:
+        raise Unreadable(f"{name} is {str(value)[:40]!r}: not a finite amount below {AMOUNT_MAX}")
     return number
 
 

@@ -118,6 +118,7 @@ async def test_a_no_counts_when_no_request_can_arrive_any_more() -> None:
         (Answer(403, {"message": "forbidden."}), Found.UNKNOWN),
         (Answer(500, ""), Found.UNKNOWN),
         (Answer(200, an_order(status="?")), Found.UNKNOWN),
+        (Answer(200, an_order(client_order_id="fa-2")), Found.UNKNOWN),
         (Answer(200, an_order()), Found.YES),
     ],
 )
