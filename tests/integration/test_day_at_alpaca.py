@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tests.integration.test_application import stop_after
 
 from finagent.bootstrap import build_alpaca_simulator, build_application, build_market
 from finagent.domain.errors import BadInput
@@ -28,13 +29,20 @@ def at_alpaca(url: str) -> tuple[str, ...]:
     return ("broker.kind=alpaca", f"alpaca.url={url}", *lock_step)
 
 
-async def replayed(settings: Settings) -> tuple[str, int]:
+async def replayed(settings: Settings, *stops: int) -> tuple[str, int]:
+    """Outcome and fills; first stopped after so many commits of a start, and started again."""
+    for commits in stops:
+        async with build_application(settings) as application:
+            stop_after(application, commits)
+            assert not await application.run()
     async with build_application(settings) as application:
         assert await application.run()
         return outcome_hash(application.reads), application.reads.count(Fill)
 
 
-async def test_a_day_ends_as_at_the_embedded_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_day_ends_as_at_the_embedded_broker_also_when_the_agent_is_stopped_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     there = settings_of(
         tmp_path / "unused",
         f"alpaca_simulator.directory={tmp_path / 'alpaca'}",
@@ -44,7 +52,7 @@ async def test_a_day_ends_as_at_the_embedded_broker(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("APCA_API_SECRET_KEY", there.alpaca_simulator.secret)
     reference = await replayed(settings_of(tmp_path / "embedded"))
     async with build_alpaca_simulator(there, build_market(there)) as url:
-        assert await replayed(settings_of(tmp_path / "agent", *at_alpaca(url))) == reference
+        assert await replayed(settings_of(tmp_path / "agent", *at_alpaca(url)), 11) == reference
     assert reference[1] >= 2, "the day has to trade"
 
 
