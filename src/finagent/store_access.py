@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finagent.adapters.database.audit import AuditKeeper
+from finagent.adapters.database.move_mark import mark_objection
 from finagent.adapters.database.opening import open_reads
 from finagent.adapters.database.reader import StoreReads
 from finagent.adapters.job_queue.history import StoredJobHistory
@@ -36,6 +37,11 @@ class Store:
     shared: bool
 
     @property
+    def moved(self) -> str:
+        """Why another store is the one to use; empty when this one is."""
+        return mark_objection(self.reads)
+
+    @property
     def participants(self) -> list[Participant]:
         """Who takes part, where a store is shared."""
         return participants(self.reads) if self.shared else []
@@ -60,7 +66,11 @@ class Writing:
 
 @contextmanager
 def reading(settings: Settings) -> Iterator[Store]:
-    """The store opened for reading alone; raises Unavailable where nothing has run yet."""
+    """The store opened for reading alone. Raises Unavailable where nothing has run yet, BadInput for settings that
+    contradict each other about where it is."""
+    from finagent.policies import require_backend
+
+    require_backend(settings)
     reads = open_reads(settings.store_address, settings.database.connect_seconds, settings.database.statement_seconds)
     try:
         yield Store(settings.database_path, reads, StoredJobHistory(reads), settings.storage.url is not None)

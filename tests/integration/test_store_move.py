@@ -145,7 +145,29 @@ def test_after_the_move_no_process_starts_on_the_old_store(folder: Path, server:
         told = capsys.readouterr()
         assert f"moved to {server}" in told.err + told.out
         assert "db move --undo" in told.err + told.out
+    for reader in ("status", "report"):  # they still show it, and say what it is
+        assert run([reader, *of(folder)]) == 0
+        told = capsys.readouterr()
+        assert f"moved to {server}" in told.err + told.out
     assert move(capsys, 0, server, *of(folder))["already"] is True
+
+
+def test_the_doctor_looks_for_the_mark_of_a_server_too(folder: Path, server: str, capsys: pytest.CaptureFixture[str]) -> None:
+    move(capsys, 0, server, *of(folder))
+    move(capsys, 0, server, "--undo", *of(folder))
+
+    assert run(["doctor", "--set", f"storage.url={server}", "--set", "queue.backend=postgres", *of(folder)]) == 3
+    assert "this store is an unfinished copy of" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["status", "report", "jobs"])
+def test_a_reading_command_refuses_a_backend_without_its_store(
+    command: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [command, "list"] if command == "jobs" else [command]
+
+    assert run([*words, "--set", "queue.backend=postgres", *of(folder)]) == 2
+    assert "they go together" in capsys.readouterr().err
 
 
 def test_taken_back_the_old_store_is_used_again_and_the_copy_is_not(

@@ -142,11 +142,10 @@ async def resident(
             host, port = listening.getsockname()[:2]
             agent.address = f"http://{host}:{port}"
             await stack.enter_async_context(serving(public_app(agent.health, readiness_policy(settings), metrics), listening))
-        if settings.http.enabled:
-            control = bind_control(settings.storage.directory / CONTROL_SOCKET)
-            await stack.enter_async_context(
-                serving(control_app(application.kill_switch, application.queue, application, time.time), control)
-            )
+        control = bind_control(settings.storage.directory / CONTROL_SOCKET)
+        await stack.enter_async_context(
+            serving(control_app(application.kill_switch, application.queue, application, time.time), control)
+        )
         stack.enter_context(settled_heap())
         yield agent
 

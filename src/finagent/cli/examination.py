@@ -103,10 +103,13 @@ def _database(settings: Settings) -> Finding:
 
 
 def _server(url: str, settings: Settings) -> Finding:
+    from finagent.adapters.database.move_mark import mark_objection
     from finagent.adapters.database.opening import open_reads
 
     reads = open_reads(url, settings.database.connect_seconds, settings.database.statement_seconds)
     try:
+        if reads.rows("SELECT to_regclass('store_move')")[0][0] and (moved := mark_objection(reads)):
+            return Finding("database", Verdict.MISSING, moved, "set storage.url to the store in use")
         (version, synced) = reads.rows("SELECT current_setting('server_version'), current_setting('fsync')")[0]
     finally:
         reads.close()
@@ -149,7 +152,7 @@ def _market(settings: Settings) -> Finding:
 
 def _http(settings: Settings) -> Finding:
     if not settings.http.enabled:
-        return Finding("http", Verdict.OPTIONAL, "switched off: no health, no metrics, no control socket", "http.enabled=true")
+        return Finding("http", Verdict.OPTIONAL, "switched off: no health, no metrics", "http.enabled=true")
     from finagent.api.server import bind_port
     from finagent.cli.control_client import Presence, presence
     from finagent.store_access import CONTROL_SOCKET

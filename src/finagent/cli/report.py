@@ -31,6 +31,8 @@ def report(
     from finagent.store_access import reading
 
     with reading(settings) as store:
+        if store.moved:
+            typer.echo(f"finagent: {store.moved}", err=True)
         if canonical:
             _print_canonical(store, as_json=as_json)
         else:
@@ -63,7 +65,7 @@ def _print_report(settings: "Settings", store: "Store", *, as_json: bool) -> Non
     )
     summary = asyncio.run(publisher.publish(None, time.monotonic() - started_at))
     if as_json:
-        print_json({**summary_document(summary), "figures": publisher.figures()})
+        print_json({**summary_document(summary), "figures": publisher.figures(), "moved": store.moved})
         return
     from finagent.cli.result_table import print_ending, print_result, terminal
 

@@ -51,6 +51,7 @@ def _status(settings: "Settings", store: "Store") -> dict[str, Any]:
         "agent": _agent(settings),
         "trading_state": next(iter(reads.find(TradingStateRecord)), None),
         "held_back": _held_back(settings, store),
+        "moved": store.moved,
         "halt_file": (settings.storage.directory / HALT_FILE).exists(),
         "notice": data_notice(reads),
         "ledger_id": identity[0].ledger_id if identity else None,
@@ -109,6 +110,8 @@ def _lines(document: dict[str, Any]) -> list[str]:
     held_back = agent.get("held_back") or document["held_back"]
     if held_back:
         lines.append(f"HELD BACK      {held_back}: no new risk until `finagent db accept`")
+    if document["moved"]:
+        lines.append(f"MOVED          {document['moved']}")
     if document["halt_file"]:
         lines.append("HALT file      present: no new risk leaves until `finagent arm`")
     if clock:
