@@ -160,18 +160,17 @@ class JobProcessor:
     # -- work ----------------------------------------------------------------------------------------------------------------
 
     async def work(self, name: str) -> None:
-        """The worker of one service queue; ends only by cancellation."""
+        """The worker of one service queue; ends only by cancellation, or by an error that ends the process. The batch then keeps
+        its tokens: its instant is not over, and a driver that moved market time on before it is cancelled would leave work."""
         waiting = self._waiting[name]
         while True:
             batch = [await waiting.get()]
             while name == "scoring" and not waiting.empty() and len(batch) < self._policy.batch_max:
                 batch.append(waiting.get_nowait())
-            try:
-                await (self._queue.release(batch) if self._stopping() else self._run(batch))
-            finally:
-                for job in batch:
-                    self._offered_at.pop(job.id, None)
-                    self.quiet.leave()
+            await (self._queue.release(batch) if self._stopping() else self._run(batch))
+            for job in batch:
+                self._offered_at.pop(job.id, None)
+                self.quiet.leave()
 
     async def _run(self, batch: Sequence[Job]) -> None:
         by_type: dict[str, list[Job]] = {}

@@ -28,6 +28,7 @@ class Shop:
         self.ran: list[str] = []
         self.failed: list[tuple[str, JobStatus]] = []
         self.labels: list[str] = []
+        self.no_memory_at: set[str] = set()
         self.batches: list[int] = []
         self.handle: dict[str, Any] = {}
         self.invariants: list[str] = []
@@ -66,6 +67,8 @@ class Shop:
 
     def _passed(self, label: str) -> None:
         self.labels.append(label)
+        if label in self.no_memory_at:
+            raise MemoryError(label)
 
     async def _invariant(self, message: str) -> None:
         self.invariants.append(message)
@@ -490,6 +493,33 @@ async def test_in_lock_step_a_handler_that_never_returns_ends_the_process_and_it
 
     assert desk.queue.counts()["RUNNING"] == 1
     assert at_work.failed == []
+
+
+async def test_an_instant_in_which_a_worker_ended_is_never_over(desk: Any) -> None:
+    """A driver that moved market time on before the process has ended would leave the broker ahead of the store."""
+    shop = Shop(desk, True, 100, 2)
+    await shop.publish(*jobs("plan", "a"))
+    over = asyncio.Event()
+
+    async def plan(_job: Job, _reads: Any) -> Effect:
+        shop.no_memory_at = {"hand_off.before"}
+        return Effect(next=tuple(jobs("risk", "a")))
+
+    async def drive() -> None:
+        await shop.drain()
+        over.set()
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for task in (*map(shop.processor.work, QUEUES), drive()):
+                tasks.create_task(task)
+
+    shop.handle["plan"] = plan
+    with pytest.raises(ExceptionGroup, match="unhandled errors"):
+        await run()
+
+    assert not over.is_set()
+    assert shop.ran == ["plan:a"]
 
 
 async def test_at_a_pace_a_handler_that_never_returns_has_failed(desk: Any, shop: OpenShop) -> None:
