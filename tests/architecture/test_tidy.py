@@ -56,7 +56,7 @@ BANS = (
     Ban(
         r"print",
         "the event line of telemetry.logging, or the console of a face",
-        (*CORE, "telemetry", "bootstrap.py"),
+        (*CORE, "telemetry", "bootstrap"),
     ),
     Ban(r"eval|exec|pickle\.\w+|marshal\.\w+", "a typed, versioned JSON payload", except_in=("bench",)),
 )

@@ -14,6 +14,7 @@ from finagent.domain.ports.order_execution import Activity
 from finagent.domain.sessions import Session
 from finagent.domain.trading_state import MarketClock
 from finagent.quant.features.gap_scan import ScanRules
+from finagent.services.driver import DriverParts
 from finagent.services.execution.activity import BrokerActivity
 from finagent.services.execution.policy import ExecutionPolicy
 from finagent.services.failpoints import unarmed
@@ -99,9 +100,7 @@ def drive(desk: Any, market: Any) -> Callable[..., Awaitable[Track]]:
 
         broker: Any = track.broker
         policy = ExecutionPolicy(60, 900, 4, 60, 60)
-        driver = LockStepDriver(
-            clock=desk.clock,
-            venue=broker,
+        parts = DriverParts(
             feed=Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50)),
             activity=BrokerActivity(broker, desk.reads, desk.queue, processor, desk.clock, policy, 5),
             processor=processor,
@@ -109,13 +108,12 @@ def drive(desk: Any, market: Any) -> Callable[..., Awaitable[Track]]:
             reads=desk.reads,
             sessions=days,
             minutes=lambda session: (1,),
-            failpoints=unarmed,
             observer=Watch(),
             stopping=lambda: stop_at is not None and desk.clock.now() >= stop_at,
             tidy_up=nothing,
             reconcile_start=nothing,
-            visit=visit,
         )
+        driver = LockStepDriver(parts, desk.clock, venue=broker, failpoints=unarmed, visit=visit)
         worker = asyncio.create_task(processor.work("planner"))
         try:
             track.ended = await asyncio.wait_for(driver.run(), 10)

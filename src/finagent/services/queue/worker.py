@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from finagent.domain.ports.store import Reads
 from finagent.domain.trading_state import MarketClock
-from finagent.services.lock_step import SettableClock
+from finagent.services.driver import SettableClock
 from finagent.services.queue.processor import JobProcessor
 
 

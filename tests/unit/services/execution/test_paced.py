@@ -11,6 +11,7 @@ from finagent.domain.jobs import Next
 from finagent.domain.orders import Leg, OrderState
 from finagent.domain.trading_state import MarketClock
 from finagent.quant.features.gap_scan import ScanRules
+from finagent.services.driver import DriverParts
 from finagent.services.market_data.feed import Feed
 from finagent.services.paced import PacedDriver
 from finagent.services.progress import Onlookers
@@ -56,10 +57,7 @@ def drive(desk: Any, paced_floor: Any, market: Any) -> Callable[..., Awaitable[b
 
         async def nothing() -> None: ...
 
-        driver = PacedDriver(
-            clock=desk.clock,
-            time=Jumps(*instants),
-            venue=Venue(),
+        parts = DriverParts(
             feed=Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50)),
             activity=paced_floor.activity,
             processor=paced_floor.processor,
@@ -71,8 +69,8 @@ def drive(desk: Any, paced_floor: Any, market: Any) -> Callable[..., Awaitable[b
             stopping=lambda: len(told) >= stop_after,
             tidy_up=nothing,
             reconcile_start=reconcile or nothing,
-            poll_seconds=0.01,
         )
+        driver = PacedDriver(parts, desk.clock, Venue(), Jumps(*instants), poll_seconds=0.01)
         return await driver.run()
 
     return run

@@ -1,0 +1,26 @@
+"""The one composition root: the only rooms that name concrete adapters."""
+
+from finagent.bootstrap.application import Application, build_application
+from finagent.bootstrap.broker import build_alpaca_simulator, build_simulated_broker
+from finagent.bootstrap.market import build_market, scan_past
+from finagent.bootstrap.parts import Parts, Wraps
+from finagent.bootstrap.store import GUEST, build_audit, build_hash, build_job_queue, build_shared_queue, upgrade_store
+from finagent.bootstrap.worker import build_worker
+
+__all__ = [
+    "GUEST",
+    "Application",
+    "Parts",
+    "Wraps",
+    "build_alpaca_simulator",
+    "build_application",
+    "build_audit",
+    "build_hash",
+    "build_job_queue",
+    "build_market",
+    "build_shared_queue",
+    "build_simulated_broker",
+    "build_worker",
+    "scan_past",
+    "upgrade_store",
+]

@@ -1,0 +1,267 @@
+"""The one composition root: settings in, an application out; every part can be replaced by a keyword."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from finagent.adapters.clock import VirtualClock
+from finagent.adapters.database.audit import AuditKeeper
+from finagent.adapters.database.lock import DatabaseLock
+from finagent.adapters.database.opening import open_reads
+from finagent.adapters.job_queue.sql import SqlJobQueue
+from finagent.adapters.job_queue.sqlite import SqliteJobQueue
+from finagent.bootstrap.broker import build_broker_client
+from finagent.bootstrap.drivers import build_driver
+from finagent.bootstrap.handlers import agent_handlers
+from finagent.bootstrap.market import build_market
+from finagent.bootstrap.parts import Parts, Wraps
+from finagent.bootstrap.start import FINISHED, begin, end, first_effect, recovery_info, require_same_replay
+from finagent.bootstrap.store import QUEUES, build_audit, build_job_queue, upgrade_store
+from finagent.domain.effect import Effect, Set
+from finagent.domain.errors import BadInput, Transient, Unavailable
+from finagent.domain.ports.market_data import MarketDataPort
+from finagent.domain.trading_state import MarketClock, StartGate
+from finagent.policies import check, execution_policy, queue_policy, scan_rules
+from finagent.services.execution.activity import BrokerActivity
+from finagent.services.execution.broker_calls import BrokerCalls
+from finagent.services.execution.reconciliation import Reconciler, ReconciliationPolicy
+from finagent.services.failpoints import Failpoints, around, unarmed
+from finagent.services.kill_switch import KillSwitch
+from finagent.services.market_data.feed import Feed
+from finagent.services.portfolio import ledger
+from finagent.services.progress import Onlookers, ProgressObserver, RecoveryInfo, StartInfo
+from finagent.services.queue.processor import JobProcessor
+from finagent.settings import Settings
+from finagent.telemetry.metrics import Metrics
+
+
+@asynccontextmanager
+async def build_application(
+    settings: Settings,
+    *,
+    failpoints: Failpoints = unarmed,
+    jitter: Callable[[], Awaitable[None]] | None = None,
+    market: MarketDataPort | None = None,
+    observer: ProgressObserver | None = None,
+    metrics: Metrics | None = None,
+    wraps: Wraps | None = None,
+    interrupted: asyncio.Event | None = None,
+) -> AsyncIterator["Application"]:
+    """Open the folder, bring its store up to date, take over what an earlier process left, and wire the agent.
+
+    Start and recovery are the same path. Raises BadInput (second instance, a different replay in the folder), Unavailable
+    (folder, disk), or Interrupted, when that is set while it waits for another leader.
+    """
+    wraps, observer, metrics = wraps or Wraps(), observer or Onlookers(), metrics or Metrics()
+    async with AsyncExitStack() as stack:
+        check(settings)
+        failpoints("recovery.before")
+        _make_folder(settings.storage.directory)
+        with around(failpoints, "lock"):
+            stack.enter_context(DatabaseLock(settings.database_path))
+        upgrade_store(settings, failpoints)
+        with around(failpoints, "store_open"):
+            store = open_reads(settings.store_address, settings.database.connect_seconds, settings.database.statement_seconds)
+        stack.callback(store.close)
+        market = market or build_market(settings)
+        stored = store.get(MarketClock, 1)
+        clock = VirtualClock(stored.at if stored is not None else market.sessions()[0].opens_at)
+        durable = build_job_queue(settings, store, clock, failpoints, metrics)
+        audit = build_audit(settings, store, durable, clock, failpoints)
+        stack.push_async_callback(durable.close)
+        durable.on_commit.append(lambda effects, _jobs: _tell(observer, effects))
+        durable.on_group += [metrics.committed, audit.committed]
+        rescued = await begin(durable, audit, interrupted, shared=settings.storage.url is not None)
+        stack.push_async_callback(end, durable, audit)
+        stored = store.get(MarketClock, 1)  # again: until now another process may have led
+        if stored is not None:
+            clock.set(stored.at)
+        if stored is None:
+            with around(failpoints, "first_effect"):
+                await durable.release(await durable.submit(first_effect(settings, market)))
+        else:
+            require_same_replay(settings, market, store)
+        await audit.begin()
+        await stack.enter_async_context(audit.running())
+        venue = build_broker_client(settings, market, clock, metrics)
+        stack.push_async_callback(venue.close)
+        calls = BrokerCalls(venue, venue, failpoints)
+        parts = Parts(
+            settings,
+            clock,
+            market,
+            wraps.broker(calls),
+            calls,
+            wraps.queue(durable),
+            wraps.reads(store),
+            failpoints,
+            jitter,
+            observer,
+            metrics,
+            audit,
+            lambda target: _copy_store(durable, target, settings.database.backup_step_pages),
+            lambda: _tidy_up(durable, audit, settings.queue.prune_batch),
+            durable.lease_left_seconds,
+        )
+        yield Application(parts, wraps, recovery_info(store, rescued, stored))
+
+
+class Application:
+    """A started agent: everything is open, nothing runs before `run`."""
+
+    def __init__(self, parts: Parts, wraps: Wraps, recovered: RecoveryInfo | None) -> None:
+        settings, clock, queue, reads = parts.settings, parts.clock, parts.queue, parts.reads
+        self.parts, self.recovered = parts, recovered
+        self.reads, self.queue, self.clock, self.market_data = reads, queue, clock, parts.market
+        self._stop = asyncio.Event()
+        halt_file = settings.storage.directory / "HALT"
+        self.kill_switch = KillSwitch(
+            reads, queue, clock, halt_file.exists, failpoints=parts.failpoints, held_back=parts.audit.held_back
+        )
+        self.feed = Feed(parts.market, clock, scan_rules(settings), parts.metrics.scan_duration.time)
+        self.reconciler = Reconciler(
+            parts.broker, clock, ReconciliationPolicy(settings.reconciliation.interval_seconds), self.kill_switch
+        )
+        self.processor = JobProcessor(
+            queue=queue,
+            reads=reads,
+            clock=clock,
+            handlers=wraps.handlers(parts, agent_handlers(parts, self.feed, self.kill_switch, self.reconciler)),
+            policy=queue_policy(settings),
+            seed=settings.replay.seed,
+            failpoints=parts.failpoints,
+            jitter=parts.jitter,
+            on_invariant=self._halt_on_invariant,
+            lock_step=not settings.replay.pace,
+            observer=parts.metrics,
+            monotonic=time.monotonic,
+            stopping=self._stop.is_set,
+        )
+        self.processor.queues(QUEUES)
+        activity = BrokerActivity(
+            parts.broker, reads, queue, self.processor, clock, execution_policy(settings), settings.queue.conflict_retries_max
+        )
+        self.driver = build_driver(
+            parts, self.feed, activity, self.processor, self._stop.is_set, self._reconcile_start, partial(wraps.visit, self)
+        )
+
+    @property
+    def finished(self) -> bool:
+        """The replay in this folder has reached its end."""
+        clock = self.reads.get(MarketClock, 1)
+        return clock is not None and clock.state == FINISHED
+
+    def stop(self) -> None:
+        """Ask for an orderly end: what is under way is finished, nothing new is begun."""
+        self._stop.set()
+
+    async def run(self) -> bool:
+        """Run to the end of the window; False when stopped before it."""
+        self.parts.observer.started(self._start_info())
+        if self.recovered is not None:
+            self.parts.observer.recovered(self.recovered)
+        if self.finished:
+            return True
+        try:
+            return await self._run()
+        except* Transient as errors:
+            raise Unavailable(f"the store or the broker is not there: {_first(errors)}") from errors
+
+    async def _run(self) -> bool:
+        async with asyncio.TaskGroup() as tasks:
+            workers = [tasks.create_task(self.processor.work(name), name=name) for name in QUEUES]
+            ended = await self.driver.run()
+            if ended:
+                await self.queue.submit(Effect((Set(MarketClock, (1,), {"state": FINISHED}),)))
+            for worker in workers:
+                worker.cancel()
+        return ended
+
+    async def accept_store(self, reason: str, by: str) -> None:
+        """A person takes a store that its anchor does not remember as it is; the broker is compared with it anew."""
+        await self.parts.audit.accept(reason, by)
+        self.kill_switch.gate = StartGate.STARTING
+
+    async def copy_store(self, target: Path) -> None:
+        """A copy of the store in a new file. Raises BadInput for one on a server, or a file that is there, Unavailable where it
+        cannot be written."""
+        await self.parts.copy_store(target)
+
+    async def _reconcile_start(self) -> None:
+        """No new risk until the broker and we agree; what an earlier process left is then taken over.
+
+        In lock-step replayed time stands still while the store waits for a person: nothing is decided that a sound one would have
+        decided otherwise.
+        """
+        audit = self.parts.audit
+        while self.kill_switch.gate is StartGate.STARTING and not self._stop.is_set():
+            with around(self.parts.failpoints, "start_reconcile"):
+                await self.reconciler.start(self.reads)
+            self.parts.failpoints("recovery.after")
+            if audit.objection and not self.parts.settings.replay.pace:
+                await _first_of(audit.accepted, self._stop)
+
+    async def _halt_on_invariant(self, message: str) -> None:
+        await self.kill_switch.halt(message, "invariant")
+
+    def _start_info(self) -> StartInfo:
+        settings, sessions = self.parts.settings, self.market_data.sessions()
+        return StartInfo(
+            mode=settings.orchestrate.mode,
+            source_id=self.market_data.source_id,
+            notice=self.market_data.notice,
+            symbols=len(self.market_data.symbols),
+            first_session=sessions[0].date,
+            last_session=sessions[-1].date,
+            sessions=len(sessions),
+            instants=sum(session.minutes for session in sessions),
+            start_equity=settings.replay.start_cash_usd,
+            seed=settings.replay.seed,
+            ledger_id=ledger(self.reads).ledger_id,
+        )
+
+
+def _make_folder(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(f"storage.directory {directory} cannot be made: {error.strerror}") from error
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    """Wait until one of them is set."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def _copy_store(queue: SqlJobQueue, target: Path, step_pages: int) -> None:
+    if not isinstance(queue, SqliteJobQueue):
+        raise BadInput("the store is on a server: make the copy there, with pg_dump")
+    await queue.copy(target, step_pages)
+
+
+async def _tidy_up(queue: SqlJobQueue, audit: AuditKeeper, batch: int) -> None:
+    """Between two sessions: seal the story so far, and forget jobs that were done long ago, a batch a commit."""
+    await audit.seal()
+    while await queue.prune() == batch:
+        continue
+
+
+def _first(errors: BaseExceptionGroup[Any]) -> BaseException:
+    """The first error of a group, however deep."""
+    error = errors.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _tell(observer: ProgressObserver, effects: Sequence[Effect]) -> None:
+    for effect in effects:
+        observer.committed(effect)

@@ -1,0 +1,89 @@
+"""The broker that the settings name."""
+
+import time
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from finagent.adapters.broker.alpaca.policy import Keys, is_loopback
+from finagent.adapters.broker.simulated.broker import SimulatedBroker
+from finagent.adapters.broker.simulated.client import SimulatedBrokerClient
+from finagent.adapters.broker.simulated.transport import BrokerSocket, InProcessBroker, Transport
+from finagent.domain.errors import BadInput, Unavailable
+from finagent.domain.ports.clock import Clock
+from finagent.domain.ports.market_data import MarketDataPort
+from finagent.policies import alpaca_policies, broker_client_policy, broker_policy
+from finagent.services.failpoints import Failpoints, unarmed
+from finagent.settings import Settings, alpaca_keys
+from finagent.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from finagent.adapters.broker.alpaca.client import AlpacaVenue
+
+
+def build_simulated_broker(settings: Settings, market: MarketDataPort, failpoints: Failpoints = unarmed) -> SimulatedBroker:
+    """The simulated broker on its own ledger; for this process or for one of its own (see adapters.broker.simulated.server)."""
+    path = settings.storage.directory / "broker-simulator.db"
+    return SimulatedBroker(path, market, broker_policy(settings), settings.replay.seed, failpoints)
+
+
+def build_alpaca_simulator(
+    settings: Settings, market: MarketDataPort, failpoints: Failpoints = unarmed
+) -> AbstractAsyncContextManager[str]:
+    """Alpaca's interface before a simulated broker on a ledger of its own; serves while it is entered and gives its URL. Raises
+    BadInput where the extra with its websockets is not installed."""
+    try:
+        import websockets  # noqa: F401 - uvicorn serves websockets with it
+
+        from finagent.adapters.broker.alpaca_simulator.faults import FaultKind
+        from finagent.adapters.broker.alpaca_simulator.policy import AlpacaSimulatorPolicy, paper_number
+        from finagent.adapters.broker.alpaca_simulator.server import alpaca_simulator
+    except ModuleNotFoundError as error:
+        raise BadInput(f"the simulated Alpaca needs {error.name}: pip install 'finagent[alpaca]'") from error
+    simulator = settings.alpaca_simulator
+    policy = AlpacaSimulatorPolicy(
+        host=simulator.host,
+        port=simulator.port,
+        key_id=simulator.key_id,
+        secret=simulator.secret,
+        pace=simulator.pace,
+        requests_per_minute=simulator.requests_per_minute,
+        requests_by=simulator.requests_by,
+        corrected_bars=simulator.corrected_bars,
+        fault_rates={FaultKind(name): rate for name, rate in simulator.faults.model_dump().items()},
+        seed=settings.replay.seed,
+    )
+    try:
+        simulator.directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(f"alpaca_simulator.directory {simulator.directory} cannot be made: {error.strerror}") from error
+    terms = replace(broker_policy(settings), account_id=paper_number(settings.broker.account_id))
+    broker = SimulatedBroker(simulator.directory / "broker-simulator.db", market, terms, settings.replay.seed, failpoints)
+    return alpaca_simulator(broker, terms, market, policy)
+
+
+def build_broker_client(
+    settings: Settings, market: MarketDataPort, clock: Clock, metrics: Metrics
+) -> "SimulatedBrokerClient | AlpacaVenue":
+    """The broker as the agent sees it: Alpaca, or the simulated one at its address, or in this process when it has none."""
+    broker = settings.broker
+    if broker.kind == "alpaca":
+        return _build_alpaca(settings, clock, metrics)
+    transport: Transport = (
+        InProcessBroker(build_simulated_broker(settings, market)) if broker.address is None else BrokerSocket(broker.address)
+    )
+    return SimulatedBrokerClient(clock, transport, broker_client_policy(settings), metrics.api_request)
+
+
+def _build_alpaca(settings: Settings, clock: Clock, metrics: Metrics) -> "AlpacaVenue":
+    """A replay moves the market of the Alpaca simulator. Raises BadInput where the SDK or the keys are missing."""
+    try:
+        from finagent.adapters.broker.alpaca.client import AlpacaVenue
+        from finagent.adapters.broker.alpaca.rest import AlpacaRest
+    except ModuleNotFoundError as error:
+        raise BadInput("broker.kind is alpaca, and its client is missing: pip install 'finagent[alpaca]'") from error
+    policy, rest_policy = alpaca_policies(settings)
+    if not is_loopback(rest_policy.url):
+        raise BadInput(f"orchestrate.mode is replay, and nobody moves the market of {rest_policy.url}: set alpaca.url")
+    rest = AlpacaRest(rest_policy, Keys(*alpaca_keys(settings)), time.monotonic, metrics.api_request)
+    return AlpacaVenue(rest, clock, policy, settings.broker.advance_seconds)

@@ -1,0 +1,47 @@
+"""Who moves market time on: the driver that the settings ask for."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+from finagent.adapters.clock import PacedTime
+from finagent.bootstrap.parts import Parts
+from finagent.policies import cron_entries
+from finagent.services.driver import Driver, DriverParts
+from finagent.services.execution.activity import BrokerActivity
+from finagent.services.lock_step import LockStepDriver
+from finagent.services.market_data.feed import Feed
+from finagent.services.paced import PacedDriver
+from finagent.services.portfolio import ledger
+from finagent.services.queue.processor import JobProcessor
+from finagent.services.scheduling.trading_day import scan_minutes
+
+
+def build_driver(
+    parts: Parts,
+    feed: Feed,
+    activity: BrokerActivity,
+    processor: JobProcessor,
+    stopping: Callable[[], bool],
+    reconcile_start: Callable[[], Awaitable[None]],
+    visit: Callable[[datetime], Awaitable[None]],
+) -> Driver:
+    """Lock-step, or at the pace that the settings name; a scan that lock-step finds due is never too late."""
+    settings, sessions = parts.settings, parts.market.sessions()
+    pace, misfire_minutes = settings.replay.pace, int(settings.scan.misfire_seconds // 60)
+    shared = DriverParts(
+        feed=feed,
+        activity=activity,
+        processor=processor,
+        queue=parts.queue,
+        reads=parts.reads,
+        sessions=sessions,
+        minutes=lambda session: scan_minutes(cron_entries(settings), session, misfire_minutes if pace else 0),
+        observer=parts.observer,
+        stopping=stopping,
+        tidy_up=parts.tidy_up,
+        reconcile_start=reconcile_start,
+    )
+    if pace:
+        time = PacedTime(sessions, ledger(parts.reads).started_at, pace)
+        return PacedDriver(shared, parts.clock, parts.venue, time, settings.queue.poll_seconds)
+    return LockStepDriver(shared, parts.clock, parts.venue, parts.failpoints, visit)

@@ -1,0 +1,93 @@
+"""Who handles which type of job."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from finagent.bootstrap.parts import Parts
+from finagent.domain.bars import Floats
+from finagent.domain.ports.clock import Clock
+from finagent.domain.ports.predictor import Predictor
+from finagent.policies import cron_entries, execution_policy, plan_policy, risk_profile
+from finagent.quant.specialists.gap_and_go import GapAndGoFormula, features
+from finagent.services.execution.exits import ExitService
+from finagent.services.execution.gateway import ExecutionGateway
+from finagent.services.execution.reconciliation import Reconciler
+from finagent.services.kill_switch import KillSwitch
+from finagent.services.market_data.feed import Feed
+from finagent.services.pipeline.execution import ExecutionService
+from finagent.services.pipeline.planner import PlannerService
+from finagent.services.pipeline.risk import RiskService
+from finagent.services.pipeline.scanner import ScannerPolicy, ScannerService
+from finagent.services.pipeline.scoring import ScoringPolicy, ScoringService
+from finagent.services.queue.processor import Handler, one_by_one
+from finagent.services.scheduling.trading_day import DayPolicy, TradingDay
+from finagent.settings import Settings
+from finagent.telemetry.metrics import Metrics
+
+
+def agent_handlers(parts: Parts, feed: Feed, kill_switch: KillSwitch, reconciler: Reconciler) -> dict[str, Handler]:
+    """Every type of job."""
+    settings, clock = parts.settings, parts.clock
+    scanner = ScannerService(
+        feed,
+        clock,
+        ScannerPolicy(settings.scan.misfire_seconds, settings.scan.gather_seconds),
+        features,
+        GapAndGoFormula().data_spec_hash,
+    )
+    risk = RiskService(feed, clock, risk_profile(settings), settings.risk.sectors, kill_switch)
+
+    def may_send() -> bool:
+        return parts.lease_left_seconds() > settings.broker.call_seconds
+
+    gateway = ExecutionGateway(
+        parts.broker,
+        clock,
+        execution_policy(settings),
+        kill_switch,
+        lambda: feed.session.closes_at,
+        may_send,
+    )
+    exits = ExitService(parts.broker, clock, execution_policy(settings), may_send)
+    sessions = {session.date: session for session in parts.market.sessions()}
+    order = list(sessions)
+    day = TradingDay(
+        clock,
+        feed,
+        DayPolicy(cron_entries(settings), settings.plan.flat_minutes, settings.reconciliation.interval_seconds),
+        sessions.__getitem__,
+        lambda after: next((sessions[day] for day in order if day > after), None),
+    )
+    single = {
+        "session": day.open,
+        "report": day.close,
+        "reconcile": reconciler.reconcile,
+        "resolve": gateway.resolve,
+        "expire": exits.expire,
+        "protect": exits.protect,
+        "flatten": exits.flatten,
+        "close_out": exits.close_out,
+        "scan": scanner.scan,
+        "gather": risk.gather,
+        "risk": risk.check,
+        "execute": ExecutionService(clock).execute,
+        "send": gateway.send,
+    }
+    alone = {name: one_by_one(handle) for name, handle in single.items()}
+    return alone | shared_handlers(settings, clock, parts.metrics)
+
+
+def shared_handlers(settings: Settings, clock: Clock, metrics: Metrics) -> dict[str, Handler]:
+    """What needs neither market, broker nor gate, and so can run in any process."""
+    formula = GapAndGoFormula()
+    policy = ScoringPolicy(settings.model.score_decimals, settings.model.score_min)
+    scoring = ScoringService(formula, clock, policy, _infer(formula, metrics))
+    return {"score": scoring.score, "plan": one_by_one(PlannerService(clock, plan_policy(settings)).plan)}
+
+
+def _infer(predictor: Predictor, metrics: Metrics) -> Callable[[Floats], Awaitable[Floats]]:
+    async def infer(rows: Floats) -> Floats:
+        with metrics.inference_duration.time():
+            return await asyncio.to_thread(predictor.predict, rows)
+
+    return infer

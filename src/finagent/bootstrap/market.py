@@ -1,0 +1,56 @@
+"""The market data that the settings name."""
+
+from datetime import date
+from pathlib import Path
+
+from finagent.adapters.calendar import NewYorkCalendar
+from finagent.adapters.market_data.files import FilesHistory, files_history, files_market
+from finagent.adapters.market_data.sample import sample_market
+from finagent.adapters.market_data.simulated import simulated_market
+from finagent.domain.errors import BadInput
+from finagent.domain.ports.market_data import MarketDataPort
+from finagent.policies import bridged_market_policy, files_policy, scan_rules, simulated_policy
+from finagent.services.past_scan import PastScanPolicy, PastScanReport, VolumeBasis, scan_past_sessions
+from finagent.settings import Settings
+
+
+def build_market(settings: Settings) -> MarketDataPort:
+    """The source that the settings name."""
+    data, seed = settings.market_data, settings.replay.seed
+    policy = bridged_market_policy(settings)
+    if data.source == "sample":
+        return sample_market(
+            NewYorkCalendar(), seed=seed, first=data.first_session, last=data.last_session, policy=policy, symbols=data.symbols
+        )
+    if data.source == "simulated":
+        if data.symbols:
+            raise BadInput(
+                "market_data.symbols: a simulated market names its own symbols; market_data.simulated.symbols counts them"
+            )
+        return simulated_market(
+            NewYorkCalendar(),
+            symbols_count=data.simulated.symbols,
+            seed=seed,
+            first=data.first_session,
+            last=data.last_session,
+            policy=simulated_policy(settings),
+        )
+    return files_market(
+        Path(data.source.removeprefix("files:")),
+        NewYorkCalendar(),
+        seed=seed,
+        first=data.first_session,
+        last=data.last_session,
+        policy=files_policy(settings),
+        symbols=data.symbols,
+    )
+
+
+def scan_past(
+    settings: Settings, location: Path, first: date, last: date, volume: VolumeBasis
+) -> tuple[PastScanReport, FilesHistory]:
+    """Scan the past sessions of a folder of daily bars with the rules of trading."""
+    history = files_history(location, NewYorkCalendar(), first=first, last=last, policy=files_policy(settings))
+    past = settings.past_scan
+    policy = PastScanPolicy(past.top_gaps, past.full_day_relative_volume_min)
+    return scan_past_sessions(history.sessions, scan_rules(settings), volume, policy), history
