@@ -83,11 +83,11 @@ def configure(policy: LoggingPolicy, secrets: Iterable[str] = ()) -> Redactor:
 
 
 def _through_root(level: int) -> None:
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio", "alembic"):
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio", "alembic", "httpx"):
         library = logging.getLogger(name)
         library.handlers.clear()
         library.propagate = True
-        # A line for each scrape and each migration looked at would bury what matters.
+        # A line for each scrape, request and migration looked at would bury what matters.
         library.setLevel(max(level, logging.WARNING))
 
 

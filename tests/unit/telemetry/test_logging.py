@@ -67,8 +67,9 @@ def test_the_trace_ends_with_its_block() -> None:
 
 
 def test_libraries_speak_through_the_same_handler(lines: Any) -> None:
-    """A line of uvicorn is JSON too."""
+    """A line of uvicorn is JSON too; what they tell of every request is not."""
     logging.getLogger("uvicorn.error").warning("port %d", 8321)
+    logging.getLogger("httpx").info("HTTP Request: POST /control/advance")
 
     (line,) = lines()
     assert (line["event"], line["logger"], line["level"]) == ("port 8321", "uvicorn.error", "warning")
