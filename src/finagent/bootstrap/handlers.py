@@ -48,7 +48,7 @@ def agent_handlers(parts: Parts, feed: Feed, kill_switch: KillSwitch, reconciler
         lambda: feed.session.closes_at,
         may_send,
     )
-    exits = ExitService(parts.broker, clock, execution_policy(settings), may_send)
+    exits = ExitService(parts.broker, clock, execution_policy(settings), lambda: feed.session.closes_at, may_send)
     sessions = {session.date: session for session in parts.market.sessions()}
     order = list(sessions)
     day = TradingDay(

@@ -34,16 +34,20 @@ class ExitService:
     broker: OrderExecutionPort
     clock: Clock
     policy: ExecutionPolicy
+    session_close: Callable[[], datetime]
     may_send: Callable[[], bool]  # as the gateway's: what a successor has placed is not ours to cancel
 
     async def expire(self, job: Job, reads: Reads) -> Effect:
         """The entry's validity ended: cancel it if it is still unfilled; a partly filled one belongs to `protect`.
 
-        A parked one is let be: whoever finds it alive asks again.
+        A parked one is let be: whoever finds it alive asks again. So is one whose send waits for a person when the session is
+        over: no entry outlives it.
         """
         order = reads.get(BrokerOrder, job.payload["client_order_id"])
         left_alone = (OrderState.PARTIALLY_FILLED, OrderState.PARKED)
         if order is None or not order.state.live or order.state in left_alone:
+            return Effect()
+        if order.broker_order_id is None and order.outcome is None and self.clock.now() > self.session_close():
             return Effect()
         return await self._cancel(order, "entry no longer valid") + self._look_again(job, "expire", order.client_order_id)
 

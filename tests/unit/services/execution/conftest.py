@@ -248,7 +248,7 @@ class Floor:
         self.gateway = ExecutionGateway(
             broker, desk.clock, POLICY, desk.kill_switch, lambda: desk.session.closes_at, lambda: self.leads
         )
-        self.exits = exits = ExitService(broker, desk.clock, POLICY, lambda: self.leads)
+        self.exits = exits = ExitService(broker, desk.clock, POLICY, lambda: desk.session.closes_at, lambda: self.leads)
         handlers = {
             "execute": ExecutionService(desk.clock).execute,
             "send": self.gateway.send,

@@ -6,10 +6,12 @@ import pytest
 
 from finagent.domain.effect import Effect
 from finagent.domain.errors import Permanent
-from finagent.domain.jobs import Next
+from finagent.domain.jobs import Job, Next
 from finagent.domain.orders import Leg, OrderState, SendOutcome
+from finagent.domain.ports.store import Reads
 from finagent.domain.time import to_text
 from finagent.services.execution.book import decision_book
+from finagent.services.queue.processor import one_by_one
 
 FLAT_AT = 380
 
@@ -32,6 +34,26 @@ async def test_an_unfilled_entry_is_cancelled_when_its_validity_ends(desk: Any, 
     assert {order.state for order in floor.orders(plan)} == {OrderState.CANCELLED}
     assert floor.outcome(plan) == "CANCELLED"
     assert desk.waiting("expire") == []
+
+
+async def test_an_entry_whose_send_waits_for_a_person_is_not_looked_at_beyond_its_session(desk: Any, floor: Any) -> None:
+    """In lock-step each look is a next instant: a look without end is a day without end."""
+
+    async def send(_job: Job, _reads: Reads) -> Effect:
+        raise Permanent("a fault of ours")
+
+    floor.handlers["send"] = one_by_one(send)
+    plan = await desk.approved()
+    await floor.bracket(plan)
+    await floor.until(36)
+    looked_at = desk.waiting("expire")
+    desk.clock.set(desk.session.closes_at)
+    await floor.now()
+    at_the_close = desk.waiting("expire")
+    await floor.step()
+
+    assert (len(looked_at), len(at_the_close), desk.waiting("expire")) == (1, 1, [])
+    assert floor.order(plan, Leg.ENTRY).state is OrderState.PENDING
 
 
 async def test_a_lost_cancel_is_asked_for_again(desk: Any, floor: Any, broker: Any) -> None:
