@@ -132,6 +132,12 @@ def _handle(state: State, number: int, worker: Worker, protocol: Protocol) -> It
     else:
         if not protocol.look_up_after_barrier or _nothing_on_the_way(state, number, protocol):
             yield Step(number, "barrier", False, with_worker(state, number, worker._replace(place="looking")))
+        if (
+            state.broker[worker.under] != ABSENT
+        ):  # what is found is so, whatever may still be on its way; only a no needs the barrier
+            yield Step(
+                number, "look-up: YES, before the barrier", False, _heard(state, number, worker, state.broker[worker.under])
+            )
         if protocol.silence_fails_no_job:
             yield Step(number, "barrier: no answer", True, _heard(state, number, worker, "unknown"))
         else:
