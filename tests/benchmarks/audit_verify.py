@@ -78,7 +78,7 @@ def mutation(draw: random.Random, events: int) -> list[str]:
     of, kind = draw.randint(1, events), draw.choice(["edit", "edit", "edit", "delete", "exchange", "cut"])
     if kind == "edit":
         column = draw.choice(COLUMNS)
-        change = f"{column} + 1" if column == "number" else f"coalesce({column}, '') || ' '"
+        change = f"{column} + {events}" if column == "number" else f"coalesce({column}, '') || ' '"
         return [f"UPDATE decision_event SET {column} = {change} WHERE event_id = {of}"]
     if kind == "exchange":
         to = of % events + 1
