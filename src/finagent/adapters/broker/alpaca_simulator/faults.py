@@ -293,7 +293,9 @@ async def reset(scope: Scope, receive: Receive, sent: bytes = b"") -> None:
 
 
 def break_off(transport: Any) -> None:
-    """End the connection by a reset, not by an orderly end."""
+    """End the connection by a reset, not by an orderly end; one that the client has ended is over."""
+    if transport.is_closing():
+        return
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NONE)
     transport.abort()
 
