@@ -31,9 +31,14 @@ FATES = sorted(
 
 
 @asynccontextmanager
-async def at_alpaca(folder: Path, **terms: Any) -> AsyncIterator[tuple[Alpaca, AlpacaVenue]]:
+async def at_alpaca(folder: Path, kind: FaultKind, **terms: Any) -> AsyncIterator[tuple[Alpaca, AlpacaVenue]]:
     async with alpaca(folder, account_id=POLICY.account_id, **terms) as there:
-        http = replace(HTTP, deadline_seconds=0.5, read_seconds=0.3)
+        hangs = kind in (K.HANG_BEFORE, K.HANG_AFTER)  # nothing else may run into a deadline, however slow the machine
+        http = (
+            replace(HTTP, deadline_seconds=1.5, read_seconds=1.0)
+            if hangs
+            else replace(HTTP, deadline_seconds=30, read_seconds=20)
+        )
         rest = AlpacaRest(replace(REST, url=there.url, http=http, breaker_failures=100), Keys(*KEYS.values()), time.monotonic)
         client = AlpacaVenue(rest, SettableClock(there.session.opens_at), replace(POLICY, settle_seconds=0), 20.0)
         try:
@@ -54,7 +59,7 @@ async def befalls(there: Alpaca, method: str, path: str, kind: FaultKind, **more
 async def test_what_befalls_an_order_is_found_out_and_leaves_one(
     tmp_path: Path, kind: FaultKind, deduplicates_forever: bool
 ) -> None:
-    async with at_alpaca(tmp_path, deduplicates_forever=deduplicates_forever) as (there, client):
+    async with at_alpaca(tmp_path, kind, deduplicates_forever=deduplicates_forever) as (there, client):
         await befalls(there, "POST", "/v2/orders", kind)
         sent = await client.submit(order("a", limit_price="90"))
         assert sent.outcome is (S.CONFIRMED if kind in ANSWERED else S.UNRESOLVED)
@@ -73,7 +78,7 @@ async def test_what_befalls_an_order_is_found_out_and_leaves_one(
 
 @pytest.mark.parametrize("kind", [K.RESET_AFTER, K.HTML_BEFORE, K.TRUNCATED], ids=lambda kind: kind.value)
 async def test_a_read_that_fails_is_no_empty_account(tmp_path: Path, kind: FaultKind) -> None:
-    async with at_alpaca(tmp_path) as (there, client):
+    async with at_alpaca(tmp_path, kind) as (there, client):
         await client.submit(order("a"))
         await there.to(2)
         for path, read in (("/v2/positions", client.positions), ("/v2/orders", client.open_orders)):
@@ -85,7 +90,7 @@ async def test_a_read_that_fails_is_no_empty_account(tmp_path: Path, kind: Fault
 
 @pytest.mark.parametrize("kind", [K.RESET_AFTER, K.HTML_AFTER, K.CANCEL_LOST, K.HANG_AFTER], ids=lambda kind: kind.value)
 async def test_a_cancel_without_an_answer_may_be_asked_again(tmp_path: Path, kind: FaultKind) -> None:
-    async with at_alpaca(tmp_path) as (there, client):
+    async with at_alpaca(tmp_path, kind) as (there, client):
         sent = await client.submit(order("a", limit_price="90"))
         assert sent.report is not None
         await befalls(there, "DELETE", "/v2/orders/*", kind)

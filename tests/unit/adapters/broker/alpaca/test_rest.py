@@ -102,7 +102,7 @@ async def test_a_reset_at_any_byte_leaves_the_order_unresolved() -> None:
 
 async def test_a_broker_that_hangs_costs_the_deadline_and_its_thread_but_no_cancel() -> None:
     """alpaca-py#415: the SDK waits for ever."""
-    async with scripted_alpaca(deadline_seconds=0.3, breaker_failures=10**6) as desk:
+    async with scripted_alpaca(deadline_seconds=1.0, breaker_failures=10**6) as desk:
         desk.script.says(POST, Answer(hang=True, body=an_order()))
         desk.script.says(CANCEL, Answer(204))
         desk.script.says(LOOK_UP, an_order())
@@ -123,7 +123,7 @@ async def test_a_broker_that_hangs_costs_the_deadline_and_its_thread_but_no_canc
 
 
 async def test_a_thread_gives_a_silent_broker_up_by_itself() -> None:
-    bounds = replace(HTTP, deadline_seconds=0.1, read_seconds=0.3)
+    bounds = replace(HTTP, deadline_seconds=0.5, read_seconds=1.0)
     async with scripted_alpaca(threads=1, http=bounds, breaker_failures=10**6) as desk:
         desk.script.says(POST, Answer(hang=True, body=an_order()))
         desk.script.says(POSITIONS, [])
@@ -146,9 +146,9 @@ async def test_a_process_may_end_while_a_thread_waits() -> None:
 
 
 async def test_an_answer_that_drips_or_never_ends_is_given_up_by_its_thread() -> None:
-    bounds = replace(HTTP, deadline_seconds=0.1, answer_bytes_max=2000)
+    bounds = replace(HTTP, deadline_seconds=1.0, answer_bytes_max=2000)
     async with scripted_alpaca(threads=1, http=bounds, breaker_failures=10**6) as desk:
-        for answer in (Answer(body=an_order(), drip_seconds=0.002), Answer(body="x" * 5000)):
+        for answer in (Answer(body=an_order(), drip_seconds=0.01), Answer(body="x" * 5000)):
             assert await outcome_of(desk, answer) is SendOutcome.UNRESOLVED
         desk.script.says(POSITIONS, [])
         async with asyncio.timeout(10):
