@@ -5,10 +5,13 @@ from pathlib import Path
 
 import httpx
 
+from finagent.api.resident import resident
 from finagent.app import make_app
+from finagent.cli.control_client import ask
 from finagent.domain.trading_state import MarketClock
+from finagent.services.progress import Onlookers
 from finagent.settings import load_settings
-from finagent.store_access import reading
+from finagent.store_access import CONTROL_SOCKET, reading
 
 
 async def test_the_application_runs_the_agent_and_stops_it_in_order(tmp_path: Path) -> None:
@@ -37,3 +40,14 @@ async def test_the_application_runs_the_agent_and_stops_it_in_order(tmp_path: Pa
         clock = store.reads.get(MarketClock, 1)
     assert clock is not None
     assert clock.state == "FINISHED"
+
+
+async def test_local_commands_reach_an_agent_that_serves_no_port(tmp_path: Path) -> None:
+    day = ("market_data.first_session=2008-10-13", "market_data.last_session=2008-10-13")
+    settings = load_settings(None, [f"storage.directory={tmp_path / 'var'}", "http.enabled=false", *day])
+
+    async with resident(settings, Onlookers(), asyncio.Event(), serve_http=True) as agent:
+        answer = await asyncio.to_thread(ask, tmp_path / "var" / CONTROL_SOCKET, "GET", "/control/status", None, 20.0)
+
+    assert agent.address == ""
+    assert answer["start_gate"] == "STARTING"

@@ -20,7 +20,7 @@ from finagent.bootstrap.handlers import agent_handlers
 from finagent.bootstrap.market import build_market
 from finagent.bootstrap.parts import Parts, Wraps
 from finagent.bootstrap.start import FINISHED, begin, end, first_effect, recovery_info, require_same_replay
-from finagent.bootstrap.store import QUEUES, build_audit, build_job_queue, upgrade_store
+from finagent.bootstrap.store import QUEUES, build_audit, build_job_queue, make_folder, upgrade_store
 from finagent.domain.effect import Effect, Set
 from finagent.domain.errors import BadInput, Transient, Unavailable
 from finagent.domain.ports.market_data import MarketDataPort
@@ -60,7 +60,7 @@ async def build_application(
     async with AsyncExitStack() as stack:
         check(settings)
         failpoints("recovery.before")
-        _make_folder(settings.storage.directory)
+        make_folder("storage.directory", settings.storage.directory)
         with around(failpoints, "lock"):
             stack.enter_context(DatabaseLock(settings.database_path))
         upgrade_store(settings, failpoints)
@@ -223,13 +223,6 @@ class Application:
             seed=settings.replay.seed,
             ledger_id=ledger(self.reads).ledger_id,
         )
-
-
-def _make_folder(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Unavailable(f"storage.directory {directory} cannot be made: {error.strerror}") from error
 
 
 async def _first_of(*events: asyncio.Event) -> None:

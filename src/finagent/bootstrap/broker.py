@@ -3,13 +3,16 @@
 import time
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finagent.adapters.broker.alpaca.policy import Keys, is_loopback
 from finagent.adapters.broker.simulated.broker import SimulatedBroker
 from finagent.adapters.broker.simulated.client import SimulatedBrokerClient
+from finagent.adapters.broker.simulated.policy import BrokerPolicy
 from finagent.adapters.broker.simulated.transport import BrokerSocket, InProcessBroker, Transport
-from finagent.domain.errors import BadInput, Unavailable
+from finagent.bootstrap.store import make_folder
+from finagent.domain.errors import BadInput
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.market_data import MarketDataPort
 from finagent.policies import alpaca_policies, broker_client_policy, broker_policy
@@ -23,8 +26,7 @@ if TYPE_CHECKING:
 
 def build_simulated_broker(settings: Settings, market: MarketDataPort, failpoints: Failpoints = unarmed) -> SimulatedBroker:
     """The simulated broker on its own ledger; for this process or for one of its own (see adapters.broker.simulated.server)."""
-    path = settings.storage.directory / "broker-simulator.db"
-    return SimulatedBroker(path, market, broker_policy(settings), settings.replay.seed, failpoints)
+    return _on_ledger(settings.storage.directory, broker_policy(settings), settings, market, failpoints)
 
 
 def build_alpaca_simulator(
@@ -53,13 +55,15 @@ def build_alpaca_simulator(
         fault_rates={FaultKind(name): rate for name, rate in simulator.faults.model_dump().items()},
         seed=settings.replay.seed,
     )
-    try:
-        simulator.directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Unavailable(f"alpaca_simulator.directory {simulator.directory} cannot be made: {error.strerror}") from error
+    make_folder("alpaca_simulator.directory", simulator.directory)
     terms = replace(broker_policy(settings), account_id=paper_number(settings.broker.account_id))
-    broker = SimulatedBroker(simulator.directory / "broker-simulator.db", market, terms, settings.replay.seed, failpoints)
-    return alpaca_simulator(broker, terms, market, policy)
+    return alpaca_simulator(_on_ledger(simulator.directory, terms, settings, market, failpoints), terms, market, policy)
+
+
+def _on_ledger(
+    folder: Path, terms: BrokerPolicy, settings: Settings, market: MarketDataPort, failpoints: Failpoints
+) -> SimulatedBroker:
+    return SimulatedBroker(folder / "broker-simulator.db", market, terms, settings.replay.seed, failpoints)
 
 
 def build_broker_client(

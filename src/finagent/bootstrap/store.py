@@ -16,7 +16,7 @@ from finagent.adapters.database.reader import StoreReads
 from finagent.adapters.job_queue.shared import Role, store_identity
 from finagent.adapters.job_queue.sql import SqlJobQueue
 from finagent.adapters.job_queue.sqlite import SqliteJobQueue
-from finagent.domain.errors import BadInput
+from finagent.domain.errors import BadInput, Unavailable
 from finagent.domain.identity import digest
 from finagent.domain.ports.clock import Clock
 from finagent.policies import audit_policy, durable_queue_policy, writer_policy
@@ -30,6 +30,14 @@ if TYPE_CHECKING:
 
 GUEST = Role(leader=False, services=frozenset())  # a command on a shared store: it writes, and takes no jobs
 QUEUES = ("scheduler", "reconciler", "execution", "scanner", "scoring", "planner", "risk", "sender")
+
+
+def make_folder(setting: str, directory: Path) -> None:
+    """The folder that a setting names. Raises Unavailable where it cannot be made."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(f"{setting} {directory} cannot be made: {error.strerror}") from error
 
 
 def upgrade_store(settings: Settings, failpoints: Failpoints) -> None:

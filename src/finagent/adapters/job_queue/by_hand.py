@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from finagent.adapters.database.codec import canonical_json
+from finagent.adapters.database.codec import payload_json
 from finagent.adapters.database.connection import Driver
 from finagent.adapters.database.effects import encode
 from finagent.adapters.database.writer import Done, Moved
@@ -25,7 +25,7 @@ class HandOperations(JobOperations):
         self._require_recovered()
         job, status, error = _stuck(driver, job_id, JobStatus.READY)
         require_retriable(job, status, self._policy.release)
-        driver.execute(rows.BRING_BACK, (canonical_json(job.payload | {RETRIED: True}), to_text(at), job_id))
+        driver.execute(rows.BRING_BACK, (payload_json(job.payload | {RETRIED: True}), to_text(at), job_id))
         told = Effect(events=(hand_event(job, "job_retried", at, by=by, was=status.name, error=error),))
         return self._told(driver, told, Moved(job_id, job.type, JobStatus.READY), at)
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from finagent.adapters.database.codec import canonical_json
+from finagent.adapters.database.codec import payload_json
 from finagent.adapters.database.writer import Done
 from finagent.adapters.job_queue.by_hand import hand_event, last_error, require_movable, require_retriable, unknown_job
 from finagent.adapters.job_queue.in_memory_effects import encode_records
@@ -25,7 +25,7 @@ class InMemoryHandOperations(InMemoryOperations):
         """A DEAD or PARKED row waits again as if it had never failed."""
         job, status, error = self._stuck(job_id, JobStatus.READY)
         require_retriable(job, status, self._policy.release)
-        payload = canonical_json(job.payload | {RETRIED: True})
+        payload = payload_json(job.payload | {RETRIED: True})
         self._change((job_id,), _CLEAN | {"status": READY, "payload": payload, "run_at": to_text(at)})
         event = hand_event(job, "job_retried", at, by=by, was=status.name, error=error)
         return self._told(Effect(events=(event,)), JobStatus.READY, at)

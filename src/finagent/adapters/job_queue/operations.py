@@ -1,4 +1,5 @@
-"""What the queue does inside the writer's transaction. Every method runs on the writer's thread, in a SAVEPOINT of its own."""
+"""What the queue does inside the writer's transaction. Every method runs on the writer's thread, in a SAVEPOINT (see
+`Writer`)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

@@ -102,7 +102,7 @@ class ClientThread:
                     reply = Reply(request(client), headers=adapter.headers)
                 except Exception as error:  # noqa: BLE001  # whatever it is, the caller judges it
                     reply = Reply(error=error, headers=adapter.headers)
-                done(Reply(reply.result, reply.error, adapter.headers))
+                done(reply)
 
 
 class ThreadPool:

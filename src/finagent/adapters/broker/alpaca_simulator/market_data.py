@@ -88,17 +88,15 @@ class MarketData:
         for symbol in sorted(self._symbols(query)):
             made = [bar async for bar in self._bars(symbol, start - timedelta(days=1), end)]
             rows += [(symbol, bar.at, bar.told(share)) for bar in _grouped(made, minutes) if start <= bar.at <= end]
-        return {"bars": (page := _page(rows, query))[0], "next_page_token": page[1]}
+        return _page("bars", rows, query)
 
     async def quotes(self, query: Mapping[str, str]) -> Json:
         """GET /v2/stocks/quotes."""
-        rows = await self._rows(query, self._quote)
-        return {"quotes": (page := _page(rows, query))[0], "next_page_token": page[1]}
+        return _page("quotes", await self._rows(query, self._quote), query)
 
     async def trades(self, query: Mapping[str, str]) -> Json:
         """GET /v2/stocks/trades."""
-        rows = await self._rows(query, _trade)
-        return {"trades": (page := _page(rows, query))[0], "next_page_token": page[1]}
+        return _page("trades", await self._rows(query, _trade), query)
 
     async def latest(self, kind: str, query: Mapping[str, str]) -> Json:
         """GET /v2/stocks/{bars, quotes, trades}/latest: symbols that have not traded are left out."""
@@ -365,7 +363,7 @@ def _article(item: Json) -> Json:
     }
 
 
-def _page(rows: list[tuple[str, datetime, Json]], query: Mapping[str, str]) -> tuple[dict[str, list[Json]], str | None]:
+def _page(kind: str, rows: list[tuple[str, datetime, Json]], query: Mapping[str, str]) -> Json:
     """Rows by symbol, a page of them, and the token of the next one: symbol and time of the last."""
     if query.get("sort") == "desc":
         rows = sorted(rows, key=lambda row: row[1], reverse=True)
@@ -383,4 +381,4 @@ def _page(rows: list[tuple[str, datetime, Json]], query: Mapping[str, str]) -> t
     for symbol, _, row in page:
         told.setdefault(symbol, []).append(row)
     more = begin + len(page) < len(rows)
-    return told, f"{page[-1][0]}|{time_text(page[-1][1])}" if more else None
+    return {kind: told, "next_page_token": f"{page[-1][0]}|{time_text(page[-1][1])}" if more else None}
