@@ -374,6 +374,11 @@ class Settings(BaseSettings):
     report: ReportSettings
 
     @property
+    def lock_step(self) -> bool:
+        """Whether market time waits for the agent."""
+        return not self.replay.pace
+
+    @property
     def database_path(self) -> Path:
         """The file of a store without an address; its lock keeps a second agent out of the folder, whatever the store."""
         return self.storage.directory / "finagent.db"

@@ -8,18 +8,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from finagent.adapters.clock import VirtualClock
 from finagent.adapters.database.audit import AuditKeeper
 from finagent.adapters.database.lock import DatabaseLock
 from finagent.adapters.database.opening import open_reads
 from finagent.adapters.job_queue.sql import SqlJobQueue
 from finagent.adapters.job_queue.sqlite import SqliteJobQueue
-from finagent.bootstrap.broker import build_broker_client
 from finagent.bootstrap.drivers import build_driver
 from finagent.bootstrap.handlers import agent_handlers
 from finagent.bootstrap.market import build_market
 from finagent.bootstrap.parts import Parts, Wraps
-from finagent.bootstrap.start import FINISHED, begin, end, first_effect, recovery_info, require_same_replay
+from finagent.bootstrap.replay import Replay
+from finagent.bootstrap.start import FINISHED, begin, end, recovery_info
 from finagent.bootstrap.store import QUEUES, build_audit, build_job_queue, make_folder, upgrade_store
 from finagent.domain.effect import Effect, Set
 from finagent.domain.errors import BadInput, Transient, Unavailable
@@ -27,7 +26,6 @@ from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.trading_state import MarketClock, StartGate
 from finagent.policies import check, execution_policy, queue_policy, scan_rules
 from finagent.services.execution.activity import BrokerActivity
-from finagent.services.execution.broker_calls import BrokerCalls
 from finagent.services.execution.reconciliation import Reconciler, ReconciliationPolicy
 from finagent.services.failpoints import Failpoints, around, unarmed
 from finagent.services.kill_switch import KillSwitch
@@ -67,9 +65,8 @@ async def build_application(
         with around(failpoints, "store_open"):
             store = open_reads(settings.store_address, settings.database.connect_seconds, settings.database.statement_seconds)
         stack.callback(store.close)
-        market = market or build_market(settings)
-        stored = store.get(MarketClock, 1)
-        clock = VirtualClock(stored.at if stored is not None else market.sessions()[0].opens_at)
+        outside = Replay(settings, market or build_market(settings), store.get(MarketClock, 1))
+        clock = outside.clock
         durable = build_job_queue(settings, store, clock, failpoints, metrics)
         audit = build_audit(settings, store, durable, clock, failpoints)
         stack.push_async_callback(durable.close)
@@ -77,25 +74,18 @@ async def build_application(
         durable.on_group += [metrics.committed, audit.committed]
         rescued = await begin(durable, audit, interrupted, shared=settings.storage.url is not None)
         stack.push_async_callback(end, durable, audit)
-        stored = store.get(MarketClock, 1)  # again: until now another process may have led
-        if stored is not None:
-            clock.set(stored.at)
-        if stored is None:
+        stored = store.get(MarketClock, 1)
+        broker = await outside.open_broker(stack, failpoints, metrics)
+        opening = await outside.opening(store, broker)
+        if opening != Effect():
             with around(failpoints, "first_effect"):
-                await durable.release(await durable.submit(first_effect(settings, market)))
-        else:
-            require_same_replay(settings, market, store)
+                await durable.release(await durable.submit(opening))
         await audit.begin()
         await stack.enter_async_context(audit.running())
-        venue = build_broker_client(settings, market, clock, metrics)
-        stack.push_async_callback(venue.close)
-        calls = BrokerCalls(venue, venue, failpoints)
         parts = Parts(
             settings,
-            clock,
-            market,
-            wraps.broker(calls),
-            calls,
+            outside,
+            wraps.broker(broker),
             wraps.queue(durable),
             wraps.reads(store),
             failpoints,
@@ -136,7 +126,7 @@ class Application:
             failpoints=parts.failpoints,
             jitter=parts.jitter,
             on_invariant=self._halt_on_invariant,
-            lock_step=not settings.replay.pace,
+            lock_step=settings.lock_step,
             observer=parts.metrics,
             monotonic=time.monotonic,
             stopping=self._stop.is_set,
@@ -202,14 +192,14 @@ class Application:
             with around(self.parts.failpoints, "start_reconcile"):
                 await self.reconciler.start(self.reads)
             self.parts.failpoints("recovery.after")
-            if audit.objection and not self.parts.settings.replay.pace:
+            if audit.objection and self.parts.settings.lock_step:
                 await _first_of(audit.accepted, self._stop)
 
     async def _halt_on_invariant(self, message: str) -> None:
         await self.kill_switch.halt(message, "invariant")
 
     def _start_info(self) -> StartInfo:
-        settings, sessions = self.parts.settings, self.market_data.sessions()
+        settings, sessions = self.parts.settings, self.parts.outside.sessions_ahead
         return StartInfo(
             mode=settings.orchestrate.mode,
             source_id=self.market_data.source_id,

@@ -26,22 +26,22 @@ def build_driver(
     visit: Callable[[datetime], Awaitable[None]],
 ) -> Driver:
     """Lock-step, or at the pace that the settings name; a scan that lock-step finds due is never too late."""
-    settings, sessions = parts.settings, parts.market.sessions()
-    pace, misfire_minutes = settings.replay.pace, int(settings.scan.misfire_seconds // 60)
+    settings, outside = parts.settings, parts.outside
+    misfire_minutes = 0 if settings.lock_step else int(settings.scan.misfire_seconds // 60)
     shared = DriverParts(
         feed=feed,
         activity=activity,
         processor=processor,
         queue=parts.queue,
         reads=parts.reads,
-        sessions=sessions,
-        minutes=lambda session: scan_minutes(cron_entries(settings), session, misfire_minutes if pace else 0),
+        sessions=parts.sessions,
+        minutes=lambda session: scan_minutes(cron_entries(settings), session, misfire_minutes),
         observer=parts.observer,
         stopping=stopping,
         tidy_up=parts.tidy_up,
         reconcile_start=reconcile_start,
     )
-    if pace:
-        time = PacedTime(sessions, ledger(parts.reads).started_at, pace)
-        return PacedDriver(shared, parts.clock, parts.venue, time, settings.queue.poll_seconds)
-    return LockStepDriver(shared, parts.clock, parts.venue, parts.failpoints, visit)
+    if settings.lock_step:
+        return LockStepDriver(shared, outside.clock, outside.venue, parts.failpoints, visit)
+    time = PacedTime(parts.sessions, ledger(parts.reads).started_at, settings.replay.pace)
+    return PacedDriver(shared, outside.clock, outside.venue, time, settings.queue.poll_seconds)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 from finagent.bootstrap.parts import Parts
 from finagent.domain.bars import Floats
@@ -40,16 +41,20 @@ def agent_handlers(parts: Parts, feed: Feed, kill_switch: KillSwitch, reconciler
     def may_send() -> bool:
         return parts.lease_left_seconds() > settings.broker.call_seconds
 
+    def session_close() -> datetime:
+        now = clock.now()
+        return [session for session in parts.sessions if session.opens_at <= now][-1].closes_at
+
     gateway = ExecutionGateway(
         parts.broker,
         clock,
         execution_policy(settings),
         kill_switch,
-        lambda: feed.session.closes_at,
+        session_close,
         may_send,
     )
-    exits = ExitService(parts.broker, clock, execution_policy(settings), lambda: feed.session.closes_at, may_send)
-    sessions = {session.date: session for session in parts.market.sessions()}
+    exits = ExitService(parts.broker, clock, execution_policy(settings), session_close, may_send)
+    sessions = {session.date: session for session in parts.sessions}
     order = list(sessions)
     day = TradingDay(
         clock,

@@ -6,11 +6,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finagent.adapters.clock import VirtualClock
 from finagent.adapters.database.audit import AuditKeeper
+from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.market_data import MarketDataPort
-from finagent.domain.ports.order_execution import OrderExecutionPort, SimulatedVenue
+from finagent.domain.ports.order_execution import OrderExecutionPort
 from finagent.domain.ports.store import JobQueue, Reads
+from finagent.domain.sessions import Session
 from finagent.services.failpoints import Failpoints
 from finagent.services.progress import ProgressObserver
 from finagent.services.queue.processor import Handler
@@ -19,17 +20,16 @@ from finagent.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from finagent.bootstrap.application import Application
+    from finagent.bootstrap.replay import Replay
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The outside of an application: what its services are given."""
+    """What the services of an application are given."""
 
     settings: Settings
-    clock: VirtualClock
-    market: MarketDataPort
+    outside: "Replay"
     broker: OrderExecutionPort
-    venue: SimulatedVenue
     queue: JobQueue
     reads: Reads
     failpoints: Failpoints
@@ -40,6 +40,19 @@ class Parts:
     copy_store: Callable[[Path], Awaitable[None]]
     tidy_up: Callable[[], Awaitable[None]]
     lease_left_seconds: Callable[[], float]
+
+    @property
+    def clock(self) -> Clock:
+        return self.outside.clock
+
+    @property
+    def market(self) -> MarketDataPort:
+        return self.outside.market
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """All that the agent may meet."""
+        return self.outside.sessions
 
 
 async def _nobody_comes(_application: "Application", _at: datetime) -> None:

@@ -1,75 +1,20 @@
-"""The bounds of a life: what a new store starts from, what a later start finds in it, and what the end leaves."""
+"""The bounds of a life: what a start finds in the store, and what the end leaves."""
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
-import orjson
-
-from finagent.adapters.clock import wall_now
 from finagent.adapters.database.audit import AuditKeeper
 from finagent.adapters.job_queue.sql import SqlJobQueue
-from finagent.domain.effect import Effect
-from finagent.domain.errors import BadInput, Interrupted
-from finagent.domain.identity import digest
+from finagent.domain.errors import Interrupted
 from finagent.domain.jobs import Job
-from finagent.domain.money import plain
 from finagent.domain.orders import BrokerOrder, OrderState, SendOutcome
 from finagent.domain.portfolio import Position
-from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.ports.store import Reads
-from finagent.domain.trading_state import LedgerIdentity, MarketClock, TradingState, TradingStateRecord
-from finagent.services.portfolio import ledger
+from finagent.domain.trading_state import MarketClock
 from finagent.services.progress import RecoveryInfo
-from finagent.services.scheduling.trading_day import session_job
-from finagent.settings import Settings
 
 FINISHED, RUNNING = "FINISHED", "RUNNING"
-
-
-def _replay_key(settings: Settings, market: MarketDataPort) -> dict[str, Any]:
-    return {"source_id": market.source_id, "notice": market.notice, "settings": settings.decisive()}
-
-
-def first_effect(settings: Settings, market: MarketDataPort) -> Effect:
-    """What a new store starts from: its identity, the clock at the first open, the trading state, the first session."""
-    first, key = market.sessions()[0], _replay_key(settings, market)
-    text = orjson.dumps(key, option=orjson.OPT_SORT_KEYS).decode()
-    identity = LedgerIdentity(
-        1,
-        "led-" + digest(settings.replay.seed, text, length=16),
-        settings.broker.account_id,
-        settings.replay.seed,
-        text,
-        plain(settings.replay.start_cash_usd),
-        settings.settings_hash,
-        wall_now(),
-    )
-    at = first.opens_at
-    state = TradingStateRecord(1, TradingState.ACTIVE, "first start", "finagent", at)
-    return Effect((identity, MarketClock(1, market.source_id, at, RUNNING), state), (session_job(first),))
-
-
-def require_same_replay(settings: Settings, market: MarketDataPort, store: Reads) -> None:
-    """A folder holds one replay: going on with another would mix two stories."""
-    before, now = orjson.loads(ledger(store).replay_key), _replay_key(settings, market)
-    differences = [f"{name}: {a} there, {b} here" for name, a, b in _differences(before, orjson.loads(orjson.dumps(now)))]
-    if differences:
-        listed = "\n  ".join(differences)
-        raise BadInput(
-            f"{settings.storage.directory} holds a different replay:\n  {listed}\n"
-            "go on with the same settings, choose another storage.directory, or archive it with --fresh"
-        )
-
-
-def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    for name in sorted(before.keys() | now.keys()):
-        a, b = before.get(name), now.get(name)
-        if isinstance(a, dict) and isinstance(b, dict):
-            yield from _differences(a, b, f"{prefix}{name}.")
-        elif a != b:
-            yield f"{prefix}{name}", a, b
 
 
 def recovery_info(store: Reads, rescued: list[Job], stored: MarketClock | None) -> RecoveryInfo | None:

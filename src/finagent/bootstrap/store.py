@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finagent.adapters.clock import VirtualClock, seconds_since_boot, wall_now
+from finagent.adapters.clock import seconds_since_boot, wall_now
 from finagent.adapters.database.anchor import AnchorFile
 from finagent.adapters.database.audit import AuditKeeper
 from finagent.adapters.database.migrate import upgrade, upgrade_postgres
@@ -48,9 +48,7 @@ def upgrade_store(settings: Settings, failpoints: Failpoints) -> None:
         upgrade_postgres(settings.storage.url, failpoints)
 
 
-def build_job_queue(
-    settings: Settings, store: StoreReads, clock: VirtualClock, failpoints: Failpoints, metrics: Metrics
-) -> SqlJobQueue:
+def build_job_queue(settings: Settings, store: StoreReads, clock: Clock, failpoints: Failpoints, metrics: Metrics) -> SqlJobQueue:
     """The durable queue of an agent on its store; `recover` starts it."""
     if settings.storage.url is not None:
         return build_shared_queue(settings, store, clock, failpoints, Role(leader=True, services=frozenset(QUEUES)), metrics)
@@ -71,7 +69,7 @@ def build_job_queue(
 
 
 def build_shared_queue(
-    settings: Settings, store: StoreReads, clock: VirtualClock, failpoints: Failpoints, role: Role, metrics: Metrics
+    settings: Settings, store: StoreReads, clock: Clock, failpoints: Failpoints, role: Role, metrics: Metrics
 ) -> "PostgresJobQueue":
     """The durable queue of one of several processes. Raises BadInput for a store that only one can use."""
     url, database, queue = shared_url(settings), settings.database, settings.queue

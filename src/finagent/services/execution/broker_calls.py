@@ -1,4 +1,4 @@
-"""The broker and its market, with a failpoint on both sides of every call: the one seam at which the outside is reached."""
+"""The broker, and a simulated one's market, with a failpoint on both sides of every call: the one seam to the outside."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,10 +19,9 @@ from finagent.services.failpoints import Failpoints, around
 
 @dataclass(frozen=True, slots=True)
 class BrokerCalls:
-    """OrderExecutionPort and SimulatedVenue, as the broker's own."""
+    """OrderExecutionPort, as the broker's own."""
 
     broker: OrderExecutionPort
-    venue: SimulatedVenue
     failpoints: Failpoints
 
     @property
@@ -60,6 +59,14 @@ class BrokerCalls:
     async def account(self) -> BrokerAccount:
         with around(self.failpoints, "account"):
             return await self.broker.account()
+
+
+@dataclass(frozen=True, slots=True)
+class VenueCalls:
+    """SimulatedVenue, as the venue's own."""
+
+    venue: SimulatedVenue
+    failpoints: Failpoints
 
     async def advance(self, at: datetime) -> None:
         with around(self.failpoints, "advance"):

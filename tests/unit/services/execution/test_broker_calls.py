@@ -8,7 +8,7 @@ import pytest
 
 from finagent.domain.errors import Transient
 from finagent.domain.ports.order_execution import OrderExecutionPort, SimulatedVenue
-from finagent.services.execution.broker_calls import BrokerCalls
+from finagent.services.execution.broker_calls import BrokerCalls, VenueCalls
 
 NOW = datetime(2024, 3, 4, 15, tzinfo=UTC)
 CALLS: dict[str, tuple[Any, ...]] = {
@@ -58,7 +58,8 @@ async def test_both_sides_of_a_call_are_passed_and_its_answer_comes_back(name: s
     broker: Any = Broker()
     passed = Passed()
 
-    answer = await getattr(BrokerCalls(broker, broker, passed), name)(*CALLS[name])
+    calls: Any = VenueCalls(broker, passed) if name == "advance" else BrokerCalls(broker, passed)
+    answer = await getattr(calls, name)(*CALLS[name])
 
     label = "send" if name == "submit" else name
     assert answer == (None if name in ("barrier", "advance") else name)
@@ -72,7 +73,7 @@ async def test_a_call_without_an_answer_passes_its_first_side_only() -> None:
     passed = Passed()
 
     with pytest.raises(Transient):
-        await BrokerCalls(broker, broker, passed).positions()
+        await BrokerCalls(broker, passed).positions()
 
     assert passed.labels == ["positions.before"]
 
@@ -84,4 +85,4 @@ def test_no_call_of_the_ports_is_left_out() -> None:
 
     assert calls == set(CALLS)
     broker: Any = Broker()
-    assert BrokerCalls(broker, broker, Passed()).deduplicates_forever
+    assert BrokerCalls(broker, Passed()).deduplicates_forever
