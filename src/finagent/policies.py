@@ -1,13 +1,24 @@
 """What the settings mean to each part: the frozen policies that services and adapters declare, built from the settings."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from finagent.adapters.broker.alpaca.policy import PAPER_URL, AlpacaPolicy, HttpPolicy, RestPolicy
+from finagent.adapters.broker.alpaca.policy import (
+    DATA_URL,
+    LIVE_URL,
+    PAPER_URL,
+    STREAM_URL,
+    AlpacaPolicy,
+    HttpPolicy,
+    RestPolicy,
+    is_loopback,
+)
 from finagent.adapters.broker.simulated.client import BrokerClientPolicy
 from finagent.adapters.broker.simulated.policy import BrokerPolicy, FaultRates
 from finagent.adapters.database.audit import AuditPolicy
 from finagent.adapters.database.engine import WriterPolicy
 from finagent.adapters.job_queue.operations import DurableQueuePolicy
+from finagent.adapters.market_data.alpaca.policy import AlpacaMarketPolicy
 from finagent.adapters.market_data.bar_repair import GapPolicy
 from finagent.adapters.market_data.bridged_market import BridgedMarketPolicy
 from finagent.adapters.market_data.daily_panel import HistoryPolicy
@@ -20,6 +31,7 @@ from finagent.domain.jobs import RetryPolicy
 from finagent.domain.risk import RiskProfile
 from finagent.quant.features.gap_scan import ScanRules
 from finagent.services.execution.policy import ExecutionPolicy
+from finagent.services.live import LivePolicy
 from finagent.services.pipeline.planner import PlanPolicy
 from finagent.services.queue.processor import QueuePolicy
 from finagent.services.scheduling.cron import CronEntry
@@ -48,6 +60,7 @@ def check(settings: Settings) -> None:
         *((alpaca_policies,) if settings.broker.kind == "alpaca" else ()),
         durable_queue_policy,
         require_backend,
+        require_mode,
     )
     for build in builders:
         try:
@@ -115,17 +128,19 @@ def broker_client_policy(settings: Settings) -> BrokerClientPolicy:
 
 
 def alpaca_policies(settings: Settings) -> tuple[AlpacaPolicy, RestPolicy]:
-    """How Alpaca is asked; paper until a mode is live."""
-    broker, alpaca = settings.broker, settings.alpaca
+    """How Alpaca is asked. Raises BadInput where account, host and mode do not go together."""
+    broker, alpaca, live = settings.broker, settings.alpaca, settings.orchestrate.mode == "live"
     if alpaca.settle_seconds >= settings.execution.lookup_window_seconds:
         raise BadInput(
             f"alpaca.settle_seconds is {alpaca.settle_seconds:g}: it must be less than execution.lookup_window_seconds, "
             f"{settings.execution.lookup_window_seconds}"
         )
+    official_url = LIVE_URL if live else PAPER_URL
     http = HttpPolicy(alpaca.connect_seconds, alpaca.read_seconds, broker.call_seconds, alpaca.answer_bytes_max)
     rest = RestPolicy(
-        url=alpaca.url or PAPER_URL,
-        live=False,
+        url=alpaca.url or official_url,
+        live=live,
+        official_url=official_url,
         http=http,
         threads=alpaca.threads,
         reserved_threads=alpaca.reserved_threads,
@@ -140,13 +155,73 @@ def alpaca_policies(settings: Settings) -> tuple[AlpacaPolicy, RestPolicy]:
     return (
         AlpacaPolicy(
             account_id=broker.account_id,
-            live=False,
+            live=live,
             deduplicates_forever=broker.deduplicates_forever,
             settle_seconds=alpaca.settle_seconds,
             lookback_hours=alpaca.lookback_hours,
         ),
         rest,
     )
+
+
+def alpaca_market_policies(settings: Settings) -> tuple[AlpacaMarketPolicy, RestPolicy]:
+    """How Alpaca's market data are read: at Alpaca, or at the simulator that the broker is."""
+    data, (_, broker) = settings.market_data, alpaca_policies(settings)
+    alpaca, simulated = data.alpaca, is_loopback(broker.url)
+    stream_url = broker.url.replace("http", "ws", 1) if simulated else STREAM_URL
+    rest = replace(
+        broker,
+        url=alpaca.url or (broker.url if simulated else DATA_URL),
+        official_url=DATA_URL,
+        threads=alpaca.threads,
+        reserved_threads=0,
+        requests_per_minute=alpaca.requests_per_minute,
+        reserved_requests=0,
+    )
+    policy = AlpacaMarketPolicy(
+        feed=alpaca.feed,
+        history_feed=alpaca.history_feed,
+        stream_url=alpaca.stream_url or stream_url,
+        symbols=data.symbols,
+        history=HistoryPolicy(data.mean_sessions, data.hole_sessions_max),
+        symbols_per_request=alpaca.symbols_per_request,
+        reconnect_seconds=alpaca.reconnect_seconds,
+    )
+    return policy, rest
+
+
+def live_policy(settings: Settings) -> LivePolicy:
+    """How a real market is followed."""
+    wall, url = settings.wall_time, alpaca_policies(settings)[1].url
+    if wall.pace != 1 and not is_loopback(url):
+        raise BadInput(f"wall_time.pace is {wall.pace:g}: at {url} a second takes a second")
+    return LivePolicy(
+        bar_grace_seconds=wall.bar_grace_seconds,
+        prepare_seconds=wall.prepare_seconds,
+        activity_seconds=wall.activity_seconds,
+        overlap_seconds=wall.overlap_seconds,
+        lookback_seconds=settings.alpaca.lookback_hours * 3600,
+        clock_seconds=wall.clock_seconds,
+        skew_seconds_max=wall.skew_seconds_max,
+        stale_seconds_max=wall.stale_seconds_max,
+        retry_seconds=wall.retry_seconds,
+        poll_seconds=settings.queue.poll_seconds,
+        follows_broker_clock=is_loopback(url),
+    )
+
+
+def require_mode(settings: Settings) -> None:
+    """Wall time is Alpaca's alone, and a replay has another source."""
+    mode, kind, source = settings.orchestrate.mode, settings.broker.kind, settings.market_data.source
+    if settings.on_wall_time and (kind, source) != ("alpaca", "alpaca"):
+        raise BadInput(
+            f"orchestrate.mode is {mode}, broker.kind {kind} and market_data.source {source}: on wall time both are alpaca"
+        )
+    if not settings.on_wall_time and source == "alpaca":
+        raise BadInput("market_data.source is alpaca: only orchestrate.mode paper and live have it")
+    if settings.on_wall_time:
+        live_policy(settings)
+        alpaca_market_policies(settings)
 
 
 def bridged_market_policy(settings: Settings) -> BridgedMarketPolicy:

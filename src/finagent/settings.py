@@ -57,7 +57,7 @@ class StorageSettings(Section):
 
 
 class OrchestrateSettings(Section):
-    mode: Literal["replay"]
+    mode: Literal["replay", "paper", "live"]
     after_end: Literal["exit", "serve"]
     drain_seconds: Annotated[float, Field(ge=0, le=18)]
 
@@ -66,6 +66,19 @@ class ReplaySettings(Section):
     seed: int
     pace: Ratio
     start_cash_usd: Positive
+
+
+class WallTimeSettings(Section):
+    pace: Annotated[float, Field(gt=0, le=3600)]
+    bar_grace_seconds: Annotated[float, Field(ge=0, lt=60)]
+    bar_wait_seconds: Seconds
+    prepare_seconds: Seconds
+    activity_seconds: Annotated[float, Field(gt=0, le=60)]
+    overlap_seconds: Annotated[float, Field(ge=1, le=3600)]
+    clock_seconds: Annotated[float, Field(gt=0, le=600)]
+    skew_seconds_max: Annotated[float, Field(gt=0, le=60)]
+    stale_seconds_max: Annotated[float, Field(gt=0, le=3600)]
+    retry_seconds: Annotated[float, Field(gt=0, le=600)]
 
 
 class SourceSettings(Section):
@@ -95,6 +108,17 @@ class FilesSettings(SourceSettings):
     unenclosed_fraction_max: Fraction
 
 
+class AlpacaMarketSettings(SourceSettings):
+    url: str | None
+    stream_url: str | None
+    feed: Literal["iex", "sip"]
+    history_feed: Literal["iex", "sip"]
+    symbols_per_request: Annotated[int, Field(ge=1, le=1000)]
+    threads: Annotated[int, Field(ge=1, le=16)]
+    requests_per_minute: AtLeastOne
+    reconnect_seconds: Annotated[float, Field(ge=1, le=3600)]
+
+
 class MarketDataSettings(Section):
     source: str
     first_session: date
@@ -106,18 +130,19 @@ class MarketDataSettings(Section):
     sample: SourceSettings
     files: FilesSettings
     simulated: SimulatedMarketSettings
+    alpaca: AlpacaMarketSettings
 
     @field_validator("source")
     @classmethod
     def _known_source(cls, source: str) -> str:
-        if source in ("sample", "simulated") or source.startswith("files:"):
+        if source in ("sample", "simulated", "alpaca") or source.startswith("files:"):
             return source
-        raise ValueError("must be sample, simulated or files:FOLDER")
+        raise ValueError("must be sample, simulated, files:FOLDER or alpaca")
 
     @property
     def rules(self) -> SourceSettings:
         """The thresholds of the source in use."""
-        return {"sample": self.sample, "simulated": self.simulated}.get(self.source, self.files)
+        return {"sample": self.sample, "simulated": self.simulated, "alpaca": self.alpaca}.get(self.source, self.files)
 
 
 class PastScanSettings(Section):
@@ -250,7 +275,7 @@ class FaultSettings(Section):
 
 class BrokerSettings(Section):
     kind: Literal["simulated", "alpaca"]
-    account_id: str
+    account_id: Annotated[str, Field(min_length=1, coerce_numbers_to_str=True)]  # that of a live account is a number
     address: str | None
     call_seconds: Seconds
     advance_seconds: Seconds
@@ -354,6 +379,7 @@ class Settings(BaseSettings):
     storage: StorageSettings
     orchestrate: OrchestrateSettings
     replay: ReplaySettings
+    wall_time: WallTimeSettings
     market_data: MarketDataSettings
     past_scan: PastScanSettings
     scan: ScanSettings
@@ -374,9 +400,14 @@ class Settings(BaseSettings):
     report: ReportSettings
 
     @property
+    def on_wall_time(self) -> bool:
+        """Whether a real market is traded, for play money or for real."""
+        return self.orchestrate.mode != "replay"
+
+    @property
     def lock_step(self) -> bool:
         """Whether market time waits for the agent."""
-        return not self.replay.pace
+        return not self.on_wall_time and not self.replay.pace
 
     @property
     def database_path(self) -> Path:
@@ -395,7 +426,7 @@ class Settings(BaseSettings):
     def decisive(self) -> dict[str, Any]:
         """Everything that a decision depends on: not where files lie, nor how the process is served."""
         process = ["storage", "http", "telemetry", "health", "report", "past_scan", "orchestrate", "database", "queue"]
-        process += ["alpaca", "alpaca_simulator"]  # how another system is reached, and another system's
+        process += ["wall_time", "alpaca", "alpaca_simulator"]  # how another system is reached, and another system's
         connection = {"kind": True, "address": True, "call_seconds": True, "advance_seconds": True}
         return self.model_dump(mode="json", exclude={**dict.fromkeys(process, True), "broker": connection})
 
@@ -456,11 +487,16 @@ def load_settings(file: Path | None = None, overrides: Sequence[str] = ()) -> Se
 
 
 ALPACA_KEYS = ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY")
+LIVE_ACCOUNT = "FINAGENT_LIVE_ACCOUNT"
 
 
 def alpaca_keys(settings: Settings) -> tuple[str, str]:
     """Key id and secret key: from the environment, else from files of these names in lower case. Raises BadInput for a missing
-    one; never in `Settings`, so that nothing which shows settings can show them."""
+    one, and in live mode where the environment does not name the account; never in `Settings`, so that nothing which shows
+    settings can show them."""
+    account = settings.broker.account_id
+    if settings.orchestrate.mode == "live" and os.environ.get(LIVE_ACCOUNT) != account:
+        raise BadInput(f"orchestrate.mode is live: to trade real money set {LIVE_ACCOUNT}={account} in the environment as well")
     folder, found = settings.alpaca.secrets_directory, _alpaca_secrets(settings)
     missing = [name for name, value in zip(ALPACA_KEYS, found, strict=True) if not value]
     if missing:

@@ -25,8 +25,7 @@ def settings_of(folder: Path, *more: str) -> Settings:
 
 
 def at_alpaca(url: str) -> tuple[str, ...]:
-    lock_step = ("alpaca.requests_per_minute=1000000", "alpaca.settle_seconds=0")  # a broker that waits for us
-    return ("broker.kind=alpaca", f"alpaca.url={url}", *lock_step)
+    return ("broker.kind=alpaca", f"alpaca.url={url}", "alpaca.settle_seconds=0")  # a broker that waits for us
 
 
 async def replayed(settings: Settings, *stops: int) -> tuple[str, int]:

@@ -17,6 +17,7 @@ from finagent.adapters.broker.alpaca_simulator.policy import AlpacaSimulatorPoli
 from finagent.bootstrap import build_alpaca_simulator, build_market
 from finagent.cli.app import run
 from finagent.cli.simulate_broker import as_text, directions
+from finagent.policies import check
 from finagent.settings import load_settings
 
 OPTIONS = ("--set", "alpaca_simulator.port=0", "--set", "market_data.last_session=2008-10-02")
@@ -78,16 +79,22 @@ async def test_market_time_goes_with_wall_time_where_a_pace_is_set(tmp_path: Pat
 
 
 def test_what_is_printed_can_be_copied_into_another_terminal() -> None:
-    bounded = load_settings(None, ("alpaca_simulator.requests_per_minute=200", "broker.account_id=PA1"))
-    text = as_text(directions(bounded, "http://127.0.0.1:8322", "of a test"))
+    settings = load_settings(None, ("broker.account_id=PA1",))
+    text = as_text(directions(settings, "http://127.0.0.1:8322", build_market(settings)))
     assert "export APCA_API_KEY_ID=PKSIMULATOR APCA_API_SECRET_KEY=simulator" in text
     command = "finagent orchestrate --set broker.kind=alpaca --set broker.account_id=PA1 --set alpaca.url=http://127.0.0.1:8322"
     assert [line.strip() for line in text.splitlines() if "orchestrate" in line] == [command]
     assert "ws://127.0.0.1:8322/stream" in text
 
-    unbounded = directions(load_settings(None), "http://127.0.0.1:8322", "of a test")
-    sets = [f"{name}={value}" for name, value in unbounded["settings"].items()]
-    assert load_settings(None, sets).alpaca.requests_per_minute == 1_000_000
+
+def test_where_the_market_runs_on_its_own_an_agent_on_wall_time_is_printed() -> None:
+    settings = load_settings(None, ("alpaca_simulator.pace=60",))
+    document = directions(settings, "http://127.0.0.1:8322", build_market(settings))
+    there = load_settings(None, [f"{name}={value}" for name, value in document["settings"].items()])
+    check(there)
+    assert (there.orchestrate.mode, there.wall_time.pace) == ("paper", 60)
+    assert there.market_data.symbols == build_market(settings).symbols
+    assert "--set 'market_data.symbols=[" in as_text(document)
 
 
 def test_a_taken_port_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

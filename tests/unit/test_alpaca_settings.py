@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from finagent.adapters.broker.alpaca.policy import Keys
+from finagent.adapters.broker.alpaca.policy import LIVE_URL, PAPER_URL, Keys, require_keys
 from finagent.domain.errors import BadInput
-from finagent.policies import check
+from finagent.policies import alpaca_policies, check
 from finagent.settings import alpaca_keys, load_settings, secrets_in_use
 
 ALPACA = ("broker.kind=alpaca", "broker.account_id=PA1")
+PAPER = (*ALPACA, "orchestrate.mode=paper", "market_data.source=alpaca", "market_data.symbols=[AAPL]")
+LIVE = (*PAPER, "orchestrate.mode=live", "broker.account_id=123456789")
 
 
 def test_keys_are_read_from_the_environment_then_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,3 +51,54 @@ def test_terms_that_cannot_hold_are_refused_by_name(override: str, named: str) -
 def test_the_broker_in_use_is_no_part_of_what_decides() -> None:
     other = load_settings(None, ("broker.kind=alpaca", "alpaca.threads=9"))
     assert other.settings_hash == load_settings(None).settings_hash
+
+
+def test_paper_is_the_default_and_its_host_is_not_that_of_real_money() -> None:
+    assert not load_settings(None).on_wall_time
+    for named, url in ((PAPER, PAPER_URL), (LIVE, LIVE_URL)):
+        account, rest = alpaca_policies(load_settings(None, named))
+        assert (rest.url, account.live) == (url, url == LIVE_URL)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ((*LIVE, "broker.account_id=PA1"), "broker.account_id"),
+        ((*LIVE, f"alpaca.url={PAPER_URL}"), "alpaca.url"),
+        ((*LIVE, "alpaca.url=http://127.0.0.1:8322"), "alpaca.url"),
+        ((*LIVE, "wall_time.pace=60"), "wall_time.pace"),
+        ((*PAPER, "broker.account_id=123456789"), "broker.account_id"),
+        ((*PAPER, f"alpaca.url={LIVE_URL}"), "alpaca.url"),
+        ((*PAPER, "broker.kind=simulated"), "orchestrate.mode"),
+        ((*PAPER, "market_data.source=sample"), "orchestrate.mode"),
+        ((*ALPACA, "market_data.source=alpaca", "market_data.symbols=[AAPL]"), "market_data.source"),
+    ],
+)
+def test_mode_host_account_and_source_go_together_or_nothing_starts(overrides: tuple[str, ...], named: str) -> None:
+    for good in (PAPER, LIVE):
+        check(load_settings(None, good))
+    with pytest.raises(BadInput, match=named):
+        check(load_settings(None, overrides))
+
+
+@pytest.mark.parametrize("acknowledged", [None, "", "123456788", "PA1", "yes"])
+def test_real_money_wants_its_account_named_twice(acknowledged: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APCA_API_KEY_ID", "AKREAL")
+    monkeypatch.setenv("APCA_API_SECRET_KEY", "planted-secret")
+    monkeypatch.delenv("FINAGENT_LIVE_ACCOUNT", raising=False)
+    if acknowledged is not None:
+        monkeypatch.setenv("FINAGENT_LIVE_ACCOUNT", acknowledged)
+    with pytest.raises(BadInput, match="FINAGENT_LIVE_ACCOUNT=123456789"):
+        alpaca_keys(load_settings(None, LIVE))
+    monkeypatch.setenv("FINAGENT_LIVE_ACCOUNT", "123456789")
+    assert alpaca_keys(load_settings(None, LIVE))[0] == "AKREAL"
+    monkeypatch.setenv("FINAGENT_LIVE_ACCOUNT", "")
+    assert alpaca_keys(load_settings(None, PAPER))[0] == "AKREAL"
+
+
+@pytest.mark.parametrize(("key_id", "live"), [("PKPAPER", True), ("AKREAL", False)])
+def test_keys_of_the_other_kind_of_account_are_refused(key_id: str, live: bool) -> None:
+    require_keys(Keys(key_id, "planted-secret"), live=not live)
+    with pytest.raises(BadInput, match="APCA_API_KEY_ID") as refused:
+        require_keys(Keys(key_id, "planted-secret"), live=live)
+    assert key_id not in str(refused.value)

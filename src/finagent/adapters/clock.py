@@ -1,7 +1,9 @@
-"""Clocks: the market time of a replay, set by its driver, and the mapping from wall time for a replay at a pace."""
+"""Clocks: the market time of a replay, set by its driver; the mapping from wall time for a replay at a pace; time that runs."""
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -37,6 +39,42 @@ class VirtualClock:
         if now < self._now:
             raise InvariantViolated(f"market time would go back from {self._now} to {now}")
         self._now = now
+
+
+class RunningClock:
+    """Time that runs on from an instant by a monotonic clock (seconds), so that whoever sets the machine's clock does not move
+    it; it never goes back. `pace` market seconds pass a wall second: more than one only at a simulated exchange."""
+
+    def __init__(self, at: datetime, monotonic: Callable[[], float], pace: float = 1.0) -> None:
+        self._at, self._monotonic, self.pace = at, monotonic, pace
+        self._since = monotonic()
+        self._told = at
+        self._corrected = asyncio.Event()
+
+    def now(self) -> datetime:
+        self._told = max(self._told, self._present())
+        return self._told
+
+    def correct(self, at: datetime) -> None:
+        """It is `at` now, as somebody says who knows better. Time that was told stands still until it is reached again."""
+        self._told = self.now()
+        self._at, self._since = at, self._monotonic()
+        self._corrected.set()
+        self._corrected = asyncio.Event()
+
+    async def until(self, at: datetime) -> None:
+        """Wait until it is `at`."""
+        while (left := (at - self.now()).total_seconds()) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left / self.pace):  # wait_for of Python 3.11 may lose a cancellation
+                    await self._corrected.wait()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for wall seconds."""
+        await asyncio.sleep(seconds)
+
+    def _present(self) -> datetime:
+        return self._at + timedelta(seconds=(self._monotonic() - self._since) * self.pace)
 
 
 @dataclass(frozen=True, slots=True)

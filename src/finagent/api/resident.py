@@ -96,11 +96,16 @@ class Resident:
             disk_full=bool(getattr(agent.queue, "disk_full", False)),  # a queue that is wrapped may not say
             finished=agent.finished,
             pass_age_seconds=self.work.pass_age_seconds,
-            bar_age_seconds=self.work.bar_age_seconds,
+            bar_age_seconds=self.bar_age_seconds(),
             queue_age_seconds=queue_age,
             loop_lag_seconds=max(self.watchdog.lag_seconds, 0.0),
             held_back=agent.kill_switch.held_back(),
         )
+
+    def bar_age_seconds(self) -> float | None:
+        """Since there was a bar: of the market on wall time, of market time in a replay."""
+        heard = self.application.market_age_seconds
+        return self.work.bar_age_seconds if heard is None else heard
 
     def refresh_gauges(self) -> None:
         """Before a scrape: what is cheaper to read then than to follow."""
@@ -109,7 +114,7 @@ class Resident:
         metrics.orders_unresolved.set(agent.reads.count(BrokerOrder, outcome=SendOutcome.UNRESOLVED, state=LIVE))
         metrics.set_trading_state(agent.kill_switch.state().state)
         metrics.set_start_gate(agent.kill_switch.gate)
-        metrics.bar_age.set(self.work.bar_age_seconds or 0.0)
+        metrics.bar_age.set(self.bar_age_seconds() or 0.0)
         metrics.last_pass_age.set(self.work.pass_age_seconds or 0.0)
         metrics.log_lines_lost.set(CurrentStderr.lost)
         log_file = self.settings.database_path.with_name(self.settings.database_path.name + "-wal")

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from finagent.adapters.job_queue.sql import SqlJobQueue
 from finagent.adapters.job_queue.sqlite import SqliteJobQueue
 from finagent.bootstrap.drivers import build_driver
 from finagent.bootstrap.handlers import agent_handlers
+from finagent.bootstrap.live import Live, build_live
 from finagent.bootstrap.market import build_market
 from finagent.bootstrap.parts import Parts, Wraps
 from finagent.bootstrap.replay import Replay
@@ -65,7 +67,12 @@ async def build_application(
         with around(failpoints, "store_open"):
             store = open_reads(settings.store_address, settings.database.connect_seconds, settings.database.statement_seconds)
         stack.callback(store.close)
-        outside = Replay(settings, market or build_market(settings), store.get(MarketClock, 1))
+        outside: Replay | Live
+        if settings.on_wall_time:
+            outside = await build_live(settings, metrics)
+            stack.push_async_callback(outside.close)
+        else:
+            outside = Replay(settings, market or build_market(settings), store.get(MarketClock, 1))
         clock = outside.clock
         durable = build_job_queue(settings, store, clock, failpoints, metrics)
         audit = build_audit(settings, store, durable, clock, failpoints)
@@ -110,7 +117,7 @@ class Application:
         self._stop = asyncio.Event()
         halt_file = settings.storage.directory / "HALT"
         self.kill_switch = KillSwitch(
-            reads, queue, clock, halt_file.exists, failpoints=parts.failpoints, held_back=parts.audit.held_back
+            reads, queue, clock, halt_file.exists, failpoints=parts.failpoints, held_back=self._held_back
         )
         self.feed = Feed(parts.market, clock, scan_rules(settings), parts.metrics.scan_duration.time)
         self.reconciler = Reconciler(
@@ -144,6 +151,16 @@ class Application:
         """The replay in this folder has reached its end."""
         clock = self.reads.get(MarketClock, 1)
         return clock is not None and clock.state == FINISHED
+
+    def _held_back(self) -> str:
+        """Why new risk has to wait although nobody halted; empty when it does not."""
+        return self.parts.audit.held_back() or self.parts.outside.held_back()
+
+    @property
+    def market_age_seconds(self) -> float | None:
+        """On wall time: since the open market was last heard of. None in a replay, where time that moves is the sign of life."""
+        outside = self.parts.outside
+        return outside.market.stale_seconds() if isinstance(outside, Live) else None
 
     def stop(self) -> None:
         """Ask for an orderly end: what is under way is finished, nothing new is begun."""
@@ -209,7 +226,7 @@ class Application:
             last_session=sessions[-1].date,
             sessions=len(sessions),
             instants=sum(session.minutes for session in sessions),
-            start_equity=settings.replay.start_cash_usd,
+            start_equity=Decimal(ledger(self.reads).start_cash),
             seed=settings.replay.seed,
             ledger_id=ledger(self.reads).ledger_id,
         )

@@ -1,12 +1,12 @@
 """The broker that the settings name."""
 
-import time
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finagent.adapters.broker.alpaca.policy import Keys, is_loopback
+from finagent.adapters.broker.alpaca.policy import Keys, is_loopback, require_keys
 from finagent.adapters.broker.simulated.broker import SimulatedBroker
 from finagent.adapters.broker.simulated.client import SimulatedBrokerClient
 from finagent.adapters.broker.simulated.policy import BrokerPolicy
@@ -22,6 +22,7 @@ from finagent.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from finagent.adapters.broker.alpaca.client import AlpacaVenue
+    from finagent.adapters.broker.alpaca.rest import AlpacaRest
 
 
 def build_simulated_broker(settings: Settings, market: MarketDataPort, failpoints: Failpoints = unarmed) -> SimulatedBroker:
@@ -80,14 +81,22 @@ def build_broker_client(
 
 
 def _build_alpaca(settings: Settings, clock: Clock, metrics: Metrics) -> "AlpacaVenue":
-    """A replay moves the market of the Alpaca simulator. Raises BadInput where the SDK or the keys are missing."""
+    """A replay moves the market of the Alpaca simulator; a minute of its budget is a minute of the market."""
+    rest, policy = build_alpaca_rest(settings, metrics, lambda: clock.now().timestamp()), alpaca_policies(settings)[0]
+    if not is_loopback(rest.url):
+        raise BadInput(f"orchestrate.mode is replay, and nobody moves the market of {rest.url}: set alpaca.url")
+    from finagent.adapters.broker.alpaca.client import AlpacaVenue
+
+    return AlpacaVenue(rest, clock, policy, settings.broker.advance_seconds)
+
+
+def build_alpaca_rest(settings: Settings, metrics: Metrics, seconds: Callable[[], float]) -> "AlpacaRest":
+    """Calls of Alpaca; budget and breaker count in the `seconds` of a clock that does not go back. Raises BadInput where the SDK
+    or the keys are missing, or the keys are of the other kind of account."""
     try:
-        from finagent.adapters.broker.alpaca.client import AlpacaVenue
         from finagent.adapters.broker.alpaca.rest import AlpacaRest
     except ModuleNotFoundError as error:
         raise BadInput("broker.kind is alpaca, and its client is missing: pip install 'finagent[alpaca]'") from error
-    policy, rest_policy = alpaca_policies(settings)
-    if not is_loopback(rest_policy.url):
-        raise BadInput(f"orchestrate.mode is replay, and nobody moves the market of {rest_policy.url}: set alpaca.url")
-    rest = AlpacaRest(rest_policy, Keys(*alpaca_keys(settings)), time.monotonic, metrics.api_request)
-    return AlpacaVenue(rest, clock, policy, settings.broker.advance_seconds)
+    keys, policy = Keys(*alpaca_keys(settings)), alpaca_policies(settings)[1]
+    require_keys(keys, live=policy.live)
+    return AlpacaRest(policy, keys, seconds, metrics.api_request)

@@ -4,10 +4,12 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from finagent.adapters.clock import PacedTime
+from finagent.bootstrap.live import Live
 from finagent.bootstrap.parts import Parts
 from finagent.policies import cron_entries
 from finagent.services.driver import Driver, DriverParts
 from finagent.services.execution.activity import BrokerActivity
+from finagent.services.live import BrokerWatch, LiveDriver
 from finagent.services.lock_step import LockStepDriver
 from finagent.services.market_data.feed import Feed
 from finagent.services.paced import PacedDriver
@@ -25,7 +27,7 @@ def build_driver(
     reconcile_start: Callable[[], Awaitable[None]],
     visit: Callable[[datetime], Awaitable[None]],
 ) -> Driver:
-    """Lock-step, or at the pace that the settings name; a scan that lock-step finds due is never too late."""
+    """Lock-step, at the pace that the settings name, or on wall time; a scan that lock-step finds due is never too late."""
     settings, outside = parts.settings, parts.outside
     misfire_minutes = 0 if settings.lock_step else int(settings.scan.misfire_seconds // 60)
     shared = DriverParts(
@@ -41,6 +43,18 @@ def build_driver(
         tidy_up=parts.tidy_up,
         reconcile_start=reconcile_start,
     )
+    if isinstance(outside, Live):
+        return LiveDriver(
+            parts=shared,
+            clock=outside.clock,
+            market=outside.market,
+            watch=BrokerWatch(activity, outside.clock, outside.policy, ledger(parts.reads).started_at),
+            reservations=outside.reservations,
+            broker_time=outside.broker_time,
+            calendar_objection=outside.calendar_objection,
+            listeners=(),
+            policy=outside.policy,
+        )
     if settings.lock_step:
         return LockStepDriver(shared, outside.clock, outside.venue, parts.failpoints, visit)
     time = PacedTime(parts.sessions, ledger(parts.reads).started_at, settings.replay.pace)

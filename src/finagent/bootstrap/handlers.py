@@ -32,7 +32,7 @@ def agent_handlers(parts: Parts, feed: Feed, kill_switch: KillSwitch, reconciler
     scanner = ScannerService(
         feed,
         clock,
-        ScannerPolicy(settings.scan.misfire_seconds, settings.scan.gather_seconds),
+        ScannerPolicy(settings.scan.misfire_seconds, settings.scan.gather_seconds, settings.wall_time.bar_wait_seconds),
         features,
         GapAndGoFormula().data_spec_hash,
     )

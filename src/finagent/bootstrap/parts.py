@@ -20,6 +20,7 @@ from finagent.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from finagent.bootstrap.application import Application
+    from finagent.bootstrap.live import Live
     from finagent.bootstrap.replay import Replay
 
 
@@ -28,7 +29,7 @@ class Parts:
     """What the services of an application are given."""
 
     settings: Settings
-    outside: "Replay"
+    outside: "Replay | Live"
     broker: OrderExecutionPort
     queue: JobQueue
     reads: Reads

@@ -8,7 +8,7 @@ import orjson
 
 from finagent.adapters.clock import VirtualClock, wall_now
 from finagent.bootstrap.broker import build_broker_client
-from finagent.bootstrap.start import RUNNING
+from finagent.bootstrap.start import ON_WALL_TIME, RUNNING
 from finagent.domain.effect import Effect
 from finagent.domain.errors import BadInput, InvariantViolated
 from finagent.domain.identity import digest
@@ -52,6 +52,10 @@ class Replay:
         """What is about to be traded."""
         return self.sessions
 
+    def held_back(self) -> str:
+        """Nothing outside keeps a replay from trading."""
+        return ""
+
     async def open_broker(self, stack: AsyncExitStack, failpoints: Failpoints, metrics: Metrics) -> OrderExecutionPort:
         """The broker, which the stack closes."""
         client = build_broker_client(self._settings, self.market, self.clock, metrics)
@@ -88,6 +92,8 @@ class Replay:
 
     def _require_same(self, store: Reads) -> None:
         folder, before = self._settings.storage.directory, ledger(store).replay_key
+        if before == ON_WALL_TIME:
+            raise BadInput(f"{folder} holds the story of an account: choose another storage.directory")
         now = orjson.loads(orjson.dumps(self._key()))
         differences = [f"{name}: {a} there, {b} here" for name, a, b in _differences(orjson.loads(before), now)]
         if differences:

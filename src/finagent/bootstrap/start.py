@@ -15,6 +15,7 @@ from finagent.domain.trading_state import MarketClock
 from finagent.services.progress import RecoveryInfo
 
 FINISHED, RUNNING = "FINISHED", "RUNNING"
+ON_WALL_TIME = ""  # the replay key of a store that holds no replay
 
 
 def recovery_info(store: Reads, rescued: list[Job], stored: MarketClock | None) -> RecoveryInfo | None:

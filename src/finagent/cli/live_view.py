@@ -34,8 +34,11 @@ class PlainLines:
         self._console, self._narrator = console, narrator
 
     def started(self, info: StartInfo) -> None:
-        window = f"{info.sessions} sessions {info.first_session} to {info.last_session}"
-        self._line(f"finagent {info.mode}: {window}, {info.symbols} symbols, seed {info.seed}")
+        if info.mode == "replay":
+            window = f"{info.sessions} sessions {info.first_session} to {info.last_session}"
+            self._line(f"finagent {info.mode}: {window}, {info.symbols} symbols, seed {info.seed}")
+        else:
+            self._line(f"finagent {info.mode}: next session {info.first_session}, {info.symbols} symbols, {info.ledger_id}")
         self._line(f"data: {info.notice}")
 
     def recovered(self, info: RecoveryInfo) -> None:

@@ -1,6 +1,7 @@
 """`finagent simulate-broker`: an Alpaca of one's own, to try everything without keys."""
 
 import asyncio
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -8,9 +9,8 @@ import typer
 from finagent.cli.options import AsJson, Overrides, SettingsFile, settings_in_force
 
 if TYPE_CHECKING:
+    from finagent.domain.ports.market_data import MarketDataPort
     from finagent.settings import Settings
-
-UNBOUNDED = "1000000"  # requests a minute: lock-step asks as fast as it can, and nobody counts
 
 
 def simulate_broker(settings_file: SettingsFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
@@ -31,7 +31,7 @@ async def _serve(settings: "Settings", as_json: bool) -> None:
     with on_signals(stop.set):
         market = build_market(settings)
         async with build_alpaca_simulator(settings, market) as url:
-            document = directions(settings, url, market.notice)
+            document = directions(settings, url, market)
             if as_json:
                 print_json(document)
             else:
@@ -39,8 +39,9 @@ async def _serve(settings: "Settings", as_json: bool) -> None:
             await stop.wait()
 
 
-def directions(settings: "Settings", url: str, notice: str) -> dict[str, Any]:
-    """Where the simulator is, and what makes an agent trade there."""
+def directions(settings: "Settings", url: str, market: "MarketDataPort") -> dict[str, Any]:
+    """Where the simulator is, and what makes an agent trade there: one that moves its market, or where that runs one on wall
+    time."""
     from finagent.adapters.broker.alpaca_simulator.policy import paper_number
 
     simulator = settings.alpaca_simulator
@@ -50,15 +51,20 @@ def directions(settings: "Settings", url: str, notice: str) -> dict[str, Any]:
         "broker.account_id": paper_number(settings.broker.account_id),
         "alpaca.url": url,
     }
-    if not simulator.requests_per_minute:
-        settings_there["alpaca.requests_per_minute"] = UNBOUNDED
+    if simulator.pace:
+        settings_there |= {
+            "orchestrate.mode": "paper",
+            "market_data.source": "alpaca",
+            "market_data.symbols": f"[{','.join(market.symbols)}]",
+            "wall_time.pace": f"{simulator.pace:g}",
+        }
     return {
         "url": url,
         "trade_updates": f"{streams}/stream",
         "market_data": f"{streams}/v2/iex",
         "news": f"{streams}/v1beta1/news",
         "control": f"{url}/control/advance",
-        "market": notice,
+        "market": market.notice,
         "directory": str(simulator.directory),
         "environment": {"APCA_API_KEY_ID": simulator.key_id, "APCA_API_SECRET_KEY": simulator.secret},
         "settings": settings_there,
@@ -68,7 +74,7 @@ def directions(settings: "Settings", url: str, notice: str) -> dict[str, Any]:
 def as_text(document: dict[str, Any]) -> str:
     """The same for a person: lines to copy into another terminal."""
     exports = " ".join(f"{name}={value}" for name, value in document["environment"].items())
-    sets = " ".join(f"--set {name}={value}" for name, value in document["settings"].items())
+    sets = " ".join(f"--set {quote(f'{name}={value}')}" for name, value in document["settings"].items())
     places = "\n".join(f"  {name:<14} {document[name]}" for name in ("url", "trade_updates", "market_data", "news", "control"))
     return (
         f"a simulated Alpaca ({document['market']})\n{places}\n"

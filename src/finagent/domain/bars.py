@@ -72,6 +72,13 @@ class SessionBars:
         )
 
 
+def no_bars(session: Session, symbols: tuple[str, ...]) -> SessionBars:
+    """A session of which nothing is known: arrays of its own, to be filled or not."""
+    shape = (session.minutes, len(symbols))
+    columns = {name: np.full(shape, np.nan) for name in ("open", "high", "low", "close", "volume")}
+    return SessionBars(session, symbols, **columns, quality=np.full(shape, BarQuality.MISSING, dtype=np.uint8))
+
+
 @dataclass(frozen=True, slots=True)
 class PriorFacts:
     """What is known of each symbol before the open of a session; arrays over symbols.

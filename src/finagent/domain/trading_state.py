@@ -49,7 +49,7 @@ class LedgerIdentity:
     """The one row of `ledger_identity`: made with the database, part of every derived id.
 
     `replay_key` names (source, window, seed, settings) of a replay; empty for paper and live. `started_at` is the wall time at
-    which the ledger was made: a replay at a pace counts from it.
+    which the ledger was made: a replay at a pace counts from it, and what an account did before is not ours.
     """
 
     id: int

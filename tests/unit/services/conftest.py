@@ -263,13 +263,13 @@ def market(desk: Desk) -> ArrayMarket:
 
 
 @pytest.fixture
-def open_feed(desk: Desk, market: ArrayMarket) -> Callable[[], Awaitable[Feed]]:
-    """Opens the session in a feed and takes in the bars complete by now."""
+def open_feed(desk: Desk, market: ArrayMarket) -> Callable[..., Awaitable[Feed]]:
+    """Opens the session in a feed and takes in the bars complete by now, or by the instant that is named."""
 
-    async def open_() -> Feed:
+    async def open_(complete: datetime | None = None) -> Feed:
         feed = Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50))
         await feed.open_session(desk.session, (5, 15, 30))
-        feed.advance()
+        feed.advance(complete)
         return feed
 
     return open_

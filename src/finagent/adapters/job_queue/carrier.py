@@ -250,7 +250,8 @@ class RedisCarrier:
             except FinagentError as error:  # the store is away; so is everything else of us, and it says so
                 log.warning("sweep_failed", error=str(error))
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), self._policy.sweep_seconds)
+                async with asyncio.timeout(self._policy.sweep_seconds):  # wait_for of Python 3.11 may lose a cancellation
+                    await self._closing.wait()
 
     async def _retell(self) -> None:
         """A Redis that has forgotten everything, or that we have not met before, hears of the dead letters again."""

@@ -112,7 +112,8 @@ class PostgresJobQueue(SqlJobQueue):
         if self.carrier is not None and await self.carrier.changed():
             return
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), self._lease_policy.poll_seconds)
+            async with asyncio.timeout(self._lease_policy.poll_seconds):  # wait_for of Python 3.11 may lose a cancellation
+                await self._changed.wait()
         self._changed.clear()
 
     async def others_at_work(self, now: datetime) -> bool:

@@ -83,7 +83,7 @@ def panel_of(
     split, notes = _believed(told, open_, close, symbols, sessions)
     suspects: list[dict[str, str]] = [{} for _ in sessions]
     if not splits and ADJUSTED not in bars.columns:
-        for row, place, value in _suspected(open_, close):
+        for row, place, value in suspected_splits(open_, close):
             split[row, place] = value
             suspects[row][symbols[place]] = f"looks like a split, {value:g} new shares per old, that nothing confirms: {_CURE}"
     return DailyPanel.checked(symbols, sessions, columns, split, tuple(suspects)), notes
@@ -112,7 +112,7 @@ def _believed(
     return believed, tuple(notes)
 
 
-def _suspected(open_: Floats, close: Floats) -> Iterator[tuple[int, int, float]]:
+def suspected_splits(open_: Floats, close: Floats) -> Iterator[tuple[int, int, float]]:
     """Overnight jumps so near to a customary split of two or more (or its reverse) that a split is the likelier reading."""
     for place in range(close.shape[1]):
         rows = np.flatnonzero(np.isfinite(close[:, place]) & np.isfinite(open_[:, place]))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from math import isfinite
 
@@ -50,12 +50,22 @@ class Feed:
         self._prior, self._bars = prior, bars
         self._state.reset(session)
 
-    def advance(self) -> BarBlock | None:
-        """Take in all bars complete by now; returns the last one, None when there was no new one."""
+    def follows(self, at: datetime) -> bool:
+        """Whether the session of that instant is the one being fed."""
+        return self._bars is not None and self._bars.session.opens_at <= at <= self._bars.session.closes_at
+
+    @property
+    def minutes_behind(self) -> int:
+        """Minutes of the session that are over and whose bars were not taken in yet; none in lock-step."""
+        return self.session.minute_of(self._clock.now()) - self._state.minute
+
+    def advance(self, complete: datetime | None = None) -> BarBlock | None:
+        """Take in all bars complete by then, as far as they are known; returns the last one, None when there was no new one.
+        None: by now."""
         if self._bars is None:
             return None
         block = None
-        for minute in range(self._state.minute + 1, self._bars.session.minute_of(self._clock.now()) + 1):
+        for minute in range(self._state.minute + 1, self._bars.session.minute_of(complete or self._clock.now()) + 1):
             block = self._bars.block(minute)
             self._state.update(block)
         return block

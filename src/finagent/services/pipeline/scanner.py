@@ -12,21 +12,24 @@ from finagent.domain.jobs import Job, Next
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.store import Reads
 from finagent.domain.runs import PipelineRun, RunState, Stage, SymbolRun, SymbolState
-from finagent.domain.time import from_text
+from finagent.domain.time import from_text, to_text
 from finagent.quant.features.gap_scan import NearMiss, ScanReason, ScanResult
 from finagent.services.market_data.feed import Feed
 from finagent.services.pipeline.outcome import story
 from finagent.services.portfolio import ledger
 
+BAR_WAIT_STEP_SECONDS = 1
 FeatureRow = Callable[[GapFacts, Direction], tuple[float, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class ScannerPolicy:
-    """`misfire_seconds`: a scan that starts later than that is EXPIRED; `gather_seconds`: the gate waits no longer for plans."""
+    """`misfire_seconds`: a scan that starts later than that is EXPIRED; `gather_seconds`: the gate waits no longer for plans. On
+    wall time a scan waits for its session to be fed, and up to `bar_wait_seconds` for the bars of its minute."""
 
     misfire_seconds: float
     gather_seconds: float
+    bar_wait_seconds: float
 
 
 def missed(miss: NearMiss) -> str:
@@ -48,6 +51,10 @@ class ScannerService:
         run_id = identity.run_id(ledger(reads).ledger_id, entry, fired_at)
         if now - fired_at > timedelta(seconds=self.policy.misfire_seconds):
             return self._expired(run_id, entry, fired_at, now)
+        late = now - fired_at >= timedelta(seconds=self.policy.bar_wait_seconds)
+        if not self.feed.follows(fired_at) or (self.feed.minutes_behind and not late):
+            again = now + timedelta(seconds=BAR_WAIT_STEP_SECONDS)
+            return Effect(next=(Next("scan", f"scan:{entry}:{to_text(fired_at)}:{to_text(again)}", dict(job.payload), again),))
         session = self.feed.session
         seen = {candidate.symbol for candidate in reads.find(GapCandidate, session_date=session.date)}
         found = self.feed.scan()

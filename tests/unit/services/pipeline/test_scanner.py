@@ -1,5 +1,6 @@
 """A scan commits each candidate with its facts, turns nobody away without a reason, and is never run too late."""
 
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from finagent.services.pipeline.scanner import ScannerPolicy, ScannerService
 
 
 def scanner(desk: Any, feed: Feed) -> ScannerService:
-    return ScannerService(feed, desk.clock, ScannerPolicy(300, 120), features, GapAndGoFormula().data_spec_hash)
+    return ScannerService(feed, desk.clock, ScannerPolicy(300, 120, 15), features, GapAndGoFormula().data_spec_hash)
 
 
 def scan_job(desk: Any, minute: int = 5) -> Any:
@@ -126,3 +127,35 @@ async def test_three_bad_symbols_of_ten_thousand_fail_alone(desk: Any, array_mar
     }
     assert (run.failed, run.candidates, sum(run.reasons.values())) == (3, len(gapped) - 2, 10_000)
     assert {c.symbol for c in desk.reads.find(GapCandidate)} == set(gapped) - set(failed)
+
+
+async def test_on_wall_time_a_scan_waits_for_the_bars_of_its_minute_and_not_for_ever(
+    desk: Any, market: Any, open_feed: Any
+) -> None:
+    market.gap("IBM", 0.04)
+    feed = await open_feed(desk.minute(4))
+    await desk.commit(await scanner(desk, feed).scan(scan_job(desk), desk.reads))
+    assert desk.reads.count(PipelineRun) == 0, "the fifth minute is not in yet"
+    (_, _, run_at), *more = desk.waiting("scan")
+    assert (run_at, more) == (to_text(desk.minute(5) + timedelta(seconds=1)), [])
+
+    feed.advance()
+    await desk.commit(await scanner(desk, feed).scan(scan_job(desk), desk.reads))
+    assert desk.reads.find(PipelineRun)[0].candidates == 1
+
+
+async def test_a_scan_whose_bars_do_not_come_goes_on_without_them(desk: Any, market: Any, open_feed: Any) -> None:
+    feed = await open_feed(desk.minute(4))
+    desk.clock.set(desk.minute(5) + timedelta(seconds=15))
+    await desk.commit(await scanner(desk, feed).scan(scan_job(desk), desk.reads))
+    assert desk.reads.find(PipelineRun)[0].state is RunState.SUCCESS
+
+
+async def test_a_scan_of_a_session_that_is_not_fed_yet_waits_for_it(desk: Any, market: Any, open_feed: Any) -> None:
+    feed = Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50))
+    await desk.commit(await scanner(desk, feed).scan(scan_job(desk), desk.reads))
+    assert [run_at for _, _, run_at in desk.waiting("scan")] == [to_text(desk.minute(5) + timedelta(seconds=1))]
+    await feed.open_session(desk.session, (5,))
+    feed.advance()
+    await desk.commit(await scanner(desk, feed).scan(scan_job(desk), desk.reads))
+    assert desk.reads.find(PipelineRun)[0].state is RunState.SUCCESS

@@ -6,8 +6,10 @@ from urllib.parse import urlsplit
 from finagent.domain.errors import BadInput
 
 PAPER_URL, LIVE_URL = "https://paper-api.alpaca.markets", "https://api.alpaca.markets"
+DATA_URL, STREAM_URL = "https://data.alpaca.markets", "wss://stream.data.alpaca.markets"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-PAPER_PREFIX = "PA"
+PAPER_PREFIX = "PA"  # of an account's number
+PAPER_KEYS, LIVE_KEYS = "PK", "AK"  # how the id of a key begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,13 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class RestPolicy:
-    """Bounds of the calls. `requests_per_minute` is the broker's limit, of which `share` is ours and `reserved_requests` of that
-    wait for cancels and look-ups. `breaker_failures` calls in a row without an answer open the breaker for `breaker_seconds`."""
+    """Bounds of the calls at `url`, which Alpaca has at `official_url`. `requests_per_minute` is the broker's limit, of which
+    `share` is ours and `reserved_requests` of that wait for cancels and look-ups. `breaker_failures` calls in a row without an
+    answer open the breaker for `breaker_seconds`."""
 
     url: str
     live: bool
+    official_url: str
     http: HttpPolicy
     threads: int
     reserved_threads: int
@@ -67,7 +71,7 @@ class RestPolicy:
     breaker_seconds: float
 
     def __post_init__(self) -> None:
-        require_host(self.url, live=self.live)
+        require_host(self.url, self.official_url, live=self.live)
         if self.reserved_requests + 1 > self.requests_per_minute * self.share:
             raise BadInput(
                 f"alpaca.reserved_requests is {self.reserved_requests}: nothing is left of "
@@ -75,17 +79,25 @@ class RestPolicy:
             )
 
 
+def require_keys(keys: Keys, *, live: bool) -> None:
+    """Alpaca's keys tell what they open: PK... a paper account, AK... a live one. Raises BadInput for those of the other kind."""
+    if keys.key_id.startswith(LIVE_KEYS if not live else PAPER_KEYS):
+        kind, other = ("live", "paper") if live else ("paper", "live")
+        raise BadInput(
+            f"APCA_API_KEY_ID is that of a {other} account, and orchestrate.mode is {kind}: use the keys of a {kind} one"
+        )
+
+
 def is_loopback(url: str) -> bool:
     """Whether it is a simulator on this machine."""
     return urlsplit(url).hostname in LOOPBACK
 
 
-def require_host(url: str, *, live: bool) -> None:
-    """Real money only at the live host and only in live mode. Raises BadInput for any other pair."""
+def require_host(url: str, official_url: str, *, live: bool) -> None:
+    """Only at Alpaca, or without real money at a simulator on this machine. Raises BadInput for any other host."""
     parts = urlsplit(url)
     loopback = is_loopback(url)
     if url.endswith("/") or (parts.scheme != "https" and not (loopback and parts.scheme == "http")):
         raise BadInput(f"alpaca.url is {url}: it must be https://HOST without a path (http:// only for this machine)")
-    expected = LIVE_URL if live else PAPER_URL
-    if parts.hostname != urlsplit(expected).hostname and (live or not loopback):
-        raise BadInput(f"alpaca.url is {url}: {'live' if live else 'paper'} trading is at {expected}")
+    if parts.hostname != urlsplit(official_url).hostname and (live or not loopback):
+        raise BadInput(f"alpaca.url is {url}: {'live' if live else 'paper'} trading is at {official_url}")

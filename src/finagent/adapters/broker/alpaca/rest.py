@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
 
+from alpaca.common.rest import RESTClient
 from alpaca.trading.client import TradingClient
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -16,7 +17,6 @@ from finagent.adapters.broker.alpaca.policy import Keys, RestPolicy
 from finagent.adapters.broker.alpaca.threads import ClientThread, Reply, Request, ThreadPool
 from finagent.domain.errors import FinagentError, Transient
 
-TARGET = "broker"
 OnRequest = Callable[[str, str], None]  # the target and the outcome of a request that ended
 Parsed = TypeVar("Parsed")
 Failure = (NotSent, Unanswered)
@@ -42,7 +42,8 @@ class Purpose(Enum):
 
 
 class AlpacaRest:
-    """Runs requests on threads of its own; never blocks the loop."""
+    """Runs requests on threads of its own, each with a `client` of the SDK, at the broker or another `target`; never blocks the
+    loop."""
 
     def __init__(
         self,
@@ -50,8 +51,12 @@ class AlpacaRest:
         keys: Keys,
         monotonic: Callable[[], float],
         on_request: OnRequest = lambda _target, _outcome: None,
+        *,
+        client: Callable[[RestPolicy, Keys], RESTClient] | None = None,
+        target: str = "broker",
     ) -> None:
-        self._policy, self._keys, self._on_request = policy, keys, on_request
+        self._policy, self._keys, self._on_request, self._target = policy, keys, on_request, target
+        self._make_client = client or _trading_client
         self._breaker = CircuitBreaker(policy.breaker_failures, policy.breaker_seconds, monotonic)
         self._budget = RateBudget(policy.requests_per_minute, policy.share, policy.reserved_requests, monotonic)
         self._ordinary = ThreadPool(policy.threads, "alpaca", self._client, policy.http)
@@ -69,14 +74,14 @@ class AlpacaRest:
             async with asyncio.timeout(seconds):
                 result = await self._calls(purpose, request, flight)
         except TimeoutError as error:
-            self._on_request(TARGET, "timeout")
+            self._on_request(self._target, "timeout")
             if flight.sent:
-                raise Unanswered(f"broker: no answer within {seconds:g} s") from error
-            raise NotSent(f"broker: every thread waited for it for {seconds:g} s") from error
+                raise Unanswered(f"{self._target}: no answer within {seconds:g} s") from error
+            raise NotSent(f"{self._target}: every thread waited for it for {seconds:g} s") from error
         except FinagentError as error:
-            self._on_request(TARGET, "unknown" if isinstance(error, Transient) else "REFUSED")
+            self._on_request(self._target, "unknown" if isinstance(error, Transient) else "REFUSED")
             raise
-        self._on_request(TARGET, "ok")
+        self._on_request(self._target, "ok")
         return result
 
     async def read(self, request: Request, parse: Callable[[Any], Parsed]) -> Parsed:
@@ -85,7 +90,7 @@ class AlpacaRest:
         try:
             return parse(body)
         except Unreadable as error:
-            raise Unanswered(f"broker: an answer that cannot be read: {error}") from error
+            raise Unanswered(f"{self._target}: an answer that cannot be read: {error}") from error
 
     async def close(self) -> None:
         """End the threads that do not wait for the broker."""
@@ -130,19 +135,22 @@ class AlpacaRest:
         """Nothing but a cancel goes while the breaker is open; an order is never what finds out whether it can close."""
         if not self._budget.take(urgent=purpose.urgent):
             pool.give(thread)
-            raise NotSent("broker: the requests of this minute are used up")
+            raise NotSent(f"{self._target}: the requests of this minute are used up")
         if purpose is not Purpose.CANCEL and not self._breaker.admits(probe=purpose is not Purpose.SUBMIT):
             pool.give(thread)
-            raise BreakerOpen("broker: it has not answered for a while")
+            raise BreakerOpen(f"{self._target}: it has not answered for a while")
 
     def _heard(self, reply: Reply) -> None:
         self._budget.correct(reply.headers)
         if reply.error is not None and isinstance(judge(reply.error), Throttled):
             self._budget.throttled(reply.headers)
 
-    def _client(self) -> TradingClient:
-        policy, keys = self._policy, self._keys
-        return TradingClient(keys.key_id, keys.secret_key, paper=not policy.live, raw_data=True, url_override=policy.url)
+    def _client(self) -> RESTClient:
+        return self._make_client(self._policy, self._keys)
+
+
+def _trading_client(policy: RestPolicy, keys: Keys) -> RESTClient:
+    return TradingClient(keys.key_id, keys.secret_key, paper=not policy.live, raw_data=True, url_override=policy.url)
 
 
 @dataclass(slots=True)

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import requests
-from alpaca.trading.client import TradingClient
+from alpaca.common.rest import RESTClient
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from finagent.adapters.broker.alpaca.policy import HttpPolicy
 
 CHUNK_BYTES = 65_536
-Request = Callable[[TradingClient], Any]
+Request = Callable[[Any], Any]  # asks the client of the thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class BoundedAdapter(HTTPAdapter):
 class ClientThread:
     """One thread with one client; it makes one request at a time and is busy until that returns, however long nobody waits."""
 
-    def __init__(self, name: str, make_client: Callable[[], TradingClient], policy: HttpPolicy) -> None:
+    def __init__(self, name: str, make_client: Callable[[], RESTClient], policy: HttpPolicy) -> None:
         self._make_client, self._policy = make_client, policy
         self._inbox: queue.Queue[tuple[Request, Callable[[Reply], None]] | None] = queue.Queue(maxsize=1)
         # a daemon: a broker that never answers cannot keep the process from ending
@@ -108,7 +108,7 @@ class ClientThread:
 class ThreadPool:
     """Idle threads, taken one at a time. A thread whose caller left comes back when its request returns."""
 
-    def __init__(self, count: int, name: str, make_client: Callable[[], TradingClient], policy: HttpPolicy) -> None:
+    def __init__(self, count: int, name: str, make_client: Callable[[], RESTClient], policy: HttpPolicy) -> None:
         self._idle: asyncio.Queue[ClientThread] = asyncio.Queue(maxsize=count)
         self._closed = False
         for number in range(count):

@@ -16,8 +16,9 @@ from finagent.adapters.broker.alpaca_simulator.orders import BAD_REQUEST, instan
 from finagent.adapters.broker.alpaca_simulator.wire import time_text
 from finagent.adapters.broker.simulated.wire import Json
 from finagent.adapters.calendar import EXCHANGE_ZONE
-from finagent.domain.bars import BarQuality, SessionBars
+from finagent.domain.bars import BarQuality, SessionBars, no_bars
 from finagent.domain.chance import uniform
+from finagent.domain.errors import BadInput
 from finagent.domain.identity import digest
 from finagent.domain.ports.calendar import ExchangeCalendar
 from finagent.domain.ports.market_data import MarketDataPort
@@ -30,6 +31,7 @@ TOP_DEFAULT, TOP_MAX = 10, 100
 IEX_SHARE = 0.025  # of the consolidated volume: what the free feed sees
 NEWS_GAP_FRACTION = 0.02
 SHARES_PER_TRADE = 100
+HISTORY_DAYS = 60  # before the window: what an agent asks for before its first open
 UNITS = {"Min": 1, "T": 1, "Hour": 60, "H": 60}
 DAILY = ("Day", "D")
 
@@ -78,6 +80,9 @@ class MarketData:
         self._calendar = calendar
         self._policy = policy
         self._columns = {symbol: column for column, symbol in enumerate(market.symbols)}
+        first = market.sessions()[0].date
+        history = calendar.sessions(first - timedelta(days=HISTORY_DAYS), first - timedelta(days=1))
+        self._known = (*history, *market.sessions())
 
     async def bars(self, query: Mapping[str, str]) -> Json:
         """GET /v2/stocks/bars, raw prices."""
@@ -233,14 +238,21 @@ class MarketData:
 
     async def _bars(self, symbol: str, start: datetime, end: datetime) -> AsyncIterator[Bar]:
         """The minute bars that are complete by now and begin in [start, end]."""
-        for session in self._market.sessions():
-            if session.closes_at <= start or session.opens_at > end:
+        for session in self._known:
+            if session.closes_at <= start or session.opens_at > end or session.opens_at > self._desk.now:
                 continue
-            bars = await self._market.session_bars(session)
+            bars = await self._session_bars(session)
             for minute in range(session.minute_of(start) + 1, session.minute_of(self._desk.now) + 1):
                 bar = _minute_bar(bars, minute, self._columns[symbol])
                 if bar is not None and start <= bar.at <= end:
                     yield bar
+
+    async def _session_bars(self, session: Session) -> SessionBars:
+        """Of a session before the window too, where the source has its bars."""
+        try:
+            return await self._market.session_bars(session)
+        except BadInput:
+            return no_bars(session, self._market.symbols)
 
     async def _rows(self, query: Mapping[str, str], tell: Any) -> list[tuple[str, datetime, Json]]:
         start, end = self._window(query)

@@ -134,6 +134,7 @@ HTTP = HttpPolicy(connect_seconds=2, read_seconds=5, deadline_seconds=10, answer
 REST = RestPolicy(
     url="http://127.0.0.1:1",
     live=False,
+    official_url="https://paper-api.alpaca.markets",
     http=HTTP,
     threads=2,
     reserved_threads=1,

@@ -21,6 +21,7 @@ from tests.unit.adapters.broker.alpaca.scripted_alpaca import (
 )
 
 from finagent.adapters.broker.alpaca.errors import NotSent
+from finagent.adapters.broker.alpaca.policy import LIVE_URL, PAPER_URL
 from finagent.domain.errors import BadInput, Permanent, Transient
 from finagent.domain.orders import SendOutcome
 from finagent.domain.ports.order_execution import Found
@@ -298,4 +299,4 @@ async def test_a_request_says_what_we_mean_and_prices_are_on_their_tick() -> Non
 )
 def test_money_and_paper_have_each_their_host(url: str, live: bool) -> None:
     with pytest.raises(BadInput, match=r"alpaca\.url"):
-        replace(REST, url=url, live=live)
+        replace(REST, url=url, live=live, official_url=LIVE_URL if live else PAPER_URL)

@@ -1,0 +1,140 @@
+"""On wall time: the agent follows a simulated Alpaca, trades its day through the real SDK and ends flat."""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from finagent.bootstrap import build_alpaca_simulator, build_application, build_market
+from finagent.domain.decision import DecisionExit, DecisionOutcome
+from finagent.domain.errors import BadInput
+from finagent.domain.gap import GapCandidate
+from finagent.domain.orders import Fill
+from finagent.domain.portfolio import AccountSnapshot, Position
+from finagent.domain.sessions import Session
+from finagent.domain.trading_state import StartGate, TradingState
+from finagent.services.live import LiveDriver
+from finagent.services.progress import Onlookers
+from finagent.settings import Settings, load_settings
+
+PATIENCE_SECONDS = 100
+DAY = ("market_data.first_session=2008-10-09", "market_data.last_session=2008-10-09")
+STEPS = (*range(1, 75), *range(75, 391, 15))  # minutes of the session at which the test stops
+
+
+def at_alpaca(folder: Path, url: str, *more: str) -> Settings:
+    """An agent that looks at the broker's clock all the time: the test moves it."""
+    quick = ("queue.poll_seconds=0.005", "wall_time.retry_seconds=0.05", "wall_time.clock_seconds=0.005")
+    history = ("market_data.mean_sessions=5", "market_data.hole_sessions_max=1")
+    rules = ("market_data.alpaca.gap_fraction_min=0.02", "market_data.alpaca.relative_volume_min=1")
+    limits = ("alpaca.requests_per_minute=1000000", "wall_time.bar_grace_seconds=0", "alpaca.settle_seconds=60")
+    return load_settings(
+        overrides=(
+            *("orchestrate.mode=paper", "broker.kind=alpaca", "broker.account_id=PASIM-1", f"alpaca.url={url}"),
+            *("market_data.source=alpaca", "market_data.symbols=[AAPL,GOOG,IBM,MSFT]", "market_data.alpaca.feed=sip"),
+            *(f"storage.directory={folder}", "http.enabled=false", *quick, *history, *rules, *limits, *more),
+        )
+    )
+
+
+def simulator(folder: Path) -> Settings:
+    there = (f"alpaca_simulator.directory={folder}", "alpaca_simulator.port=0", "alpaca_simulator.pace=0")
+    return load_settings(overrides=(*DAY, *there, "market_data.cached_sessions_max=12"))
+
+
+@pytest.fixture(autouse=True)
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APCA_API_KEY_ID", "PKSIMULATOR")
+    monkeypatch.setenv("APCA_API_SECRET_KEY", "simulator")
+
+
+class Minutes(Onlookers):
+    """Wakes whoever waits for a minute to be taken in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done = -1
+        self.happened = asyncio.Event()
+
+    def instant(self, at: datetime, session: Session, done: int, total: int) -> None:
+        self.done = done
+        self.happened.set()
+
+    async def until(self, minute: int) -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while self.done < minute:
+                self.happened.clear()
+                await self.happened.wait()
+
+
+async def lived(settings: Settings, url: str, steps: Iterable[int]) -> None:
+    """One life, in which the exchange goes on from minute to minute as soon as the agent has nothing left to do."""
+    minutes = Minutes()
+    async with build_application(settings, observer=minutes) as application, httpx.AsyncClient(base_url=url) as exchange:
+        running = asyncio.create_task(application.run())
+        driver, opens_at = application.driver, application.parts.outside.sessions_ahead[0].opens_at
+        assert isinstance(driver, LiveDriver)
+        for minute in steps:
+            at = opens_at + timedelta(minutes=minute)
+            (await exchange.post("/control/advance", json={"at": at.isoformat()})).raise_for_status()
+            waiting = asyncio.create_task(minutes.until(minute))
+            await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            await waiting
+            await driver.watch.catch_up()
+            while (due := application.queue.next_due()) is not None and due <= at:
+                await application.processor.poll()
+                await application.processor.quiet.wait()
+            await application.processor.quiet.wait()
+        application.stop()
+        assert await running is False
+
+
+async def test_a_day_on_wall_time_is_traded_over_two_lives_and_ends_flat(tmp_path: Path) -> None:
+    there = simulator(tmp_path / "alpaca")
+    async with build_alpaca_simulator(there, build_market(there)) as url:
+        settings = at_alpaca(tmp_path / "agent", url)
+        await lived(settings, url, (step for step in STEPS if step <= 40))
+        await lived(settings, url, (step for step in STEPS if step > 40))
+        async with build_application(settings) as application:
+            reads = application.reads
+            assert application.kill_switch.state().state is TradingState.ACTIVE
+            assert {position.quantity for position in reads.find(Position)} <= {0}
+            fills, candidates = reads.find(Fill), reads.find(GapCandidate)
+            outcomes = {outcome.decision_id for outcome in reads.find(DecisionOutcome)}
+            assert reads.count(AccountSnapshot, kind="CLOSE") == 1
+            exits = {left.decision_id for left in reads.find(DecisionExit)}
+    assert fills, "the day has to trade"
+    assert {candidate.decision_id for candidate in candidates} == outcomes
+    assert {fill.decision_id for fill in fills} == exits
+    with contextlib.closing(sqlite3.connect(tmp_path / "alpaca" / "broker-simulator.db")) as ledger:
+        ours = Counter((fill.symbol, fill.quantity, str(fill.price)) for fill in fills)
+        theirs = Counter(
+            ledger.execute(
+                "SELECT o.symbol, e.quantity, e.price FROM ledger_execution e JOIN ledger_order o USING (broker_order_id)"
+            )
+        )
+        twice = ledger.execute("SELECT client_order_id FROM ledger_order GROUP BY 1 HAVING count(*) > 1").fetchall()
+    assert (ours, twice) == (theirs, [])
+
+
+async def test_a_folder_holds_one_account_and_no_replay(tmp_path: Path) -> None:
+    there = simulator(tmp_path / "alpaca")
+    async with build_alpaca_simulator(there, build_market(there)) as url:
+        async with build_application(at_alpaca(tmp_path / "agent", url)) as application:
+            assert application.kill_switch.gate is StartGate.STARTING
+            assert application.kill_switch.state().state is TradingState.ACTIVE
+        with pytest.raises(BadInput, match="PASIM-2"):
+            async with build_application(at_alpaca(tmp_path / "agent", url, "broker.account_id=PASIM-2")):
+                pass
+        with pytest.raises(BadInput, match=r"storage\.directory"):
+            async with build_application(load_settings(overrides=(*DAY, f"storage.directory={tmp_path / 'agent'}"))):
+                pass
+        with pytest.raises(BadInput, match="the keys are of account PASIM-1"):
+            async with build_application(at_alpaca(tmp_path / "other", url, "broker.account_id=PAOTHER")):
+                pass
