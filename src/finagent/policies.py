@@ -116,7 +116,7 @@ def broker_policy(settings: Settings) -> BrokerPolicy:
         partial_fill_rate=broker.partial_fill_rate,
         deduplicates_forever=broker.deduplicates_forever,
         short_selling=settings.plan.short_selling,
-        stop_entry_brackets=True,
+        stop_entry_brackets=broker.stop_entry_brackets,
         faults=FaultRates(**broker.faults.model_dump()),
     )
 
@@ -124,7 +124,9 @@ def broker_policy(settings: Settings) -> BrokerPolicy:
 def broker_client_policy(settings: Settings) -> BrokerClientPolicy:
     """Deadlines of calls to the simulated broker."""
     broker = settings.broker
-    return BrokerClientPolicy(broker.call_seconds, broker.advance_seconds, broker.deduplicates_forever)
+    return BrokerClientPolicy(
+        broker.call_seconds, broker.advance_seconds, broker.deduplicates_forever, broker.stop_entry_brackets
+    )
 
 
 def alpaca_policies(settings: Settings) -> tuple[AlpacaPolicy, RestPolicy]:

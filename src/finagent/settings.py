@@ -287,6 +287,7 @@ class BrokerSettings(Section):
     volume_fraction: Fraction
     partial_fill_rate: Chance
     deduplicates_forever: bool
+    stop_entry_brackets: bool
     faults: FaultSettings
 
 

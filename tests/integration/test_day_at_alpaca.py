@@ -17,6 +17,7 @@ DAY = (
     "market_data.last_session=2008-10-09",
     "broker.partial_fill_rate=0.4",
     "broker.account_id=PA1",
+    "broker.stop_entry_brackets=false",
 )
 
 

@@ -82,7 +82,8 @@ def test_what_is_printed_can_be_copied_into_another_terminal() -> None:
     settings = load_settings(None, ("broker.account_id=PA1",))
     text = as_text(directions(settings, "http://127.0.0.1:8322", build_market(settings)))
     assert "export APCA_API_KEY_ID=PKSIMULATOR APCA_API_SECRET_KEY=simulator" in text
-    command = "finagent orchestrate --set broker.kind=alpaca --set broker.account_id=PA1 --set alpaca.url=http://127.0.0.1:8322"
+    command = "finagent orchestrate --set broker.kind=alpaca --set broker.account_id=PA1 "
+    command += "--set broker.stop_entry_brackets=false --set alpaca.url=http://127.0.0.1:8322"
     assert [line.strip() for line in text.splitlines() if "orchestrate" in line] == [command]
     assert "ws://127.0.0.1:8322/stream" in text
 

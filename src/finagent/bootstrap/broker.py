@@ -57,7 +57,8 @@ def build_alpaca_simulator(
         seed=settings.replay.seed,
     )
     make_folder("alpaca_simulator.directory", simulator.directory)
-    terms = replace(broker_policy(settings), account_id=paper_number(settings.broker.account_id))
+    terms = broker_policy(settings)
+    terms = replace(terms, account_id=paper_number(terms.account_id), stop_entry_brackets=False)
     return alpaca_simulator(_on_ledger(simulator.directory, terms, settings, market, failpoints), terms, market, policy)
 
 

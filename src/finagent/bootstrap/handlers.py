@@ -53,7 +53,7 @@ def agent_handlers(parts: Parts, feed: Feed, kill_switch: KillSwitch, reconciler
         session_close,
         may_send,
     )
-    exits = ExitService(parts.broker, clock, execution_policy(settings), session_close, may_send)
+    exits = ExitService(parts.broker, clock, execution_policy(settings), session_close, may_send, feed.last_price)
     sessions = {session.date: session for session in parts.sessions}
     order = list(sessions)
     day = TradingDay(
@@ -75,7 +75,7 @@ def agent_handlers(parts: Parts, feed: Feed, kill_switch: KillSwitch, reconciler
         "scan": scanner.scan,
         "gather": risk.gather,
         "risk": risk.check,
-        "execute": ExecutionService(clock).execute,
+        "execute": ExecutionService(clock, parts.broker.stop_entry_brackets).execute,
         "send": gateway.send,
     }
     alone = {name: one_by_one(handle) for name, handle in single.items()}

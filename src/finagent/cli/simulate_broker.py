@@ -49,6 +49,7 @@ def directions(settings: "Settings", url: str, market: "MarketDataPort") -> dict
     settings_there = {
         "broker.kind": "alpaca",
         "broker.account_id": paper_number(settings.broker.account_id),
+        "broker.stop_entry_brackets": "false",
         "alpaca.url": url,
     }
     if simulator.pace:

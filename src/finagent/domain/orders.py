@@ -112,7 +112,7 @@ def advance(state: OrderState, reported: OrderState) -> OrderState:
 class OrderIntent:
     """The order as committed before it is sent. Prices in USD; `valid_until` bounds an entry (None: an exit).
 
-    A bracket or OCO leg has the intent whose request carries it as parent. `reason` of an EXIT is TIME or MANUAL.
+    A bracket or OCO leg has the intent whose request carries it as parent. `reason` of an EXIT is STOP, TIME or MANUAL.
     """
 
     client_order_id: str

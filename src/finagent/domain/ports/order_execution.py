@@ -118,6 +118,11 @@ class OrderExecutionPort(Protocol):
         """The broker refuses a used client_order_id for ever, so the same intent may be sent again under the same id."""
         ...
 
+    @property
+    def stop_entry_brackets(self) -> bool:
+        """A bracket may enter by a stop or stop-limit order; where not, such an entry goes alone and its exits follow it."""
+        ...
+
     async def barrier(self) -> None:
         """Returns when no request of an earlier connection of ours can still be applied; Transient when one may."""
         ...

@@ -15,7 +15,7 @@ from finagent.domain.errors import Conflict, InvariantViolated
 from finagent.domain.identity import trace_id
 from finagent.domain.jobs import Next
 from finagent.domain.money import ZERO
-from finagent.domain.orders import BrokerOrder, Fill, Leg, OrderIntent, OrderState, SendOutcome, advance
+from finagent.domain.orders import BrokerOrder, Fill, Leg, OrderClass, OrderIntent, OrderState, SendOutcome, advance
 from finagent.domain.portfolio import Position, flat
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.order_execution import ExecutionReport, OrderExecutionPort, OrderReport
@@ -191,6 +191,8 @@ class BrokerActivity:
         if order.leg is Leg.ENTRY and not old:
             effect += self._entered(order, now, disputes)
         if order.leg is Leg.ENTRY and state is not OrderState.FILLED:
+            effect += self._protection(order, now + timedelta(seconds=self.policy.protect_seconds))
+        elif order.leg is Leg.ENTRY and intent.order_class is OrderClass.SIMPLE:
             effect += self._protection(order, now)
         return after, effect
 
@@ -205,9 +207,8 @@ class BrokerActivity:
         event = order_event(order, "signal_corrected", now, outcome=filled.value, earlier=earlier.outcome.value)
         return Effect((change,), (), (event,))
 
-    def _protection(self, order: BrokerOrder, now: datetime) -> Effect:
-        """A partly filled entry has no active legs: protect what it holds within the limit."""
-        at = now + timedelta(seconds=self.policy.protect_seconds)
+    def _protection(self, order: BrokerOrder, at: datetime) -> Effect:
+        """A partly filled entry has no active legs, and one outside a bracket has none at all: protect what it holds."""
         payload = {"decision_id": order.decision_id, "client_order_id": order.client_order_id}
         key = f"protect:{order.client_order_id}:{to_text(at)}"
         return Effect(next=(Next("protect", key, payload, at, trace_id=trace_id(order.decision_id)),))

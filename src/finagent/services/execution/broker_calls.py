@@ -28,6 +28,10 @@ class BrokerCalls:
     def deduplicates_forever(self) -> bool:
         return self.broker.deduplicates_forever
 
+    @property
+    def stop_entry_brackets(self) -> bool:
+        return self.broker.stop_entry_brackets
+
     async def barrier(self) -> None:
         with around(self.failpoints, "barrier"):
             await self.broker.barrier()

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 
 from finagent.domain.decision import DecisionExit, ExitKind
 from finagent.domain.effect import Effect
@@ -36,6 +37,7 @@ class ExitService:
     policy: ExecutionPolicy
     session_close: Callable[[], datetime]
     may_send: Callable[[], bool]  # as the gateway's: what a successor has placed is not ours to cancel
+    last_price: Callable[[str], tuple[Decimal | None, float]]  # USD and its age in s
 
     async def expire(self, job: Job, reads: Reads) -> Effect:
         """The entry's validity ended: cancel it if it is still unfilled; a partly filled one belongs to `protect`.
@@ -52,14 +54,16 @@ class ExitService:
         return await self._cancel(order, "entry no longer valid") + self._look_again(job, "expire", order.client_order_id)
 
     async def protect(self, job: Job, reads: Reads) -> Effect:
-        """Cancel the rest of a partly filled entry, wait for its end, place target and stop on what is held.
+        """Cancel the rest of a partly filled entry, wait for its end, place target and stop on what is held. A price that is past
+        the stop already is no price to wait at: what is held is closed.
 
         Looks again until they work: the broker may refuse them, or their send may be lost. Raises Permanent (the job is parked)
         when it refuses again and again.
         """
         book = decision_book(reads, job.payload["decision_id"])
         entry = book.entry
-        if entry is None or entry.state is OrderState.FILLED or book.held <= 0:
+        bracketed = any(order.parent_client_order_id == entry.client_order_id for order in book.orders) if entry else False
+        if entry is None or book.held <= 0 or (bracketed and entry.state is OrderState.FILLED):
             return Effect()
         if entry.state.live:
             return await self._cancel(entry, "partly filled entry") + self._look_again(job, "protect", entry.client_order_id)
@@ -67,6 +71,8 @@ class ExitService:
         exits = [order for order in book.live if order.leg is not Leg.ENTRY]
         if exits:
             return Effect() if any(order.leg is Leg.EXIT or order.state in WORKING for order in exits) else again
+        if self._past_stop(book):
+            return self._exit(book, ExitKind.STOP.value, reads) + again
         generation = book.generation(Leg.TARGET)
         if generation > self.policy.sends_max:
             raise Permanent(f"{book.plan.decision_id}: target and stop were refused {generation - 1} times")
@@ -98,7 +104,7 @@ class ExitService:
 
     async def close_out(self, job: Job, reads: Reads) -> Effect:
         """One step towards flat for one decision; the next one comes with the next `flatten`."""
-        reason, now = job.payload["reason"], self.clock.now()
+        reason = job.payload["reason"]
         book = decision_book(reads, job.payload["decision_id"])
         if any(order.leg is Leg.EXIT for order in book.live):
             return Effect()
@@ -106,6 +112,15 @@ class ExitService:
             return await self._cancel_all(book)
         if book.held <= 0:
             return Effect()
+        return self._exit(book, reason, reads)
+
+    def _past_stop(self, book: DecisionBook) -> bool:
+        """The last price is where the stop would have closed."""
+        price, _ = self.last_price(book.plan.symbol)
+        return price is not None and book.plan.side.sign * (price - book.plan.stop) <= 0
+
+    def _exit(self, book: DecisionBook, reason: str, reads: Reads) -> Effect:
+        now = self.clock.now()
         intents = IntentWriter(ledger(reads)).exit(book.plan, book.held, book.generation(Leg.EXIT), reason, now)
         told = order_event(book.orders[0], "exit_decided", now, quantity=book.held, reason=reason)
         return intents + Effect(events=(told,))

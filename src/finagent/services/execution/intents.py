@@ -24,8 +24,8 @@ class IntentWriter:
 
     ledger: LedgerIdentity
 
-    def bracket(self, approved: Approved[TradePlan], at: datetime) -> Effect:
-        """Entry with stop and target, and the job that sends it."""
+    def entry(self, approved: Approved[TradePlan], at: datetime, *, bracket: bool) -> Effect:
+        """The entry, in a bracket with its stop and target, and the job that sends it."""
         plan, quantity = approved.item, approved.quantity
         entry = self._intent(
             plan.decision_id,
@@ -38,13 +38,13 @@ class IntentWriter:
             OrderType.STOP_LIMIT,
             plan.entry_limit,
             plan.entry,
-            OrderClass.BRACKET,
+            OrderClass.BRACKET if bracket else OrderClass.SIMPLE,
             approved.rank,
             "",
             plan.valid_until,
             at,
         )
-        legs = self._protection(plan, quantity, 0, entry.client_order_id, at)
+        legs = self._protection(plan, quantity, 0, entry.client_order_id, at) if bracket else ()
         return self._committed((entry, *legs), SEND_ENTRY_PRIORITY + approved.rank, at)
 
     def oco(self, plan: TradePlan, quantity: int, generation: int, at: datetime) -> Effect:

@@ -21,9 +21,10 @@ from finagent.services.portfolio import ledger
 @dataclass(frozen=True, slots=True)
 class ExecutionService:
     clock: Clock
+    brackets: bool  # the broker takes ours; where not, stop and target follow the entry's fill
 
     async def execute(self, job: Job, reads: Reads) -> Effect:
-        """Entry, stop and target intents of one approved plan, and the job that sends them. A second call changes nothing."""
+        """The intents of one approved plan, and the job that sends them. A second call changes nothing."""
         decision = job.payload["decision_id"]
         plan, verdict, candidate = (
             reads.get(TradePlan, decision),
@@ -39,4 +40,5 @@ class ExecutionService:
             candidate, "intent_committed", now, quantity=verdict.quantity, entry=str(plan.entry), limit=str(plan.entry_limit)
         )
         moved = stage(candidate, Stage.EXECUTE, SymbolState.SUCCESS)
-        return IntentWriter(ledger(reads)).bracket(approve(plan, verdict), now) + Effect((moved,), (), (told,))
+        intents = IntentWriter(ledger(reads)).entry(approve(plan, verdict), now, bracket=self.brackets)
+        return intents + Effect((moved,), (), (told,))

@@ -51,6 +51,7 @@ class ScriptedBroker:
 
     clock: Clock
     deduplicates_forever: bool = True
+    stop_entry_brackets: bool = True
     submits: list[str] = field(default_factory=list)
     look_ups: list[Found | None] = field(default_factory=list)
     cancels_lost: int = 0
@@ -248,9 +249,17 @@ class Floor:
         self.gateway = ExecutionGateway(
             broker, desk.clock, POLICY, desk.kill_switch, lambda: desk.session.closes_at, lambda: self.leads
         )
-        self.exits = exits = ExitService(broker, desk.clock, POLICY, lambda: desk.session.closes_at, lambda: self.leads)
+        self.price: Decimal | None = None  # the last one of any symbol
+        self.exits = exits = ExitService(
+            broker,
+            desk.clock,
+            POLICY,
+            lambda: desk.session.closes_at,
+            lambda: self.leads,
+            lambda symbol: (self.price, 0.0),
+        )
         handlers = {
-            "execute": ExecutionService(desk.clock).execute,
+            "execute": ExecutionService(desk.clock, broker.stop_entry_brackets).execute,
             "send": self.gateway.send,
             "resolve": self.gateway.resolve,
             "expire": exits.expire,
@@ -365,9 +374,9 @@ async def floor(desk: Any, broker: ScriptedBroker) -> AsyncIterator[Floor]:
 
 
 @pytest.fixture
-def open_floor() -> Callable[[Any], AbstractAsyncContextManager[Floor]]:
-    """The same over a desk that the test opened itself."""
-    return lambda desk: working(Floor(desk, ScriptedBroker(desk.clock)))
+def open_floor() -> Callable[..., AbstractAsyncContextManager[Floor]]:
+    """The same over a desk that the test opened itself, at a broker of the given terms."""
+    return lambda desk, **terms: working(Floor(desk, ScriptedBroker(desk.clock, **terms)))
 
 
 @pytest.fixture

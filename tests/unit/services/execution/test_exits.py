@@ -7,7 +7,7 @@ import pytest
 from finagent.domain.effect import Effect
 from finagent.domain.errors import Permanent
 from finagent.domain.jobs import Job, Next
-from finagent.domain.orders import Leg, OrderState, SendOutcome
+from finagent.domain.orders import Leg, OrderClass, OrderState, OrderType, SendOutcome, Side
 from finagent.domain.ports.store import Reads
 from finagent.domain.time import to_text
 from finagent.services.execution.book import decision_book
@@ -316,3 +316,79 @@ async def test_closing_out_what_holds_nothing_does_nothing(desk: Any, floor: Any
     job = desk.job("close_out", decision_id=plan.decision_id, reason="TIME")
 
     assert await floor.exits.close_out(job, desk.reads) == Effect()
+
+
+@pytest.fixture
+async def lone(desk: Any, open_floor: Any) -> Any:
+    """The protocol at a broker that takes no bracket of ours."""
+    async with open_floor(desk, stop_entry_brackets=False) as floor:
+        yield floor
+
+
+async def test_an_entry_outside_a_bracket_gets_target_and_stop_as_soon_as_it_has_filled(desk: Any, lone: Any) -> None:
+    plan = await desk.approved()
+    entry = await lone.bracket(plan)
+    assert [order.leg for order in lone.orders(plan)] == [Leg.ENTRY]
+    assert (lone.broker.requests[0].order_class, lone.broker.requests[0].stop_loss_price) == (OrderClass.SIMPLE, None)
+    lone.broker.trade(lone.broker.named(entry), 100, "104.02")
+    await lone.now()
+
+    request = lone.broker.requests[1]
+    assert (request.order_class, request.quantity) == (OrderClass.OCO, 100)
+    assert (request.limit_price, request.stop_loss_price) == (plan.target, plan.stop)
+    await lone.until(30)
+    assert len(lone.submitted()) == 2
+    lone.broker.trade(lone.broker.named(request.client_order_id), 100, "108.03")
+    await lone.now()
+    assert (lone.held(), lone.exit(plan)) == (0, "TARGET")
+
+
+async def test_one_that_fills_up_while_its_rest_may_still_fill_is_protected_whole_and_once(desk: Any, lone: Any) -> None:
+    plan = await desk.approved()
+    entry = await lone.bracket(plan)
+    lone.broker.trade(lone.broker.named(entry), 30, "104.02")
+    await lone.now()
+    lone.broker.trade(lone.broker.named(entry), 70, "104.04")
+    await lone.now()
+    await lone.until(20)
+
+    assert [request.quantity for request in lone.broker.requests] == [100, 100]
+    assert desk.waiting("protect") == []
+
+
+async def test_a_partly_filled_one_is_cancelled_and_what_it_holds_protected(desk: Any, lone: Any) -> None:
+    plan = await desk.approved()
+    entry = await lone.bracket(plan)
+    lone.broker.trade(lone.broker.named(entry), 30, "104.02")
+    await lone.until(12)
+
+    assert lone.order(plan, Leg.ENTRY).state is OrderState.CANCELLED
+    assert [request.quantity for request in lone.broker.requests] == [100, 30]
+
+
+@pytest.mark.parametrize("bracket", [True, False])
+async def test_a_price_past_the_stop_closes_what_no_stop_protects_yet(desk: Any, open_floor: Any, bracket: bool) -> None:
+    async with open_floor(desk, stop_entry_brackets=bracket) as floor:
+        plan = await desk.approved()
+        entry = await floor.bracket(plan)
+        floor.broker.trade(floor.broker.named(entry), 30, "104.02")
+        floor.price = plan.stop
+        await floor.until(12)
+        request = floor.broker.requests[-1]
+        assert (request.type, request.quantity, request.side) == (OrderType.MARKET, 30, Side.SELL)
+        floor.broker.trade(floor.broker.named(request.client_order_id), 30, "101.90")
+        await floor.until(20)
+        assert (floor.held(), floor.exit(plan), len(floor.submitted())) == (0, "STOP", 2)
+
+
+async def test_at_the_close_an_entry_outside_a_bracket_leaves_nothing(desk: Any, lone: Any) -> None:
+    plan = await desk.approved()
+    entry = await lone.bracket(plan)
+    lone.broker.trade(lone.broker.named(entry), 100, "104.02")
+    await lone.now()
+    await flatten_at(desk, lone)
+    await lone.until(FLAT_AT + 1)
+    lone.broker.trade(lone.broker.named(lone.order(plan, Leg.EXIT).client_order_id), 100, "103.00")
+    await lone.until(392)
+    assert (lone.held(), lone.exit(plan)) == (0, "TIME")
+    assert all(not order.state.live for order in lone.orders(plan))

@@ -51,7 +51,7 @@ async def test_executing_twice_commits_one_bracket(desk: Any, floor: Any) -> Non
     again = desk.job("execute", decision_id=plan.decision_id)
     from finagent.services.pipeline.execution import ExecutionService
 
-    effect = await ExecutionService(desk.clock).execute(again, desk.reads)
+    effect = await ExecutionService(desk.clock, brackets=True).execute(again, desk.reads)
 
     assert (effect.records, effect.next) == ((), ())
 
@@ -268,7 +268,9 @@ async def committed(desk: Any, floor: Any) -> tuple[Any, str]:
     plan = await desk.approved()
     from finagent.services.pipeline.execution import ExecutionService
 
-    effect = await ExecutionService(desk.clock).execute(desk.job("execute", decision_id=plan.decision_id), desk.reads)
+    effect = await ExecutionService(desk.clock, brackets=True).execute(
+        desk.job("execute", decision_id=plan.decision_id), desk.reads
+    )
     await desk.commit(replace(effect, next=()))
     return plan, floor.order(plan, Leg.ENTRY).client_order_id
 

@@ -104,7 +104,7 @@ async def test_an_approval_counts_the_same_before_and_after_it_became_an_order(d
     await judge(desk, service, first)
     await gather(desk, service, second)
     await judge(desk, service, second)
-    execution = ExecutionService(desk.clock)
+    execution = ExecutionService(desk.clock, brackets=True)
     await desk.commit(await execution.execute(desk.job("execute", decision_id=plan.decision_id), desk.reads))
     await gather(desk, service, third)
     before, after = desk.reads.get(RiskSnapshot, second), desk.reads.get(RiskSnapshot, third)
@@ -181,7 +181,9 @@ async def test_two_that_end_the_same_candidate_are_a_conflict_not_a_violation(de
 async def with_entry(desk: Any, symbol: str = "AAPL", **values: Any) -> Any:
     """An entry of 100 shares of an earlier run, at the broker in the given state."""
     plan = await desk.approved(symbol)
-    await desk.commit(await ExecutionService(desk.clock).execute(desk.job("execute", decision_id=plan.decision_id), desk.reads))
+    await desk.commit(
+        await ExecutionService(desk.clock, brackets=True).execute(desk.job("execute", decision_id=plan.decision_id), desk.reads)
+    )
     order = desk.reads.find(BrokerOrder, decision_id=plan.decision_id, leg=Leg.ENTRY)[0]
     if values:
         await desk.commit(Set(BrokerOrder, (order.client_order_id,), values))
@@ -325,7 +327,7 @@ async def test_judging_needs_snapshot_plan_and_candidate(desk: Any, market: Any,
 
 
 async def test_executing_needs_verdict_plan_and_a_candidate_that_has_not_ended(desk: Any) -> None:
-    service = ExecutionService(desk.clock)
+    service = ExecutionService(desk.clock, brackets=True)
     with pytest.raises(Permanent, match="dec-0: its candidate, plan or verdict"):
         await service.execute(desk.job("execute", decision_id="dec-0"), desk.reads)
     plan = await desk.approved()

@@ -89,7 +89,9 @@ async def test_no_candidate_is_forgotten_at_the_close(desk: Any, market: Any, op
     lost = await desk.planned(run, "IBM")
     ordered = await desk.approved("AAPL")
     await desk.commit(
-        await ExecutionService(desk.clock).execute(desk.job("execute", decision_id=ordered.decision_id), desk.reads)
+        await ExecutionService(desk.clock, brackets=True).execute(
+            desk.job("execute", decision_id=ordered.decision_id), desk.reads
+        )
     )
     day = day_of(desk, await open_feed())
     await desk.commit(await day.close(desk.job("report", date="2008-10-01"), desk.reads))

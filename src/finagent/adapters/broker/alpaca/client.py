@@ -52,6 +52,10 @@ class AlpacaClient:
     def deduplicates_forever(self) -> bool:
         return self._policy.deduplicates_forever
 
+    @property
+    def stop_entry_brackets(self) -> bool:
+        return False  # a bracket's entry is a market or a limit order there
+
     async def close(self) -> None:
         """Give the connections back."""
         await self._rest.close()

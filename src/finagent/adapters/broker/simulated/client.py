@@ -33,11 +33,13 @@ OnRequest = Callable[[str, str], None]  # the target and the outcome of a reques
 @dataclass(frozen=True, slots=True)
 class BrokerClientPolicy:
     """Deadlines of a call in seconds of wall time: `call_seconds` for requests, `advance_seconds` for a step of market time,
-    in which the broker may have to load a session. `deduplicates_forever`: what this broker is known to do with used ids."""
+    in which the broker may have to load a session. `deduplicates_forever`: what this broker is known to do with used ids, and
+    `stop_entry_brackets` whether it takes them."""
 
     call_seconds: float
     advance_seconds: float
     deduplicates_forever: bool
+    stop_entry_brackets: bool = True
 
 
 class SimulatedBrokerClient:
@@ -60,6 +62,10 @@ class SimulatedBrokerClient:
     @property
     def deduplicates_forever(self) -> bool:
         return self._policy.deduplicates_forever
+
+    @property
+    def stop_entry_brackets(self) -> bool:
+        return self._policy.stop_entry_brackets
 
     async def close(self) -> None:
         """Give the connection back; an in-process broker ends with it."""
