@@ -24,6 +24,7 @@ NORMAL = "tests.planted_bugs.normal_instead_of_full:application"
 # which must be caught, has to end with.
 PROOFS: dict[str, tuple[str | tuple[str, int], ...]] = {
     "drill-kill": ("finagent drill kill --kills 10000 --seed 1 --json",),
+    "drill-kill-alpaca": ("finagent drill kill --kills 1000 --seed 1 --broker alpaca --json",),
     "drill-power-loss": (
         "finagent drill power-loss --images 1500 --seed 1 --json",
         (f"python -m finagent.cli drill power-loss --images 1500 --seed 1 --json --application {NORMAL}", 3),

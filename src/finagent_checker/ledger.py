@@ -1,8 +1,10 @@
 """I3: the broker's executions, our fills, positions and cash are the same story, to the last decimal."""
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import cache
 
 from finagent_checker.finding import Invariant, Report, Violation
 from finagent_checker.folder import Folder, Row, amount, instant
@@ -12,7 +14,7 @@ from finagent_checker.orders import TracedOrder
 def check_ledger(folder: Folder, traced: list[TracedOrder], report: Report) -> None:
     """Compare executions with fills, fills with positions and orders, and all of them with the cash on both sides."""
     executions = folder.broker.rows("SELECT * FROM ledger_execution ORDER BY execution_id")
-    fills = folder.agent.rows("SELECT * FROM fill ORDER BY execution_id")
+    fills = [_named_by_broker(row, executions) for row in folder.agent.rows("SELECT * FROM fill ORDER BY execution_id")]
     report.executions = len(executions)
     report.add(_each_once(executions, "ledger_execution"))
     report.add(_each_once(fills, "fill"))
@@ -24,6 +26,19 @@ def check_ledger(folder: Folder, traced: list[TracedOrder], report: Report) -> N
     report.add(_positions(folder, fills))
     report.add(_order_quantities(folder, fills))
     report.add(_cash(folder, fills, finished=report.finished))
+
+
+def _named_by_broker(fill: Row, executions: list[Row]) -> Row:
+    """The simulated Alpaca tells an execution as `TIME::UUID`, where the UUID is made of its id in the ledger."""
+    _, told_as, uuid = fill["execution_id"].partition("::")
+    names = [row["execution_id"] for row in executions if told_as and _uuid_of(row["execution_id"]) == uuid]
+    return {**fill, "execution_id": names[0]} if names else fill
+
+
+@cache
+def _uuid_of(execution_id: str) -> str:
+    word = hashlib.sha256(f"execution\x1f{execution_id}".encode()).hexdigest()
+    return f"{word[:8]}-{word[8:12]}-4{word[12:15]}-8{word[15:18]}-{word[18:30]}"
 
 
 def _each_once(rows: list[Row], table: str) -> Iterator[Violation]:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -178,6 +178,33 @@ async def test_drawn_faults_are_the_same_for_the_same_request_in_the_same_instan
             seen.append([(await venue.post(client_order_id=f"o{n}")).status_code for n in range(8)])
     assert seen[0] == seen[1]
     assert set(seen[0]) == {200, 502}
+
+
+async def test_in_lock_step_a_look_up_shares_the_fate_of_an_order_of_its_instant_and_reads_are_answered(tmp_path: Path) -> None:
+    """Whether a process that died in between sends or looks must decide nothing."""
+    lossy = AlpacaSimulatorPolicy(fault_rates={FaultKind.RESET_AFTER: 0.5}, faulty_reads=False, seed=3)
+    async with alpaca(tmp_path, policy=lossy) as venue:
+        await venue.to(1)
+        names, lost = [f"order-{number}" for number in range(12)], set()
+        for name in names:
+            assert (await named(venue, name)).status_code == 404, "an id that never came"
+            try:
+                await venue.post(client_order_id=name)
+            except httpx.ReadError:
+                lost.add(name)
+        assert lost
+        assert lost != set(names)
+        for name in names:
+            with pytest.raises(httpx.ReadError) if name in lost else nullcontext():
+                assert (await named(venue, name)).status_code == 200
+        assert len(await venue.get("/v2/orders", status="all")) == len(names)
+        await venue.to(2)
+        answered = set()
+        for name in names:
+            with suppress(httpx.ReadError):
+                assert (await named(venue, name)).status_code == 200
+                answered.add(name)
+        assert answered & lost, "an instant later look-ups have fates of their own"
 
 
 async def test_the_brokers_own_lost_answers_are_resets(tmp_path: Path) -> None:

@@ -385,3 +385,17 @@ async def test_a_call_ends_at_its_deadline_and_the_broker_still_decides(opened: 
         patient = SimulatedBrokerClient(venue.clock, venue.transport, BrokerClientPolicy(20.0, 20.0, deduplicates_forever=True))
         await patient.barrier()
         assert (await patient.look_up("a")).found is Found.YES
+
+
+async def test_positions_are_as_of_our_instant_also_where_the_market_is_ahead(opened: Opened) -> None:
+    """A process that died after it had moved the market starts again at the instant before."""
+    async with opened() as venue:
+        await venue.to(2)
+        await venue.client.submit(order("early"))
+        await venue.to(4)
+        await venue.client.submit(order("late", 7))
+        before = await venue.client.positions()
+        await venue.client.advance(venue.session.instant_of(6))
+        assert await venue.client.positions() == before
+        await venue.to(6)
+        assert [(held.symbol, held.quantity) for held in await venue.client.positions()] == [("IBM", 17)]

@@ -47,10 +47,22 @@ def test_kills_of_every_aim_were_among_them(aim: str, drilled: dict[str, Any]) -
     assert drilled["labels"] >= 60
 
 
+@pytest.mark.drill
+@pytest.mark.timeout(400)
+def test_kills_at_alpaca_lose_nothing_and_send_nothing_twice(tmp_path: Path) -> None:
+    """The real SDK and HTTP between agent and broker, resets, cut answers and gateways' pages on the way."""
+    ended = drill("--broker", "alpaca", "--kills", 10, "--seed", 1, "--directory", tmp_path / "drill", "--json", timeout=390)
+    found = json.loads(ended.stdout)
+    assert found["violations"] == []
+    assert (found["kills"], found["lost"], found["duplicate"], found["unequal"], found["parked"]) == (10, 0, 0, 0, 0)
+    assert found["kills_with_order_in_flight"] >= 1
+    assert ended.returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--broker", "alpaca"), "runs against 'simulated' only"),
+        (("--broker", "real"), "both simulators"),
         (("--label", "nowhere.before"), "the labels are migration_step.after"),
         (("--kills", "0"), "kills"),
     ],

@@ -52,6 +52,7 @@ def build_alpaca_simulator(
         pace=simulator.pace,
         requests_per_minute=simulator.requests_per_minute,
         requests_by=simulator.requests_by,
+        faulty_reads=simulator.pace > 0,
         corrected_bars=simulator.corrected_bars,
         fault_rates={FaultKind(name): rate for name, rate in simulator.faults.model_dump().items()},
         seed=settings.replay.seed,

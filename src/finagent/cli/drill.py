@@ -13,7 +13,7 @@ import typer
 from finagent.domain.errors import BadInput
 from finagent.drill.labels import LABELS
 
-SIMULATED = "simulated"
+BROKERS = ("simulated", "alpaca")
 FOUND_SOMETHING_WRONG = 3
 MEMORY, MEMORY_BYTES_MIN = Path("/dev/shm"), 1 << 30  # noqa: S108 - mkdtemp makes a folder of our own there
 
@@ -31,7 +31,9 @@ def drill() -> None:
 def kill(
     kills: Annotated[int, typer.Option(min=1, help="How often a process is killed.")] = 30,
     seed: Annotated[int, typer.Option(min=0, help="Key of the plan and of the market: the same seed deals the same kills.")] = 1,
-    broker: Annotated[str, typer.Option(help="Only 'simulated': nothing else may be drilled from here.")] = SIMULATED,
+    broker: Annotated[
+        str, typer.Option(help="simulated, or alpaca: the same behind Alpaca's HTTP, the real SDK in the agent.")
+    ] = BROKERS[0],
     application: Annotated[
         str | None,
         typer.Option(metavar="MODULE:FACTORY", help="Another application in place of the agent, such as a planted bug."),
@@ -51,13 +53,15 @@ def kill(
 
     Exit 0: nothing was. Exit 3: something was, or too little was at risk to prove anything.
     """
-    if broker != SIMULATED:
-        raise BadInput(f"--broker {broker}: a drill kills agents with orders in flight, so it runs against 'simulated' only")
+    if broker not in BROKERS:
+        raise BadInput(
+            f"--broker {broker}: a drill kills agents with orders in flight, so it has {' or '.join(BROKERS)}, both simulators"
+        )
     unknown = sorted(set(label or ()) - set(LABELS))
     if unknown:
         raise BadInput(f"--label {unknown[0]}: the labels are {', '.join(LABELS)}")
     place = _empty(directory, _memory())
-    document, failed = _run(kills, seed, place, application, tuple(label or ()), replays, jitter)
+    document, failed = _run(kills, seed, place, application, tuple(label or ()), replays, jitter, broker)
     sys.stdout.write((json.dumps(document, indent=2) if as_json else _as_text(document, place)) + "\n")
     if failed:
         raise typer.Exit(FOUND_SOMETHING_WRONG)
@@ -112,11 +116,20 @@ def _memory() -> Path | None:
 
 
 def _run(
-    kills: int, seed: int, directory: Path, application: str | None, labels: tuple[str, ...], replays: int, jitter: int
+    kills: int,
+    seed: int,
+    directory: Path,
+    application: str | None,
+    labels: tuple[str, ...],
+    replays: int,
+    jitter: int,
+    broker: str,
 ) -> tuple[dict[str, Any], bool]:
     from finagent.drill.kill import KillDrill  # the agent's code is imported only when it is drilled
+    from finagent.drill.scenario import Broker
 
-    report = asyncio.run(KillDrill(kills, seed, directory, application, labels, replays, jitter, _say).run())
+    drill = KillDrill(kills, seed, directory, application, labels, replays, jitter, _say, Broker(broker))
+    report = asyncio.run(drill.run())
     return report.as_json(), report.failed
 
 

@@ -8,6 +8,7 @@ import asyncio
 import importlib
 import json
 import random
+import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -19,7 +20,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from finagent.adapters.broker.simulated.server import serve as serve_broker
-from finagent.bootstrap import Application, Wraps, build_application, build_market, build_simulated_broker
+from finagent.bootstrap import (
+    Application,
+    Wraps,
+    build_alpaca_simulator,
+    build_application,
+    build_market,
+    build_simulated_broker,
+)
 from finagent.domain.effect import Effect
 from finagent.domain.errors import BadInput, Conflict
 from finagent.domain.jobs import Job
@@ -35,7 +43,7 @@ from finagent.drill.course import COURSE, Course
 from finagent.drill.image import judge
 from finagent.drill.market import MarketInMemory
 from finagent.drill.person import visit
-from finagent.drill.scenario import Scenario
+from finagent.drill.scenario import Broker, Scenario
 from finagent.services.progress import Onlookers
 from finagent.services.scheduling.cron import CronEntry
 from finagent.services.scheduling.trading_day import scan_minutes
@@ -84,9 +92,7 @@ class Children:
             return self._image(settings, request)
         with Control(Path(request["control"])) as control:
             if request["role"] == "broker":
-                broker = build_simulated_broker(settings, self.market, BrokerFailpoints(control))
-                serve_broker(broker, str(settings.broker.address))
-                return FINISHED
+                return self._broker(settings, BrokerFailpoints(control))
             failpoints = AgentFailpoints(control, Arm(**request["arm"]) if request["arm"] else None)
             course = CourseRecorder(failpoints)
             overrides = {
@@ -100,12 +106,31 @@ class Children:
             course.save(Path(request["control"]).with_name(COURSE))
             return status
 
+    def _broker(self, settings: Settings, failpoints: BrokerFailpoints) -> int:
+        """Until SIGTERM."""
+        if self.scenario.broker is Broker.SIMULATED:
+            serve_broker(build_simulated_broker(settings, self.market, failpoints), str(settings.broker.address))
+        else:
+            asyncio.run(serve_alpaca(settings, self.market, failpoints, self.scenario.broker_socket(settings.storage.directory)))
+        return FINISHED
+
     def _image(self, settings: Settings, request: dict[str, Any]) -> int:
         """Start the agent on a crash image and leave the verdict in a file."""
         start = partial(self.factory, settings, market=self.market)
         verdict = asyncio.run(judge(settings.storage.directory, self.promises, request["lines"], start))
         Path(request["answer"]).write_text(json.dumps(asdict(verdict)))
         return FINISHED
+
+
+async def serve_alpaca(settings: Settings, market: MarketDataPort, failpoints: BrokerFailpoints, place: Path) -> None:
+    """The simulated Alpaca until SIGTERM; its URL stands at the place as soon as it answers there."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    async with build_alpaca_simulator(settings, market, failpoints) as url:
+        unfinished = place.with_suffix(".new")
+        unfinished.write_text(url)
+        unfinished.replace(place)
+        await stop.wait()
 
 
 class CourseRecorder(Onlookers):
@@ -177,10 +202,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--storage", type=Path, help="folder of the one agent")
     parser.add_argument("--sockets", type=Path, required=True)
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--broker", choices=[each.value for each in Broker], default=Broker.SIMULATED.value)
     parser.add_argument("--application")
     parser.add_argument("--promises", type=Path, help="what the callers of a recorded agent were told, to judge crash images by")
     given = parser.parse_args(arguments)
-    scenario = Scenario(given.seed, given.sockets, given.application)
+    scenario = Scenario(given.seed, given.sockets, given.application, Broker(given.broker))
     try:
         factory = find_factory(given.application)
     except BadInput as error:
@@ -189,6 +215,9 @@ def main(arguments: list[str] | None = None) -> int:
     if given.work == "agent":
         return asyncio.run(run_agent(factory, scenario.settings(given.storage), {"wraps": Wraps(visit=visit)}))
     settings = scenario.settings(Path("unused"))
+    if scenario.broker is Broker.ALPACA:  # imported once, not by every child
+        importlib.import_module("finagent.adapters.broker.alpaca.client")
+        importlib.import_module("finagent.adapters.broker.alpaca_simulator.server")
     promises = Promises(given.promises.read_bytes().splitlines() if given.promises else ())
     children = Children(scenario, asyncio.run(_market_of(settings)), factory, promises)
     with socket.socket(fileno=given.connection) as connection:

@@ -14,6 +14,7 @@ from finagent.domain.errors import BadInput, Unavailable
 
 # One computing thread: a numeric library's thread pool would make the server unfit to be forked.
 _SINGLE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
+_NO_PURGER = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}  # pandas, which Alpaca's SDK imports, brings Arrow's allocator
 _END_SECONDS = 20.0
 _BAD_INPUT = 2
 GONE = "the fork server ended; its reason is on stderr"
@@ -76,7 +77,7 @@ async def fork_server(arguments: Sequence[str], under: Sequence[str] = ()) -> As
         process = await asyncio.create_subprocess_exec(
             *under, sys.executable, "-m", "finagent.drill.children", "serve", "--connection", str(theirs.fileno()), *arguments,
             pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
-            env={**os.environ, **_SINGLE_THREAD},
+            env={**os.environ, **_SINGLE_THREAD, **_NO_PURGER},
         )  # fmt: skip
     reader, writer = await asyncio.open_connection(sock=ours)
     if not await reader.readline():

@@ -16,7 +16,7 @@ from finagent.drill.plan import KillPlanner, ReplayPlan
 from finagent.drill.processes import Processes
 from finagent.drill.replay import Pace, Replay, ReplayRecord
 from finagent.drill.report import DrillReport
-from finagent.drill.scenario import Scenario
+from finagent.drill.scenario import Broker, Scenario
 
 CANDIDATES_MIN = 40
 ORDERS_MIN = 15
@@ -42,13 +42,15 @@ class KillDrill:
     replays_at_once: int
     jitter_milliseconds: int
     say: Callable[[str], None]
+    broker: Broker = Broker.SIMULATED
 
     async def run(self) -> DrillReport:
         """The whole drill. What goes wrong in its replays is in the report; raises Unavailable when it cannot be held at all."""
         self.directory.mkdir(parents=True, exist_ok=True)
         report = DrillReport(self.seed, self.jitter_milliseconds, on_disk=not in_memory(self.directory))
         with tempfile.TemporaryDirectory(prefix="drill-") as sockets:
-            scenario = Scenario(self.seed, Path(sockets), self.application)
+            scenario = Scenario(self.seed, Path(sockets), self.application, self.broker)
+            scenario.write_keys()
             async with fork_server(scenario.arguments()) as server, resident_checker() as checker:
                 self.say("two undisturbed replays: a reference and one with jitter")
                 calm = await asyncio.gather(*(self._undisturbed(server, scenario, checker, name) for name in _UNDISTURBED))

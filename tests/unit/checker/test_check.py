@@ -2,10 +2,16 @@
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from finagent.adapters.broker.alpaca_simulator.wire import execution_uuid
+from finagent.adapters.broker.simulated.orders import Execution
+from finagent.domain.orders import Side
 from finagent_checker import check_folder
 from finagent_checker.finding import Report
 
@@ -130,6 +136,20 @@ def test_each_corruption_of_the_brokers_ledger_is_found(sound_folder: Path, spoi
     spoil(statement, book=BROKER)
 
     assert invariant in found(check_folder(sound_folder, complete=True))
+
+
+def test_fills_under_the_names_that_the_simulated_alpaca_gives_are_the_brokers_executions(
+    sound_folder: Path, spoil: Spoil
+) -> None:
+    with closing(sqlite3.connect(sound_folder / "finagent.db")) as agent:
+        names = [name for (name,) in agent.execute("SELECT execution_id FROM fill")]
+    for name in names:
+        uuid = execution_uuid(Execution(name, "", "", Side.BUY, 1, Decimal(1), Decimal(0), datetime.now(UTC)))
+        spoil(f"UPDATE fill SET execution_id = '20240304144000000::{uuid}' WHERE execution_id = '{name}'")
+    assert found(check_folder(sound_folder, complete=True)) == set()
+
+    spoil(f"UPDATE fill SET execution_id = '20240304144000000::{uuid[:-1]}x' WHERE execution_id LIKE '%{uuid}'")
+    assert found(check_folder(sound_folder, complete=True)) == {"I3"}
 
 
 def test_lost_signals_and_duplicate_orders_are_counted(sound_folder: Path, spoil: Spoil) -> None:

@@ -1,5 +1,6 @@
 """OrderExecutionPort at Alpaca, paper or live; and the same over the Alpaca simulator, whose market moves when told to."""
 
+from collections import Counter
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
@@ -36,6 +37,7 @@ PAGES_MAX = 100
 ORDERS_PER_GROUP_MAX = 3  # an entry, its target and its stop
 UNKNOWN, ENDED = 404, 422
 TICK = timedelta(microseconds=1)
+AHEAD_MAX = timedelta(days=4)  # from one bar to the next: a long weekend
 log = structlog.get_logger(__name__)
 
 
@@ -221,6 +223,14 @@ class AlpacaVenue(AlpacaClient):
     def __init__(self, rest: AlpacaRest, clock: Clock, policy: AlpacaPolicy, advance_seconds: float) -> None:
         super().__init__(rest, clock, policy)
         self._control = httpx.AsyncClient(base_url=rest.url, timeout=advance_seconds, trust_env=False)
+
+    async def positions(self) -> tuple[BrokerPosition, ...]:
+        """As of our instant: after a crash the market may be a minute ahead of a process that starts again."""
+        now = self._clock.now()
+        held = Counter({position.symbol: position.quantity for position in await super().positions()})
+        for execution in await self._executions(now + TICK, now + AHEAD_MAX):
+            held[execution.symbol] -= execution.side.sign * execution.quantity
+        return tuple(BrokerPosition(symbol, quantity) for symbol, quantity in held.items() if quantity)
 
     async def advance(self, at: datetime) -> None:
         try:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
+from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -21,6 +22,8 @@ from finagent.domain.time import to_text
 
 UNHEARD_OF = "unheard_of"
 STORM_LIMIT = 200
+LOOK_UP = "/v2/orders:by_client_order_id"
+OF_ONE_ORDER = (LOOK_UP, "/v2/orders/")
 ANSWER_BYTES = 400  # of an order's answer that a reset may let through
 STREAM = "STREAM"
 LINGER_NONE = struct.pack("ii", 1, 0)
@@ -77,6 +80,20 @@ DRAWN_FOR_CANCELS = (FaultKind.CANCEL_LOST, FaultKind.CANCEL_LATE)
 DRAWN_FOR_ORDERS = (FaultKind.UNKNOWN_STATUS, FaultKind.HIDDEN, FaultKind.LATE, FaultKind.REJECTED)
 
 
+# Fates of an order whose sender does not learn what became of it.
+SILENT = (
+    *NOT_APPLIED,
+    FaultKind.RESET_AFTER,
+    FaultKind.RESET_AT_BYTE,
+    FaultKind.TRUNCATED,
+    FaultKind.HTML_AFTER,
+    FaultKind.HANG_AFTER,
+    FaultKind.RATE_LIMITED,
+    FaultKind.UNKNOWN_STATUS,
+    FaultKind.LATE,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One fate with its measures: bytes, wall seconds, HTTP status, look-ups, market minutes."""
@@ -112,10 +129,12 @@ class ScriptedFault:
 @dataclass(slots=True)
 class FaultSource:
     """Script first, then the seed. `rates`: chance of each kind in [0, 1], keyed by (seed, method, what is asked, instant), so
-    the same request in the same instant meets the same fate."""
+    the same request in the same instant meets the same fate. Without `reads` only orders, cancels and look-ups have one: in
+    lock-step an instant is repeated until its reads are answered, and what is drawn would be drawn for ever."""
 
     seed: int = 0
     rates: Mapping[FaultKind, float] = field(default_factory=dict)
+    reads: bool = True
     script: list[ScriptedFault] = field(default_factory=list)
 
     def scripted(self, method: str, path: str) -> Fault | None:
@@ -130,6 +149,8 @@ class FaultSource:
     def drawn(self, method: str, path: str, name: str, at: str) -> Fault | None:
         """The fault that the seed has for this request or message."""
         kinds: tuple[FaultKind, ...] = DRAWN
+        if method == "GET" and not self.reads and not path.startswith(OF_ONE_ORDER):
+            return None
         if (method, path) == ("POST", "/v2/orders"):
             kinds += DRAWN_FOR_ORDERS
         elif method == "DELETE" and path.startswith("/v2/orders/"):
@@ -157,6 +178,13 @@ def faults_from_json(entries: Sequence[Mapping[str, Any]]) -> list[ScriptedFault
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(f"scripted fault {dict(entry)}: {error!r}") from None
     return script
+
+
+def _client_order_id(body: bytes) -> str:
+    try:
+        return str(json.loads(body).get("client_order_id"))
+    except (ValueError, AttributeError):
+        return ""
 
 
 class ReachableTransport(H11Protocol):
@@ -195,12 +223,17 @@ class _Answer:
 
 
 class FaultyConnection:
-    """ASGI: the application behind a network and a gateway that fail. /control is never touched."""
+    """ASGI: the application behind a network and a gateway that fail. /control is never touched.
+
+    In lock-step a look-up shares the fate of an order that came in its instant, and tells the truth of an id that never came:
+    whether a process that died in between looks or sends must decide nothing.
+    """
 
     def __init__(self, app: ASGIApp, source: FaultSource, desk: Desk) -> None:
         self._app = app
         self._source = source
         self._desk = desk
+        self._came: dict[str, tuple[str, Fault | None]] = {}  # client_order_id: the instant of its last coming, and its fate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].startswith("/control"):
@@ -226,15 +259,20 @@ class FaultyConnection:
     def _fault_of(self, scope: Scope, body: bytes) -> Fault | None:
         method, path, source = scope["method"], scope["path"], self._source
         fault = source.scripted(method, path) if source.script else None
-        if fault is None and source.rates:
-            name = scope["query_string"].decode()
-            if method == "POST":
-                try:
-                    name = str(json.loads(body).get("client_order_id"))
-                except (ValueError, AttributeError):
-                    name = ""
-            fault = source.drawn(method, path, name, to_text(self._desk.now))
-        return fault
+        if fault is not None or not source.rates:
+            return fault
+        now, name = to_text(self._desk.now), scope["query_string"].decode()
+        if method == "POST":
+            name = _client_order_id(body)
+            fault = source.drawn(method, path, name, now)
+            self._came[name] = (now, fault)
+            return fault
+        if path == LOOK_UP and not source.reads:
+            looked_for = parse_qs(name).get("client_order_id", [""])[0]
+            came_at, fate = self._came.get(looked_for, (now, None))
+            if came_at == now:
+                return Fault(FaultKind.RESET_BEFORE) if fate is not None and fate.kind in SILENT else None
+        return source.drawn(method, path, name, now)
 
     async def _fail(self, fault: Fault, scope: Scope, again: Receive, receive: Receive, send: Send) -> None:
         kind, answer = fault.kind, _Answer()

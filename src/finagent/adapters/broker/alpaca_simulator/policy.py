@@ -17,7 +17,8 @@ class AlpacaSimulatorPolicy:
 
     `pace`: market seconds a wall second; 0: market time moves by POST /control/advance alone. `requests_per_minute` bounds
     requests as Alpaca does per key, in minutes of `requests_by` time; 0: no bound, for lock-step. `fault_rates`: chance of each
-    kind of fault of a request, drawn by `seed`. `corrected_bars`: chance that a live bar is updated a minute later.
+    kind of fault of a request, drawn by `seed`; of reads too where they are `faulty_reads`. `corrected_bars`: chance that a live
+    bar is updated a minute later.
     """
 
     host: str = "127.0.0.1"
@@ -28,6 +29,7 @@ class AlpacaSimulatorPolicy:
     requests_per_minute: int = 0
     requests_by: Literal["wall", "market"] = "wall"
     fault_rates: Mapping[FaultKind, float] = field(default_factory=dict)
+    faulty_reads: bool = True
     corrected_bars: float = 0
     seed: int = 0
 

@@ -63,7 +63,7 @@ class AlpacaSimulator:
     ) -> None:
         self.policy = policy
         self.desk = Desk(broker, market.sessions()[0].opens_at)
-        self.faults = FaultSource(policy.seed, policy.fault_rates)
+        self.faults = FaultSource(policy.seed, policy.fault_rates, reads=policy.faulty_reads)
         keys = (policy.key_id, policy.secret)
         self._updates = TradeUpdates(self.desk, self.faults, keys)
         self._streams = MarketStreams(self.faults, keys)
