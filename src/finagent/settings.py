@@ -76,6 +76,7 @@ class WallTimeSettings(Section):
     activity_seconds: Annotated[float, Field(gt=0, le=60)]
     overlap_seconds: Annotated[float, Field(ge=1, le=3600)]
     clock_seconds: Annotated[float, Field(gt=0, le=600)]
+    reconcile_seconds: Annotated[int, Field(ge=1, le=3600)]
     skew_seconds_max: Annotated[float, Field(gt=0, le=60)]
     stale_seconds_max: Annotated[float, Field(gt=0, le=3600)]
     retry_seconds: Annotated[float, Field(gt=0, le=600)]
@@ -409,6 +410,11 @@ class Settings(BaseSettings):
     def lock_step(self) -> bool:
         """Whether market time waits for the agent."""
         return not self.on_wall_time and not self.replay.pace
+
+    @property
+    def reconcile_seconds(self) -> int:
+        """s between two comparisons with the broker in a session."""
+        return self.wall_time.reconcile_seconds if self.on_wall_time else self.reconciliation.interval_seconds
 
     @property
     def database_path(self) -> Path:

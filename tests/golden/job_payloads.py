@@ -28,8 +28,8 @@ _DAYS = ("http.enabled=false", "market_data.first_session=2008-10-07", "plan.tar
 _FAULTS = ("broker.partial_fill_rate=0.9", "broker.faults.dropped=0.3", "broker.faults.cancel_dropped=1")
 _UNCLEAR = ("broker.faults.reply_lost=0.15", "broker.faults.late=0.1", "broker.faults.look_up_withheld=0.2")
 REPLAYS = (
-    (("replay.seed=20", "market_data.last_session=2008-10-08", *_FAULTS, *_UNCLEAR), Effect()),
-    (("replay.seed=22", "market_data.last_session=2008-10-07", *_FAULTS), Effect()),  # closes out
+    (("replay.seed=21", "market_data.last_session=2008-10-08", *_FAULTS, *_UNCLEAR), Effect()),
+    (("replay.seed=21", "market_data.last_session=2008-10-07", *_FAULTS), Effect()),  # closes out
     (("market_data.last_session=2008-10-07",), Effect((Position("IBM", 1, Decimal(-100), Decimal(0), EARLIER),))),  # left over
 )
 

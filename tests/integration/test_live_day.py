@@ -19,6 +19,7 @@ from finagent.domain.orders import Fill
 from finagent.domain.portfolio import AccountSnapshot, Position
 from finagent.domain.sessions import Session
 from finagent.domain.trading_state import StartGate, TradingState
+from finagent.services.execution.symbol_locks import locked_symbols
 from finagent.services.live import LiveDriver
 from finagent.services.progress import Onlookers
 from finagent.settings import Settings, load_settings
@@ -43,9 +44,9 @@ def at_alpaca(folder: Path, url: str, *more: str) -> Settings:
     )
 
 
-def simulator(folder: Path) -> Settings:
+def simulator(folder: Path, *more: str) -> Settings:
     there = (f"alpaca_simulator.directory={folder}", "alpaca_simulator.port=0", "alpaca_simulator.pace=0")
-    return load_settings(overrides=(*DAY, *there, "market_data.cached_sessions_max=12"))
+    return load_settings(overrides=(*DAY, *there, "market_data.cached_sessions_max=12", *more))
 
 
 @pytest.fixture(autouse=True)
@@ -138,3 +139,24 @@ async def test_a_folder_holds_one_account_and_no_replay(tmp_path: Path) -> None:
         with pytest.raises(BadInput, match="the keys are of account PASIM-1"):
             async with build_application(at_alpaca(tmp_path / "other", url, "broker.account_id=PAOTHER")):
                 pass
+
+
+async def test_what_somebody_else_trades_locks_its_symbol_until_a_person_has_looked(tmp_path: Path) -> None:
+    there = simulator(tmp_path / "alpaca", "broker.partial_fill_rate=0")
+    async with build_alpaca_simulator(there, build_market(there)) as url:
+        settings = at_alpaca(tmp_path / "agent", url)
+        await lived(settings, url, (1, 2))
+        by_hand = {"symbol": "MSFT", "qty": "3", "side": "buy", "type": "market", "time_in_force": "day"}
+        keys = {"APCA-API-KEY-ID": "PKSIMULATOR", "APCA-API-SECRET-KEY": "simulator"}
+        async with httpx.AsyncClient(base_url=url, headers=keys) as person:
+            (await person.post("/v2/orders", json=by_hand)).raise_for_status()
+        await lived(settings, url, (3,))
+        async with build_application(settings) as application:
+            assert locked_symbols(application.reads) == {"MSFT"}
+            assert application.kill_switch.state().state is TradingState.ACTIVE
+            looked_at = await application.reconcile(None)
+            assert [difference["symbol"] for difference in looked_at["differences"]] == ["MSFT"]
+            assert await application.reconcile("ann") == {"differences": [], "locked": [], "released": ["MSFT"]}
+        await lived(settings, url, (4,))
+        async with build_application(settings) as application:
+            assert locked_symbols(application.reads) == set(), "what was seen locks no more, also after a start"

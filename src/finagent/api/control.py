@@ -43,7 +43,9 @@ class StuckJobs(Protocol):
 
 
 class KeptStore(Protocol):
-    """The store as a person looks after it."""
+    """The store as a person looks after it, and what the broker says of it."""
+
+    async def reconcile(self, release_by: str | None) -> dict[str, Any]: ...
 
     async def accept_store(self, reason: str, by: str) -> None: ...
 
@@ -84,6 +86,16 @@ class Discard(Permission):
     jobs: Jobs
 
 
+class Comparison(BaseModel):
+    """A comparison with the broker; with `release`, by whom locked symbols are released."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    by: Annotated[str, Field(min_length=1, max_length=100)]
+    release: bool
+    good_until: float
+
+
 class Copy(BaseModel):
     """Where a copy of the store is wanted; nobody waits longer than until `good_until`."""
 
@@ -96,7 +108,8 @@ class Copy(BaseModel):
 def control_routes(switch: Switch, jobs: StuckJobs, store: KeptStore, wall_seconds: Callable[[], float]) -> APIRouter:
     """`POST /control/halt`, `POST /control/arm`, `POST /control/db/accept`, `GET /control/status`: each answers with the state in
     force after it. `POST /control/db/backup` answers when the copy is there; 400 and 503 say why it cannot be.
-    `POST /control/jobs/retry` and `/control/jobs/discard`: which of the jobs were, and why the others could not be."""
+    `POST /control/reconcile` compares with the broker now. `POST /control/jobs/retry` and `/control/jobs/discard`: which of the
+    jobs were, and why the others could not be."""
     routes = APIRouter(prefix="/control", tags=["control"])
 
     def state() -> dict[str, Any]:
@@ -131,6 +144,11 @@ def control_routes(switch: Switch, jobs: StuckJobs, store: KeptStore, wall_secon
         in_time(order.good_until)
         await done(store.accept_store(order.reason, order.by))
         return state()
+
+    @routes.post("/reconcile")
+    async def reconcile(order: Comparison) -> dict[str, Any]:
+        in_time(order.good_until)
+        return await done(store.reconcile(order.by if order.release else None))
 
     @routes.post("/db/backup")
     async def backup(order: Copy) -> dict[str, Any]:

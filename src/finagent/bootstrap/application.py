@@ -29,8 +29,10 @@ from finagent.domain.trading_state import MarketClock, StartGate
 from finagent.policies import check, execution_policy, queue_policy, scan_rules
 from finagent.services.execution.activity import BrokerActivity
 from finagent.services.execution.reconciliation import Reconciler, ReconciliationPolicy
+from finagent.services.execution.symbol_locks import locked_symbols
 from finagent.services.failpoints import Failpoints, around, unarmed
 from finagent.services.kill_switch import KillSwitch
+from finagent.services.live import LiveDriver
 from finagent.services.market_data.feed import Feed
 from finagent.services.portfolio import ledger
 from finagent.services.progress import Onlookers, ProgressObserver, RecoveryInfo, StartInfo
@@ -120,9 +122,7 @@ class Application:
             reads, queue, clock, halt_file.exists, failpoints=parts.failpoints, held_back=self._held_back
         )
         self.feed = Feed(parts.market, clock, scan_rules(settings), parts.metrics.scan_duration.time)
-        self.reconciler = Reconciler(
-            parts.broker, clock, ReconciliationPolicy(settings.reconciliation.interval_seconds), self.kill_switch
-        )
+        self.reconciler = Reconciler(parts.broker, clock, ReconciliationPolicy(settings.reconcile_seconds), self.kill_switch)
         self.processor = JobProcessor(
             queue=queue,
             reads=reads,
@@ -197,6 +197,28 @@ class Application:
         """A copy of the store in a new file. Raises BadInput for one on a server, or a file that is there, Unavailable where it
         cannot be written."""
         await self.parts.copy_store(target)
+
+    async def reconcile(self, release_by: str | None) -> dict[str, Any]:
+        """Compare with the broker now. Where a person is named, they have looked: locked symbols are released with what the
+        broker holds beyond ours. Raises Unavailable where the broker does not answer."""
+        outside, driver = self.parts.outside, self.driver
+        try:
+            if isinstance(driver, LiveDriver):
+                await driver.watch.catch_up()
+            elif isinstance(outside, Replay):
+                await outside.venue.advance(self.clock.now())
+            released: list[str] = []
+            if release_by is not None:
+                released = sorted(locked_symbols(self.reads))
+                await self.queue.submit(await self.reconciler.release(self.reads, release_by))
+            differences = await self.reconciler.differences(self.reads)
+        except Transient as error:
+            raise Unavailable(f"the broker does not answer: {error}") from error
+        return {
+            "differences": [{"symbol": difference.symbol, "text": difference.text} for difference in differences],
+            "locked": sorted(locked_symbols(self.reads)),
+            "released": released,
+        }
 
     async def _reconcile_start(self) -> None:
         """No new risk until the broker and we agree; what an earlier process left is then taken over.

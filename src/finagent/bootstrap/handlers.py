@@ -59,7 +59,7 @@ def agent_handlers(parts: Parts, feed: Feed, kill_switch: KillSwitch, reconciler
     day = TradingDay(
         clock,
         feed,
-        DayPolicy(cron_entries(settings), settings.plan.flat_minutes, settings.reconciliation.interval_seconds),
+        DayPolicy(cron_entries(settings), settings.plan.flat_minutes, settings.reconcile_seconds),
         sessions.__getitem__,
         lambda after: next((sessions[day] for day in order if day > after), None),
     )

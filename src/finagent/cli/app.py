@@ -17,6 +17,7 @@ from finagent.cli import (
     halt,
     jobs,
     orchestrate,
+    reconcile,
     report,
     scan,
     simulate_broker,
@@ -45,6 +46,7 @@ root.command(epilog="Example: finagent report --canonical | sha256sum")(report.r
 root.command(epilog="Example: finagent doctor --json")(doctor.doctor)
 root.command(epilog='Example: finagent halt --reason "news I do not understand"')(halt.halt)
 root.command(epilog='Example: finagent arm --reason "checked positions against the broker"')(halt.arm)
+root.command(epilog="Example: finagent reconcile --json")(reconcile.reconcile)
 root.command(epilog="Example: finagent worker --services scoring,planner --set queue.backend=postgres")(worker.worker)
 root.command(epilog="Example: finagent simulate-broker --set alpaca_simulator.pace=120")(simulate_broker.simulate_broker)
 root.add_typer(jobs.app, name="jobs")

@@ -34,7 +34,7 @@ def _status(settings: "Settings", store: "Store") -> dict[str, Any]:
     from finagent.domain.portfolio import AccountSnapshot, Position
     from finagent.domain.prediction import Prediction
     from finagent.domain.runs import PipelineRun
-    from finagent.domain.trading_state import LedgerIdentity, MarketClock, TradingStateRecord
+    from finagent.domain.trading_state import LedgerIdentity, LockState, MarketClock, SymbolLock, TradingStateRecord
     from finagent.services.reporting.provenance import data_notice
     from finagent.store_access import HALT_FILE
 
@@ -52,6 +52,7 @@ def _status(settings: "Settings", store: "Store") -> dict[str, Any]:
         "trading_state": next(iter(reads.find(TradingStateRecord)), None),
         "held_back": _held_back(settings, store),
         "moved": store.moved,
+        "locked_symbols": {lock.symbol: lock.reason for lock in reads.find(SymbolLock, state=LockState.LOCKED)},
         "halt_file": (settings.storage.directory / HALT_FILE).exists(),
         "notice": data_notice(reads),
         "ledger_id": identity[0].ledger_id if identity else None,
@@ -109,13 +110,16 @@ def _lines(document: dict[str, Any]) -> list[str]:
         lines.append(f"trading state  {state['state']}: {state['reason']} (by {state['by']}, {state['at'][:19]}Z)")
     held_back = agent.get("held_back") or document["held_back"]
     if held_back:
-        lines.append(f"HELD BACK      {held_back}: no new risk until `finagent db accept`")
+        cure = "until `finagent db accept`" if document["held_back"] else "while it lasts"
+        lines.append(f"HELD BACK      {held_back}: no new risk {cure}")
+    for symbol, reason in document["locked_symbols"].items():
+        lines.append(f"LOCKED         {symbol}: {reason}; `finagent reconcile`")
     if document["moved"]:
         lines.append(f"MOVED          {document['moved']}")
     if document["halt_file"]:
         lines.append("HALT file      present: no new risk leaves until `finagent arm`")
     if clock:
-        lines.append(f"market time    {clock['at'][:19]}Z, replay {clock['state'].lower()}")
+        lines.append(f"market time    {clock['at'][:19]}Z, {clock['state'].lower()}")
     if account:
         lines.append(f"account        equity {account['equity']} USD, cash {account['cash']} USD at {account['at'][:19]}Z")
     if last:

@@ -79,7 +79,7 @@ def price_collar(question: Question) -> CheckResult:
 
 
 def symbol_lock(question: Question) -> CheckResult:
-    """No order of the symbol is parked or unresolved."""
+    """No order of the symbol is parked, and nobody else trades in it."""
     met = question.plan.symbol not in question.snapshot.locked_symbols
     return _yes_or_no(RiskCode.SYMBOL_LOCKED, question, Decimal(0), Decimal(int(not met)), met=met)
 

@@ -34,6 +34,32 @@ class TradingStateRecord:
     at: datetime
 
 
+class LockState(Enum):
+    LOCKED = "LOCKED"
+    RELEASED = "RELEASED"
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolLock:
+    """No new risk in a symbol that somebody else trades too, until a person releases it.
+
+    What a person saw when they released it stays known: `external_quantity`, the shares (signed) that the broker held beyond
+    ours, and `external_orders`, the broker's ids of live orders that are not ours, separated by spaces.
+    """
+
+    symbol: str
+    state: LockState
+    reason: str
+    by: str
+    at: datetime
+    external_quantity: int
+    external_orders: str
+
+    def knows(self, broker_order_id: str) -> bool:
+        """Whether a person has seen that order."""
+        return broker_order_id in self.external_orders.split()
+
+
 @dataclass(frozen=True, slots=True)
 class MarketClock:
     """The one row of `market_clock`: the last instant with an effect; `state` RUNNING or FINISHED."""

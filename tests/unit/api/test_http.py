@@ -56,6 +56,11 @@ class RecordedStore:
             raise Unavailable("no room")
         self.copies.append(target)
 
+    async def reconcile(self, release_by: str | None) -> dict[str, Any]:
+        if release_by == "bob":
+            raise Unavailable("the broker does not answer")
+        return {"differences": [], "locked": [], "released": [release_by]}
+
     async def accept_store(self, reason: str, by: str) -> None:
         if self.accepted:
             raise BadInput("there is nothing to accept")
@@ -240,6 +245,19 @@ async def test_a_copy_is_made_where_it_is_wanted(socket_path: Path) -> None:
     assert store.copies == [Path("/mnt/copy")]
     assert (full.status_code, full.json()["detail"]) == (503, "no room")
     assert [answer.status_code for answer in (late, wrong)] == [409, 422]
+
+
+async def test_a_comparison_releases_only_where_that_is_asked(socket_path: Path) -> None:
+    order = {"by": "ann", "release": True, "good_until": 100.5}
+    app = control_app(RecordedSwitch(), RecordedJobs(), RecordedStore(), lambda: 100.0)
+    async with serving(app, bind_control(socket_path)):
+        released = await control(socket_path, "POST", "/control/reconcile", order)
+        compared = await control(socket_path, "POST", "/control/reconcile", order | {"release": False})
+        silent = await control(socket_path, "POST", "/control/reconcile", order | {"by": "bob"})
+        late = await control(socket_path, "POST", "/control/reconcile", order | {"good_until": 99.5})
+
+    assert (released.json()["released"], compared.json()["released"]) == (["ann"], [None])
+    assert (silent.status_code, silent.json()["detail"], late.status_code) == (503, "the broker does not answer", 409)
 
 
 @pytest.mark.parametrize(

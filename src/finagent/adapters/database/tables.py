@@ -323,6 +323,18 @@ trading_state = Table(
     "trading_state", metadata, _integer("id", key=True), _text("state"), _text("reason"), _text("by"), _text("at")
 )
 
+symbol_lock = Table(
+    "symbol_lock",
+    metadata,
+    _text("symbol", key=True),
+    _text("state"),
+    _text("reason"),
+    _text("by"),
+    _text("at"),
+    _integer("external_quantity"),
+    _text("external_orders"),
+)
+
 market_clock = Table("market_clock", metadata, _integer("id", key=True), _text("source_id"), _text("at"), _text("state"))
 
 ledger_identity = Table(

@@ -21,7 +21,8 @@ from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.order_execution import ExecutionReport, OrderExecutionPort, OrderReport
 from finagent.domain.ports.store import JobQueue, Reads
 from finagent.domain.time import to_text
-from finagent.domain.trading_state import TradingState, TradingStateRecord
+from finagent.domain.trading_state import SymbolLock, TradingState, TradingStateRecord
+from finagent.services.execution import symbol_locks
 from finagent.services.execution.policy import ExecutionPolicy
 from finagent.services.execution.reports import apply_report, matches, order_event, order_of_report, with_legs
 from finagent.services.kill_switch import STATE_KEY, state_change
@@ -93,11 +94,12 @@ class BrokerActivity:
         disputes: list[str],
     ) -> Effect:
         named = {report.broker_order_id: order_of_report(report, parents, self.reads) for report in reports}
-        fills: dict[str, list[Fill]] = defaultdict(list)
+        fills, foreign = defaultdict[str, list[Fill]](list), defaultdict[str, list[str]](list)
         for execution in {e.execution_id: e for e in executions}.values():
             order = named.get(execution.broker_order_id) or self._order_at_broker(execution)
             if order is None:
-                disputes.append(f"execution {execution.execution_id} of {execution.symbol} belongs to no order of ours")
+                if symbol_locks.is_news(execution.symbol, execution.at, self.reads):
+                    foreign[execution.symbol].append(f"execution {execution.execution_id} is of no order of ours")
             elif self.reads.get(Fill, execution.execution_id) is None:
                 fills[order.client_order_id].append(
                     Fill(
@@ -117,11 +119,22 @@ class BrokerActivity:
             known = named[report.broker_order_id]
             if known is None:
                 log.error("foreign_order_seen", broker_order_id=report.broker_order_id, symbol=report.symbol)
+                if self._is_somebody_elses(report):
+                    foreign[report.symbol].append(f"order {report.broker_order_id} is not ours")
             elif self._is_ours(known, report):
                 effect += apply_report(orders.get(known.client_order_id, known), report, self.reads, self.clock.now())
             else:
                 disputes.append(f"the broker's order under {known.client_order_id} is not the one we meant")
+        for symbol, reasons in foreign.items():
+            effect += symbol_locks.lock(symbol, "; ".join(reasons), "broker activity", self.reads, self.clock.now())
         return effect + self._flat(orders, fills, disputes)
+
+    def _is_somebody_elses(self, report: OrderReport) -> bool:
+        """A live order that no person has seen; a leg whose parent we have not met yet is not taken for one."""
+        known = self.reads.get(SymbolLock, report.symbol)
+        seen = known is not None and known.knows(report.broker_order_id)
+        news = symbol_locks.is_news(report.symbol, report.updated_at, self.reads)
+        return report.parent_broker_order_id is None and report.state.live and news and not seen
 
     def _is_ours(self, known: BrokerOrder, report: OrderReport) -> bool:
         """An order is adopted only if it is the one we meant; a leg is what its parent carries."""

@@ -14,6 +14,7 @@ from finagent.domain.ports.order_execution import Found, LookUp, OrderExecutionP
 from finagent.domain.ports.store import Reads
 from finagent.domain.time import to_text
 from finagent.domain.trading_state import TradingState
+from finagent.services.execution import symbol_locks
 from finagent.services.execution.intents import request_of, send_job
 from finagent.services.execution.policy import ExecutionPolicy
 from finagent.services.execution.reports import adopt, end_legs, entry_ended, matches, order_event
@@ -43,7 +44,7 @@ class ExecutionGateway:
             if found.found is Found.YES:
                 return self._marked(order) + self._looked_up(intent, order, found, asked_at, reads)
         request = request_of(intent, reads)
-        objection = self._objection(intent)
+        objection = self._objection(intent, reads)
         if objection is not None:
             return self._denied(order, *objection, reads)
         if not self.may_send():  # what was sent under this intent before is looked up by whoever leads then
@@ -51,13 +52,13 @@ class ExecutionGateway:
         result = await self.broker.submit(request)  # nothing may come between the objection and this line
         return self._sent(intent, order, result, reads)
 
-    def _objection(self, intent: OrderIntent) -> tuple[SignalOutcome, str] | None:
+    def _objection(self, intent: OrderIntent, reads: Reads) -> tuple[SignalOutcome, str] | None:
         """Why an entry may not leave now; exits always may."""
         if intent.leg is not Leg.ENTRY:
             return None
         if intent.valid_until is not None and self.clock.now() >= intent.valid_until:
             return SignalOutcome.EXPIRED, f"valid until {to_text(intent.valid_until)}"
-        objection = self.kill_switch.objection()
+        objection = self.kill_switch.objection() or symbol_locks.objection(intent.symbol, reads)
         return (SignalOutcome.RISK_DENIED, objection) if objection else None
 
     def _denied(self, order: BrokerOrder, outcome: SignalOutcome, reason: str, reads: Reads) -> Effect:

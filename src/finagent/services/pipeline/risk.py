@@ -21,6 +21,7 @@ from finagent.domain.risk import Approved, Exposure, RankedPlan, RiskDecision, R
 from finagent.domain.risk_checks import Question, decide
 from finagent.domain.runs import PipelineRun, RunState, Stage, SymbolState
 from finagent.domain.trade_plan import TradePlan
+from finagent.services.execution.symbol_locks import locked_symbols
 from finagent.services.kill_switch import KillSwitch
 from finagent.services.market_data.feed import Feed
 from finagent.services.pipeline.outcome import ended, stage, story
@@ -104,7 +105,7 @@ class RiskService:
         marks = {position.symbol: self.feed.last_price(position.symbol)[0] for position in holdings.open}
         known = {symbol: price for symbol, price in marks.items() if price is not None}
         exposures = [self._exposure(p.symbol, p.quantity, p.quantity * known.get(p.symbol, ZERO)) for p in holdings.open]
-        locked = []
+        locked = locked_symbols(reads)
         for order in reads.find(BrokerOrder, leg=Leg.ENTRY, state=LIVE):
             intent = reads.get(OrderIntent, order.client_order_id)
             if intent is None or order.outcome is SendOutcome.DENIED:
@@ -113,7 +114,7 @@ class RiskService:
             left = intent.quantity - order.filled_quantity
             exposures.append(self._exposure(order.symbol, left, left * max(intent.limit_price or ZERO, price)))
             if order.state is OrderState.PARKED:
-                locked.append(order.symbol)
+                locked.add(order.symbol)
         unsent = self._unsent(run_id, reads)
         exposures += [self._exposure(plan.symbol, verdict.quantity, verdict.notional) for plan, verdict in unsent]
         opened = reads.get(AccountSnapshot, self.feed.session.date, "OPEN")

@@ -18,6 +18,7 @@ from finagent.domain.portfolio import Position
 from finagent.domain.ports.order_execution import Activity, ExecutionReport
 from finagent.domain.trading_state import TradingState
 from finagent.services.execution.reports import entry_ended, with_legs
+from finagent.services.execution.symbol_locks import locked_symbols, objection
 
 
 async def entered(desk: Any, floor: Any, broker: Any, quantity: int = 100, symbol: str = "IBM") -> Any:
@@ -75,7 +76,7 @@ async def test_the_leg_that_traded_last_names_the_exit(desk: Any, floor: Any, br
     assert (floor.held(), floor.exit(plan), desk.told("position_flat")) == (0, "STOP", 1)
 
 
-async def test_a_foreign_execution_halts_and_stops_nothing_else(desk: Any, floor: Any, broker: Any) -> None:
+async def test_a_foreign_execution_locks_its_symbol_and_stops_nothing_else(desk: Any, floor: Any, broker: Any) -> None:
     plan = await desk.approved()
     entry = await floor.bracket(plan)
     broker.trade(broker.named(entry), 100, "104.02")
@@ -85,20 +86,18 @@ async def test_a_foreign_execution_halts_and_stops_nothing_else(desk: Any, floor
     await floor.now()
 
     assert (floor.held(), floor.outcome(plan)) == (100, "FILLED")
-    assert (desk.state().state, desk.state().reason) == (
-        TradingState.HALTED,
-        "execution x-other of IBM belongs to no order of ours",
-    )
-    assert desk.told("trading_state_changed") == 1
+    assert objection("IBM", desk.reads) == "IBM is locked: execution x-other is of no order of ours"
+    assert (desk.told("symbol_locked"), desk.state().state) == (1, TradingState.ACTIVE)
 
 
-async def test_a_foreign_order_is_left_alone(desk: Any, floor: Any, broker: Any) -> None:
+async def test_a_foreign_order_is_left_alone_and_locks_its_symbol(desk: Any, floor: Any, broker: Any) -> None:
     plan = await desk.approved()
     await floor.bracket(plan)
     broker.orders["b-9"] = replace(broker.orders["b-0"], broker_order_id="b-9", client_order_id="another's")
     await floor.now()
 
     assert len(floor.orders(plan)) == 3
+    assert locked_symbols(desk.reads) == {"IBM"}
 
 
 async def test_more_shares_than_were_ordered_are_recorded_and_halt(desk: Any, floor: Any, broker: Any) -> None:

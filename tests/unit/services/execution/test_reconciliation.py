@@ -8,12 +8,13 @@ import pytest
 
 from finagent.domain.effect import Set
 from finagent.domain.errors import Transient, Unavailable
-from finagent.domain.orders import BrokerOrder, Side
+from finagent.domain.orders import BrokerOrder, Leg, SendOutcome, Side
 from finagent.domain.portfolio import Position
 from finagent.domain.ports.order_execution import ExecutionReport
 from finagent.domain.time import to_text
 from finagent.domain.trading_state import StartGate, TradingState
-from finagent.services.execution.reconciliation import Reconciler, ReconciliationPolicy
+from finagent.services.execution.reconciliation import Difference, Reconciler, ReconciliationPolicy
+from finagent.services.execution.symbol_locks import lock, locked_symbols, objection
 
 
 @pytest.fixture
@@ -42,16 +43,19 @@ async def test_agreement_changes_nothing_and_looks_again_until_the_close(
     assert desk.state().state is TradingState.ACTIVE
 
 
-async def test_a_position_that_differs_halts_and_is_told(desk: Any, broker: Any, reconciler: Reconciler) -> None:
+async def test_a_position_that_differs_locks_its_symbol_and_is_told(desk: Any, broker: Any, reconciler: Reconciler) -> None:
     stranger = ExecutionReport("x-other", "b-other", "IBM", Side.BUY, 5, Decimal(100), Decimal(0), desk.clock.now())
     broker.executions.append(stranger)
     await desk.commit(Position("AAPL", 7, Decimal(-700), Decimal(0), desk.clock.now()))
     effect = await reconciler.reconcile(reconcile(desk), desk.reads)
-    undecided = desk.state().state
+    undecided = locked_symbols(desk.reads)
     await desk.commit(effect)
 
-    assert (undecided, desk.state().state, desk.state().by) == (TradingState.ACTIVE, TradingState.HALTED, "reconciliation")
-    assert effect.events[-1].body["differences"] == [
+    assert (undecided, locked_symbols(desk.reads), desk.state().state) == (set(), {"AAPL", "IBM"}, TradingState.ACTIVE)
+    assert desk.kill_switch.objection() == ""
+    assert "we hold 7" in objection("AAPL", desk.reads)
+    assert objection("MSFT", desk.reads) == ""
+    assert next(event for event in effect.events if event.kind == "reconciled").body["differences"] == [
         "position AAPL: the broker holds 0, we hold 7",
         "position IBM: the broker holds 5, we hold 0",
     ]
@@ -69,8 +73,8 @@ async def test_an_order_that_is_not_ours_and_one_it_does_not_know_are_difference
     broker.orders["b-9"] = replace(report, broker_order_id="b-9", client_order_id="another's")
 
     assert await reconciler.differences(desk.reads) == (
-        "order b-9 of IBM is not ours",
-        f"order {entry} of IBM is unknown to the broker",
+        Difference("order b-9 of IBM is not ours", "IBM"),
+        Difference(f"order {entry} of IBM is unknown to the broker", "IBM"),
     )
 
 
@@ -87,7 +91,7 @@ async def test_an_order_we_do_not_know_the_fate_of_is_no_difference(
 async def test_another_account_is_the_only_difference_told(desk: Any, broker: Any, reconciler: Reconciler) -> None:
     broker.account_id = "LIVE-9"
 
-    assert await reconciler.differences(desk.reads) == ("account LIVE-9 is not ours (SIM-1)",)
+    assert await reconciler.differences(desk.reads) == (Difference("account LIVE-9 is not ours (SIM-1)"),)
 
 
 async def test_no_answer_is_not_an_empty_answer(desk: Any, broker: Any, reconciler: Reconciler) -> None:
@@ -119,20 +123,20 @@ async def test_the_gate_opens_when_both_agree(desk: Any, broker: Any, reconciler
     assert len(broker.calls) == calls
 
 
-async def test_a_difference_keeps_the_gate_shut_and_halts_until_a_comparison_is_clean(
+async def test_another_account_keeps_the_gate_shut_and_halts_until_a_comparison_is_clean(
     desk: Any, broker: Any, reconciler: Reconciler
 ) -> None:
     """Arming alone does not open the gate: the next clean comparison does."""
     desk.kill_switch.gate = StartGate.STARTING
-    await desk.commit(Position("AAPL", 7, Decimal(-700), Decimal(0), desk.clock.now()))
+    broker.account_id = "LIVE-9"
     await reconciler.start(desk.reads)
     halted = desk.kill_switch.state()
     await desk.kill_switch.arm("looked at it", "ann")
     armed = desk.kill_switch.objection()
-    await desk.commit(Set(Position, ("AAPL",), {"quantity": 0}))
+    broker.account_id = "SIM-1"
     await desk.commit(reconciler.judge(await reconciler.differences(desk.reads), desk.reads))
 
-    assert (halted.state, halted.reason[:30]) == (TradingState.HALTED, "reconciliation: position AAPL:")
+    assert (halted.state, halted.reason[:30]) == (TradingState.HALTED, "reconciliation: account LIVE-9")
     assert armed == "start gate RECONCILING"
     assert desk.kill_switch.objection() == ""
 
@@ -164,3 +168,44 @@ async def test_a_leg_nobody_reports_is_found_by_its_parent(desk: Any, floor: Any
             await desk.commit(Set(BrokerOrder, (order.client_order_id,), {"broker_order_id": None}))
 
     assert await reconciler.differences(desk.reads) == ()
+
+
+async def test_what_a_person_has_seen_locks_no_more_and_what_comes_after_does(
+    desk: Any, broker: Any, reconciler: Reconciler, floor: Any
+) -> None:
+    """A manual position and a foreign order stay at the broker after their release; nothing is traded."""
+    await floor.bracket(await desk.approved("AAPL"))
+    stranger = ExecutionReport("x-1", "b-8", "IBM", Side.BUY, 5, Decimal(100), Decimal(0), desk.clock.now())
+    broker.executions.append(stranger)
+    broker.orders["b-9"] = replace(broker.orders["b-0"], broker_order_id="b-9", client_order_id="another's", symbol="IBM")
+    await floor.now()
+    assert "x-1" in objection("IBM", desk.reads)
+    sent = list(broker.calls)
+
+    await desk.commit(await reconciler.release(desk.reads, "ann"))
+    assert await reconciler.differences(desk.reads) == ()
+    await floor.now()
+    assert locked_symbols(desk.reads) == set()
+    assert [call for call in broker.calls[len(sent) :] if call[0] in ("submit", "cancel")] == []
+
+    desk.clock.set(desk.minute(6))
+    broker.executions.append(replace(stranger, execution_id="x-2", quantity=1, at=desk.clock.now()))
+    (difference,) = await reconciler.differences(desk.reads)
+    assert "holds 6, we hold 0, and 5 are known" in difference.text
+    await floor.now()
+    assert "x-2" in objection("IBM", desk.reads)
+
+
+async def test_a_locked_symbol_denies_its_entries_and_lets_exits_go(desk: Any, floor: Any, broker: Any) -> None:
+    held = await desk.approved("IBM")
+    broker.trade(broker.named(await floor.bracket(held)), 30, "104.02")
+    await floor.now()
+    for symbol in ("IBM", "AAPL"):
+        await desk.commit(lock(symbol, "a manual trade", "test", desk.reads, desk.clock.now()))
+    refused = await desk.approved("AAPL")
+    await floor.bracket(refused)
+    await floor.until(12)
+
+    assert (floor.outcome(refused), floor.order(refused, Leg.ENTRY).outcome) == ("RISK_DENIED", SendOutcome.DENIED)
+    assert "AAPL is locked: a manual trade" in floor.order(refused, Leg.ENTRY).reason
+    assert broker.requests[-1].quantity == 30, "what is held is protected all the same"
