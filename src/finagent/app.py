@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 import structlog
 from fastapi import FastAPI
 
-from finagent.api.app import add_public_routes
+from finagent.api.app import add_halt_route, add_public_routes
 from finagent.api.policies import readiness_policy
 from finagent.api.resident import resident
 from finagent.services.progress import Onlookers
-from finagent.settings import Settings, load_settings
+from finagent.settings import Settings, api_token, load_settings
 from finagent.telemetry.logging import LoggingPolicy, configure
 
 log = structlog.get_logger(__name__)
@@ -27,6 +27,7 @@ def make_app(settings: Settings | None = None) -> FastAPI:
     async def life(app: FastAPI) -> AsyncIterator[None]:
         async with resident(chosen, Onlookers(), asyncio.Event(), serve_http=False) as agent, asyncio.TaskGroup() as tasks:
             add_public_routes(app, agent.health, readiness_policy(chosen), agent.metrics)
+            add_halt_route(app, agent.application.kill_switch, api_token(chosen))
             running = app.state.agent = tasks.create_task(agent.run(), name="agent")
             yield
             agent.interrupted.set()

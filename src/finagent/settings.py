@@ -369,6 +369,7 @@ class ReportSettings(Section):
 
 class HttpSettings(Section):
     enabled: bool
+    token_file: Path
     host: str
     port: Annotated[int, Field(ge=0, le=65535)]
 
@@ -495,6 +496,8 @@ def load_settings(file: Path | None = None, overrides: Sequence[str] = ()) -> Se
 
 ALPACA_KEYS = ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY")
 LIVE_ACCOUNT = "FINAGENT_LIVE_ACCOUNT"
+API_TOKEN = "FINAGENT_API_TOKEN"  # noqa: S105 - the name of a variable
+TOKEN_LENGTH_MIN = 16
 
 
 def alpaca_keys(settings: Settings) -> tuple[str, str]:
@@ -514,9 +517,19 @@ def alpaca_keys(settings: Settings) -> tuple[str, str]:
     return found[0], found[1]
 
 
+def api_token(settings: Settings) -> str:
+    """What whoever halts over HTTP must show: from the environment, else from `http.token_file`; empty where there is none, and
+    nobody can. Raises BadInput for one that could be guessed."""
+    token = os.environ.get(API_TOKEN) or _secret_file(settings.http.token_file)
+    if token and len(token) < TOKEN_LENGTH_MIN:
+        raise BadInput(f"{API_TOKEN} has fewer than {TOKEN_LENGTH_MIN} characters: make one with `openssl rand -hex 32`")
+    return token
+
+
 def secrets_in_use(settings: Settings) -> tuple[str, ...]:
     """Every secret that this process may read, for what keeps them out of logs."""
-    return tuple(filter(None, _alpaca_secrets(settings))) if settings.broker.kind == "alpaca" else ()
+    keys = _alpaca_secrets(settings) if settings.broker.kind == "alpaca" else []
+    return tuple(filter(None, (*keys, api_token(settings))))
 
 
 def _alpaca_secrets(settings: Settings) -> list[str]:

@@ -94,8 +94,13 @@ def upgraded(settings: Settings) -> tuple[str, str]:
 @asynccontextmanager
 async def kill_switch_without_agent(settings: Settings) -> AsyncIterator[KillSwitch]:
     """The kill switch, as `writing` has the store."""
+    from finagent.adapters.calendar import NewYorkCalendar
+
     async with writing(settings) as writer:
-        yield KillSwitch(writer.store.reads, writer.queue, writer.clock, (settings.storage.directory / HALT_FILE).exists)
+        halted = (settings.storage.directory / HALT_FILE).exists
+        switch = KillSwitch(writer.store.reads, writer.queue, writer.clock, halted)
+        switch.flat_by = lambda now: NewYorkCalendar().session_at_or_after(now).closes_at
+        yield switch
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from tests.contract.alpaca_api import KEYS, Alpaca, alpaca
 from tests.contract.test_order_execution import SettableClock, order
 from tests.unit.adapters.broker.alpaca.scripted_alpaca import HTTP, POLICY, REST
 
-from finagent.adapters.broker.alpaca.client import AlpacaVenue
+from finagent.adapters.broker.alpaca.client import AlpacaClient
 from finagent.adapters.broker.alpaca.policy import Keys
 from finagent.adapters.broker.alpaca.rest import AlpacaRest
 from finagent.adapters.broker.alpaca_simulator.faults import FaultKind
@@ -31,7 +31,7 @@ FATES = sorted(
 
 
 @asynccontextmanager
-async def at_alpaca(folder: Path, kind: FaultKind, **terms: Any) -> AsyncIterator[tuple[Alpaca, AlpacaVenue]]:
+async def at_alpaca(folder: Path, kind: FaultKind, **terms: Any) -> AsyncIterator[tuple[Alpaca, AlpacaClient]]:
     async with alpaca(folder, account_id=POLICY.account_id, **terms) as there:
         hangs = kind in (K.HANG_BEFORE, K.HANG_AFTER)  # nothing else may run into a deadline, however slow the machine
         http = (
@@ -40,7 +40,7 @@ async def at_alpaca(folder: Path, kind: FaultKind, **terms: Any) -> AsyncIterato
             else replace(HTTP, deadline_seconds=30, read_seconds=20)
         )
         rest = AlpacaRest(replace(REST, url=there.url, http=http, breaker_failures=100), Keys(*KEYS.values()), time.monotonic)
-        client = AlpacaVenue(rest, SettableClock(there.session.opens_at), replace(POLICY, settle_seconds=0), 20.0)
+        client = AlpacaClient(rest, SettableClock(there.session.opens_at), replace(POLICY, settle_seconds=0))
         try:
             await client.account()
             await there.to(1)

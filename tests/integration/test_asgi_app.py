@@ -1,6 +1,8 @@
 """`uvicorn --factory finagent.app:make_app`: the application's life is the agent's."""
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 
 import httpx
@@ -8,10 +10,10 @@ import httpx
 from finagent.api.resident import resident
 from finagent.app import make_app
 from finagent.cli.control_client import ask
-from finagent.domain.trading_state import MarketClock
+from finagent.domain.trading_state import MarketClock, TradingState
 from finagent.services.progress import Onlookers
 from finagent.settings import load_settings
-from finagent.store_access import CONTROL_SOCKET, reading
+from finagent.store_access import CONTROL_SOCKET, HALT_FILE, reading
 
 
 async def test_the_application_runs_the_agent_and_stops_it_in_order(tmp_path: Path) -> None:
@@ -51,3 +53,23 @@ async def test_local_commands_reach_an_agent_that_serves_no_port(tmp_path: Path)
 
     assert agent.address == ""
     assert answer["start_gate"] == "STARTING"
+
+
+async def test_a_signal_halts_an_agent_whose_loop_stands(tmp_path: Path) -> None:
+    """The HALT file is there before the loop turns again; who halted is recorded when it does."""
+    day = ("market_data.first_session=2008-10-13", "market_data.last_session=2008-10-13", "replay.pace=1")
+    settings = load_settings(None, (f"storage.directory={tmp_path}", "http.enabled=false", *day))
+    async with resident(settings, Onlookers(), asyncio.Event(), serve_http=False) as agent:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        file = tmp_path / HALT_FILE
+        for _ in range(1000):  # the loop stands; the handler runs between two instructions
+            if file.exists():
+                break
+        assert "SIGUSR1" in file.read_text()
+        assert agent.application.kill_switch.objection() == "HALT file"
+        commits = asyncio.Event()
+        agent.application.queue.on_commit.append(lambda _effects, _jobs: commits.set())  # type: ignore[attr-defined] # the store's own
+        async with asyncio.timeout(60):
+            await commits.wait()
+        assert agent.application.kill_switch.state().state is TradingState.HALTED
+        assert agent.application.kill_switch.state().by == "signal"

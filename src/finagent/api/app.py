@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from finagent.api.control import KeptStore, StuckJobs, Switch, control_routes
 from finagent.api.health import health_routes
 from finagent.api.metrics import metrics_routes
+from finagent.api.trading_state import halt_routes
 from finagent.services.health import HealthFacts, ReadinessPolicy
 from finagent.telemetry.metrics import Metrics
 
@@ -22,6 +23,12 @@ def add_public_routes(app: FastAPI, facts: Callable[[], HealthFacts], policy: Re
     """Give an application the public routes."""
     app.include_router(health_routes(facts, policy))
     app.include_router(metrics_routes(metrics))
+
+
+def add_halt_route(app: FastAPI, switch: Switch, token: str) -> None:
+    """The one public route that writes, for whoever shows the token; without a token there is none."""
+    if token:
+        app.include_router(halt_routes(switch, token))
 
 
 def control_app(switch: Switch, jobs: StuckJobs, store: KeptStore, wall_seconds: Callable[[], float]) -> FastAPI:

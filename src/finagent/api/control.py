@@ -29,7 +29,7 @@ class Switch(Protocol):
 
     def state(self) -> TradingStateRecord: ...
 
-    async def halt(self, reason: str, by: str) -> None: ...
+    async def halt(self, reason: str, by: str, *, flatten: bool = False) -> None: ...
 
     async def arm(self, reason: str, by: str) -> None: ...
 
@@ -59,6 +59,12 @@ class Order(BaseModel):
 
     reason: Annotated[str, Field(min_length=1, max_length=500)]
     by: Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class Halt(Order):
+    """An order to stop; with `flatten` also to close everything out."""
+
+    flatten: bool = False
 
 
 class Permission(Order):
@@ -129,8 +135,8 @@ def control_routes(switch: Switch, jobs: StuckJobs, store: KeptStore, wall_secon
             raise HTTPException(503, str(error)) from error
 
     @routes.post("/halt")
-    async def halt(order: Order) -> dict[str, Any]:
-        await switch.halt(order.reason, order.by)
+    async def halt(order: Halt) -> dict[str, Any]:
+        await switch.halt(order.reason, order.by, flatten=order.flatten)
         return state()
 
     @routes.post("/arm")

@@ -1,21 +1,26 @@
 """The agent with everything around it: signals, health, metrics, control socket, watchdog, and the report at its end."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
 
 import structlog
 
 from finagent.adapters.database.lock import DatabaseLock
+from finagent.adapters.halt_file import write_halt_file
 from finagent.adapters.heap import settled_heap
 from finagent.adapters.report_files import ReportFiles
-from finagent.api.app import control_app, public_app
+from finagent.api.app import add_halt_route, control_app, public_app
 from finagent.api.policies import readiness_policy, report_policy, watchdog_policy
 from finagent.api.server import bind_control, bind_port, serving
 from finagent.bootstrap import Application, build_application
@@ -26,8 +31,8 @@ from finagent.services.journal import Journal
 from finagent.services.metering import MetricsObserver
 from finagent.services.progress import Onlookers, ProgressObserver, ReplaySummary
 from finagent.services.reporting.publisher import ReportPublisher
-from finagent.settings import Settings
-from finagent.store_access import CONTROL_SOCKET
+from finagent.settings import Settings, api_token
+from finagent.store_access import CONTROL_SOCKET, HALT_FILE
 from finagent.telemetry.logging import CurrentStderr
 from finagent.telemetry.loop_watchdog import LoopWatchdog
 from finagent.telemetry.metrics import Metrics
@@ -126,6 +131,7 @@ async def resident(
     settings: Settings, observer: ProgressObserver, interrupted: asyncio.Event, *, serve_http: bool
 ) -> AsyncIterator[Resident]:
     """Build the agent and what surrounds it. `serve_http` False where another server offers the public routes."""
+    token = api_token(settings)
     metrics, work, journal = Metrics(), WorkProgress(time.monotonic), Journal()
     started_at = time.monotonic()
     async with AsyncExitStack() as stack:
@@ -146,11 +152,14 @@ async def resident(
         if listening is not None:
             host, port = listening.getsockname()[:2]
             agent.address = f"http://{host}:{port}"
-            await stack.enter_async_context(serving(public_app(agent.health, readiness_policy(settings), metrics), listening))
+            app = public_app(agent.health, readiness_policy(settings), metrics)
+            add_halt_route(app, application.kill_switch, token)
+            await stack.enter_async_context(serving(app, listening))
         control = bind_control(settings.storage.directory / CONTROL_SOCKET)
         await stack.enter_async_context(
             serving(control_app(application.kill_switch, application.queue, application, time.time), control)
         )
+        stack.enter_context(halting_on_signal(settings.storage.directory / HALT_FILE, tasks, application))
         stack.enter_context(settled_heap())
         yield agent
 
@@ -165,6 +174,25 @@ def _bind(settings: Settings) -> socket.socket:
             with DatabaseLock(settings.database_path):
                 pass
         raise
+
+
+@contextmanager
+def halting_on_signal(file: Path, tasks: asyncio.TaskGroup, application: Application) -> Iterator[None]:
+    """SIGUSR1 makes the HALT file at once, whatever the loop is doing, and has the halt committed when the loop comes to it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread hears signals
+        return
+    loop = asyncio.get_running_loop()
+
+    def receive(_number: int, _frame: FrameType | None) -> None:
+        write_halt_file(file, json.dumps({"reason": "SIGUSR1", "by": "signal"}) + "\n")
+        loop.call_soon_threadsafe(lambda: tasks.create_task(application.kill_switch.halt("SIGUSR1", "signal"), name="halt"))
+
+    before = signal.signal(signal.SIGUSR1, receive)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from finagent.adapters.calendar import NewYorkCalendar
 from finagent.adapters.database.audit import AuditKeeper
 from finagent.adapters.database.lock import DatabaseLock
 from finagent.adapters.database.opening import open_reads
@@ -24,8 +25,9 @@ from finagent.bootstrap.start import FINISHED, begin, end, recovery_info
 from finagent.bootstrap.store import QUEUES, build_audit, build_job_queue, make_folder, upgrade_store
 from finagent.domain.effect import Effect, Set
 from finagent.domain.errors import BadInput, Transient, Unavailable
+from finagent.domain.jobs import Job
 from finagent.domain.ports.market_data import MarketDataPort
-from finagent.domain.trading_state import MarketClock, StartGate
+from finagent.domain.trading_state import MarketClock, StartGate, TradingState
 from finagent.policies import check, execution_policy, queue_policy, scan_rules
 from finagent.services.execution.activity import BrokerActivity
 from finagent.services.execution.reconciliation import Reconciler, ReconciliationPolicy
@@ -117,7 +119,7 @@ class Application:
         self.parts, self.recovered = parts, recovered
         self.reads, self.queue, self.clock, self.market_data = reads, queue, clock, parts.market
         self._stop = asyncio.Event()
-        halt_file = settings.storage.directory / "HALT"
+        self._halt_file = halt_file = settings.storage.directory / "HALT"
         self.kill_switch = KillSwitch(
             reads, queue, clock, halt_file.exists, failpoints=parts.failpoints, held_back=self._held_back
         )
@@ -139,11 +141,20 @@ class Application:
             stopping=self._stop.is_set,
         )
         self.processor.queues(QUEUES)
+        self.kill_switch.flat_by = lambda now: NewYorkCalendar().session_at_or_after(now).closes_at
+        self.kill_switch.hand_on = self._hand_on
         activity = BrokerActivity(
             parts.broker, reads, queue, self.processor, clock, execution_policy(settings), settings.queue.conflict_retries_max
         )
         self.driver = build_driver(
-            parts, self.feed, activity, self.processor, self._stop.is_set, self._reconcile_start, partial(wraps.visit, self)
+            parts,
+            self.feed,
+            activity,
+            self.processor,
+            self._stop.is_set,
+            self._reconcile_start,
+            partial(wraps.visit, self),
+            self.notice_halt_file,
         )
 
     @property
@@ -233,6 +244,15 @@ class Application:
             self.parts.failpoints("recovery.after")
             if audit.objection and self.parts.settings.lock_step:
                 await _first_of(audit.accepted, self._stop)
+
+    async def _hand_on(self, published: list[Job]) -> None:
+        """Jobs that are due go to their service at once."""
+        await self.queue.release(self.processor.offer(published))
+
+    async def notice_halt_file(self) -> None:
+        """The HALT file keeps sends back by itself; what waits at the broker has to be cancelled, which a committed halt does."""
+        if self._halt_file.exists() and self.kill_switch.state().state is not TradingState.HALTED:
+            await self.kill_switch.halt("HALT file", "file")
 
     async def _halt_on_invariant(self, message: str) -> None:
         await self.kill_switch.halt(message, "invariant")

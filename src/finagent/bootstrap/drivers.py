@@ -26,6 +26,7 @@ def build_driver(
     stopping: Callable[[], bool],
     reconcile_start: Callable[[], Awaitable[None]],
     visit: Callable[[datetime], Awaitable[None]],
+    notice_halt: Callable[[], Awaitable[None]],
 ) -> Driver:
     """Lock-step, at the pace that the settings name, or on wall time; a scan that lock-step finds due is never too late."""
     settings, outside = parts.settings, parts.outside
@@ -53,6 +54,7 @@ def build_driver(
             broker_time=outside.broker_time,
             calendar_objection=outside.calendar_objection,
             listeners=(),
+            notice_halt=notice_halt,
             policy=outside.policy,
         )
     if settings.lock_step:

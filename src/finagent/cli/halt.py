@@ -3,7 +3,6 @@
 import asyncio
 import getpass
 import json
-import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from finagent.adapters.halt_file import write_halt_file
 from finagent.cli.control_client import NoAgent, NoAnswer, ask
 from finagent.cli.options import AsJson, Overrides, SettingsFile, settings_in_force
 from finagent.domain.errors import BadInput, Unavailable
@@ -24,20 +24,29 @@ REASON_LENGTH_MAX = 500
 Reason = Annotated[str, typer.Option("--reason", help="Why; recorded with your name.")]
 
 
-def halt(reason: Reason, settings_file: SettingsFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Stop new risk now and until a person re-arms. Cancels, protective legs and reducing exits still go.
+def halt(
+    reason: Reason,
+    flatten: Annotated[
+        bool, typer.Option("--flatten", help="Close everything out too: cancel, wait for the end, close.")
+    ] = False,
+    settings_file: SettingsFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Stop new risk now and until a person re-arms. Entries that wait at the broker are cancelled; protective legs and reducing
+    exits still go.
 
     First makes the HALT file, which is read right before each send, so it works on a process that answers nothing. Then the
     running agent, or without one this command, records who halted and why.
     """
     settings, order = _prepared(settings_file, overrides, reason)
     file = _halt_file(settings)
-    _write_whole(file, json.dumps({**order, "at": datetime.now(UTC).isoformat()}) + "\n")
-    answer, told = _recorded(settings, order)
+    write_halt_file(file, json.dumps({**order, "at": datetime.now(UTC).isoformat()}) + "\n")
+    answer, told = _recorded(settings, order | {"flatten": flatten})
     _print(answer | {"file": str(file)}, f"HALTED: {told} ({file})", as_json=as_json)
 
 
-def _recorded(settings: "Settings", order: dict[str, str]) -> tuple[dict[str, Any], str]:
+def _recorded(settings: "Settings", order: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """Who has recorded the halt; where nobody could, the HALT file holds alone."""
     try:
         try:
@@ -91,14 +100,17 @@ def _through_agent(settings: "Settings", route: str, order: dict[str, Any]) -> d
     return ask(settings.storage.directory / CONTROL_SOCKET, "POST", route, order, ANSWER_SECONDS)
 
 
-def _without_agent(settings: "Settings", act: str, order: dict[str, str]) -> dict[str, Any]:
+def _without_agent(settings: "Settings", act: str, order: dict[str, Any]) -> dict[str, Any]:
     """This command is the writer; raises BadInput where a process holds the folder without listening."""
     from finagent.services.reporting.canonical import as_plain
     from finagent.store_access import kill_switch_without_agent
 
     async def record() -> dict[str, Any]:
         async with kill_switch_without_agent(settings) as switch:
-            await (switch.halt if act == "halt" else switch.arm)(order["reason"], order["by"])
+            if act == "halt":
+                await switch.halt(order["reason"], order["by"], flatten=order["flatten"])
+            else:
+                await switch.arm(order["reason"], order["by"])
             state: dict[str, Any] = as_plain(switch.state())
             return state
 
@@ -107,24 +119,6 @@ def _without_agent(settings: "Settings", act: str, order: dict[str, str]) -> dic
             raise Unavailable(f"there is nothing to arm: no database at {settings.database_path}")
         return {"state": "HALTED", "note": "no database yet: the HALT file holds for the first start"}
     return asyncio.run(record())
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """On the disk before anything else is tried: a power cut does not un-halt."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        try:
-            os.write(descriptor, text.encode())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise Unavailable(f"the HALT file {path} cannot be written: {error.strerror or error}") from error
 
 
 def _print(answer: dict[str, Any], text: str, *, as_json: bool) -> None:

@@ -1,36 +1,61 @@
 """May new risk leave? The persisted trading state, the start gate and the HALT file, read together right before a send."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from finagent.domain.decision import DecisionEvent, SubjectType
+from finagent.domain.decision import DecisionEvent, ExitKind, SubjectType
 from finagent.domain.effect import Effect, Set
 from finagent.domain.errors import InvariantViolated
+from finagent.domain.identity import trace_id
+from finagent.domain.jobs import Job, Next
+from finagent.domain.orders import BrokerOrder, Leg, OrderState
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.store import JobQueue, Reads
+from finagent.domain.time import to_text
 from finagent.domain.trading_state import StartGate, TradingState, TradingStateRecord
 from finagent.services.failpoints import Failpoints, around, unarmed
 
 STATE_KEY = 1
+UNFILLED = [
+    OrderState.PENDING,
+    OrderState.HELD,
+    OrderState.ACCEPTED,
+]  # what is filled in part is protected, what is parked looked up
 
 
 def state_change(reads: Reads, state: TradingState, reason: str, by: str, at: datetime) -> Effect:
-    """The trading state moves, as part of whatever else is committed with it."""
+    """The trading state moves, as part of whatever else is committed with it. Entries that wait at the broker would be new risk
+    when they fill: a halt publishes their cancels."""
     before = reads.get(TradingStateRecord, STATE_KEY)
     if before is None:
         raise InvariantViolated("the database holds no trading state")
     body = {"from": before.state.value, "to": state.value, "reason": reason, "by": by}
     return Effect(
         records=(Set(TradingStateRecord, (STATE_KEY,), {"state": state, "reason": reason, "by": by, "at": at}),),
+        next=_cancels(reads, at) if state is TradingState.HALTED else (),
         events=(DecisionEvent(SubjectType.TRADING_STATE, "account", "trading_state_changed", at, body=body),),
+    )
+
+
+def _cancels(reads: Reads, at: datetime) -> tuple[Next, ...]:
+    return tuple(
+        Next(
+            "expire",
+            f"expire:{order.client_order_id}:halted:{to_text(at)}",
+            {"client_order_id": order.client_order_id, "decision_id": order.decision_id},
+            at,
+            trace_id=trace_id(order.decision_id),
+        )
+        for order in reads.find(BrokerOrder, leg=Leg.ENTRY, state=UNFILLED)
     )
 
 
 @dataclass(slots=True)
 class KillSwitch:
     """`halt_requested` looks for the HALT file: it works on a process that answers nothing else. `held_back` says why the store
-    is not to be traded on; empty when it is."""
+    is not to be traded on; empty when it is. `flat_by`: the close by which a flattening that begins at an instant has to end.
+    `hand_on` takes the jobs that a change published and that are due."""
 
     reads: Reads
     queue: JobQueue
@@ -39,6 +64,8 @@ class KillSwitch:
     gate: StartGate = StartGate.STARTING
     failpoints: Failpoints = unarmed
     held_back: Callable[[], str] = lambda: ""
+    flat_by: Callable[[datetime], datetime] | None = None
+    hand_on: Callable[[list[Job]], Awaitable[None]] | None = None
 
     def state(self) -> TradingStateRecord:
         """The persisted trading state; raises InvariantViolated for a database without one."""
@@ -64,15 +91,24 @@ class KillSwitch:
         record = self.state()
         return "" if record.state.new_risk else f"{record.state.value}: {record.reason}"
 
-    async def halt(self, reason: str, by: str) -> None:
-        """Stop new risk until a person re-arms; cancels, protective legs and reducing exits still go."""
+    async def halt(self, reason: str, by: str, *, flatten: bool = False) -> None:
+        """Stop new risk until a person re-arms; cancels, protective legs and reducing exits still go. To `flatten` closes out
+        everything as well: cancel, wait for the end, close."""
+        now = self.clock.now()
+        effect = Effect()
+        if flatten:
+            if self.flat_by is None:
+                raise InvariantViolated("nobody here knows when the session closes")
+            payload = {"until": to_text(self.flat_by(now)), "reason": ExitKind.MANUAL.value}
+            effect = Effect(next=(Next("flatten", f"flatten:halted@{to_text(now)}", payload, now),))
         with around(self.failpoints, "halt"):
-            await self._move(TradingState.HALTED, reason, by)
+            await self._move(TradingState.HALTED, reason, by, effect)
 
     async def arm(self, reason: str, by: str) -> None:
         """A person's act: allow new risk again."""
         with around(self.failpoints, "arm"):
-            await self._move(TradingState.ACTIVE, reason, by)
+            await self._move(TradingState.ACTIVE, reason, by, Effect())
 
-    async def _move(self, state: TradingState, reason: str, by: str) -> None:
-        await self.queue.submit(state_change(self.reads, state, reason, by, self.clock.now()))
+    async def _move(self, state: TradingState, reason: str, by: str, also: Effect) -> None:
+        published = await self.queue.submit(state_change(self.reads, state, reason, by, self.clock.now()) + also)
+        await (self.hand_on or self.queue.release)(published)

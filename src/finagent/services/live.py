@@ -150,6 +150,7 @@ class LiveDriver:
     broker_time: Callable[[], Awaitable[datetime]]
     calendar_objection: Callable[[Session], Awaitable[str]]
     listeners: Sequence[Callable[[], Awaitable[None]]]
+    notice_halt: Callable[[], Awaitable[None]]
     policy: LivePolicy
 
     async def run(self) -> bool:
@@ -189,6 +190,7 @@ class LiveDriver:
 
     async def _poll(self) -> None:
         while True:
+            await self.notice_halt()
             await self.parts.processor.poll()
             await self.clock.pause(self.policy.poll_seconds)
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
-from finagent.api.app import control_app, public_app
+from finagent.api.app import add_halt_route, control_app, public_app
 from finagent.api.server import bind_control, bind_port, serving
 from finagent.domain.errors import BadInput, Unavailable
 from finagent.domain.jobs import JobStatus
@@ -28,6 +29,7 @@ class RecordedSwitch:
 
     def __init__(self) -> None:
         self.gate = StartGate.OPEN
+        self.flattened = False
         self.record = TradingStateRecord(1, TradingState.ACTIVE, "first start", "system", datetime(2008, 10, 1, tzinfo=UTC))
 
     def held_back(self) -> str:
@@ -36,7 +38,8 @@ class RecordedSwitch:
     def state(self) -> TradingStateRecord:
         return self.record
 
-    async def halt(self, reason: str, by: str) -> None:
+    async def halt(self, reason: str, by: str, *, flatten: bool = False) -> None:
+        self.flattened = flatten
         self.record = TradingStateRecord(1, TradingState.HALTED, reason, by, self.record.at)
 
     async def arm(self, reason: str, by: str) -> None:
@@ -298,3 +301,33 @@ async def test_the_server_ends_with_its_block() -> None:
 
     assert asyncio.all_tasks() == before
     bind_port("127.0.0.1", port).close()
+
+
+TOKEN = "a-token-that-nobody-guesses"
+
+
+async def test_whoever_shows_the_token_halts_from_afar_and_nobody_else() -> None:
+    """There is no route to arm, and none at all without a token."""
+    switch, url = RecordedSwitch(), "/api/v1/trading-state/halt"
+    order = {"reason": "news", "by": "ann", "flatten": True}
+    app, closed = FastAPI(), FastAPI()
+    add_halt_route(app, switch, TOKEN)
+    add_halt_route(closed, switch, "")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://agent") as client:
+        refused = [
+            await client.post(url, json=order),
+            *[
+                await client.post(url, json=order, headers={"Authorization": text})
+                for text in (TOKEN, f"Bearer {TOKEN}x", f"bearer {TOKEN}", "Bearer ", "Basic x")
+            ],
+        ]
+        assert (switch.state().state, {answer.status_code for answer in refused}) == (TradingState.ACTIVE, {401})
+        shown = {"Authorization": f"Bearer {TOKEN}"}
+        wrong = await client.post(url, json=order | {"arm": True}, headers=shown)
+        halted = await client.post(url, json=order, headers=shown)
+        arm = await client.post("/api/v1/trading-state/arm", json=order, headers=shown)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(closed), base_url="http://agent") as client:
+        nowhere = await client.post(url, json=order, headers={"Authorization": "Bearer "})
+
+    assert (wrong.status_code, halted.status_code, arm.status_code, nowhere.status_code) == (422, 200, 404, 404)
+    assert (halted.json()["state"], halted.json()["by"], switch.flattened) == ("HALTED", "http: ann", True)

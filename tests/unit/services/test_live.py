@@ -175,6 +175,7 @@ def living(desk: Any, market: Any) -> Any:
             broker_time=outside.time,
             calendar_objection=no_objection,
             listeners=listeners,
+            notice_halt=nothing,
             policy=POLICY,
         )
         life = Life(driver, outside, feed)

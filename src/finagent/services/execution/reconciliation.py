@@ -116,7 +116,8 @@ class Reconciler:
             differences = await self.differences(reads)
         except Transient as error:
             raise Unavailable(f"the broker cannot be read at start: {error}") from error
-        await self.kill_switch.queue.submit(self.judge(differences, reads))
+        queue = self.kill_switch.queue
+        await queue.release(await queue.submit(self.judge(differences, reads)))
         told = [difference.text for difference in differences]
         log.info("start_reconciled", start_gate=self.kill_switch.gate.value, differences=told)
 

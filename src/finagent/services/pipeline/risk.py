@@ -17,12 +17,13 @@ from finagent.domain.portfolio import AccountSnapshot
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.store import Reads
 from finagent.domain.prediction import Prediction
-from finagent.domain.risk import Approved, Exposure, RankedPlan, RiskDecision, RiskProfile, RiskSnapshot, Verdict
+from finagent.domain.risk import Approved, Exposure, RankedPlan, RiskCode, RiskDecision, RiskProfile, RiskSnapshot, Verdict
 from finagent.domain.risk_checks import Question, decide
 from finagent.domain.runs import PipelineRun, RunState, Stage, SymbolState
 from finagent.domain.trade_plan import TradePlan
+from finagent.domain.trading_state import TradingState
 from finagent.services.execution.symbol_locks import locked_symbols
-from finagent.services.kill_switch import KillSwitch
+from finagent.services.kill_switch import KillSwitch, state_change
 from finagent.services.market_data.feed import Feed
 from finagent.services.pipeline.outcome import ended, stage, story
 from finagent.services.portfolio import portfolio
@@ -178,6 +179,10 @@ class RiskService:
         )
         effect = Effect((verdict,), (), (told,))
         effect += Effect() if self._over(line.decision_id, reads) else self._consequence(candidate, verdict)
+        runaway = verdict.verdict is Verdict.REFUSED and verdict.code is RiskCode.MESSAGE_RATE
+        if runaway and self.kill_switch.state().state.new_risk:
+            reason = f"runaway: {verdict.value} orders in a minute, limit {verdict.limit_value}"
+            effect += state_change(reads, TradingState.HALTED, reason, "risk", verdict.at)
         last = rank + 1 == len(snapshot.ranked)
         return effect + (self._finished(run_id, reads) if last else Effect(next=(self._judge(run_id, rank + 1),)))
 

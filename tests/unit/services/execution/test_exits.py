@@ -392,3 +392,29 @@ async def test_at_the_close_an_entry_outside_a_bracket_leaves_nothing(desk: Any,
     await lone.until(392)
     assert (lone.held(), lone.exit(plan)) == (0, "TIME")
     assert all(not order.state.live for order in lone.orders(plan))
+
+
+async def test_a_halt_cancels_the_entries_that_wait_at_the_broker_and_nothing_else(desk: Any, floor: Any, broker: Any) -> None:
+    """An entry that fills after the halt would be new risk."""
+    held, waiting = await filled(desk, floor, broker), await desk.approved("AAPL")
+    entry = await floor.bracket(waiting)
+    await desk.kill_switch.halt("smoke", "ann")
+    await floor.now()
+    await floor.until(8)
+
+    assert [name for call, name in broker.calls if call == "cancel"] == [broker.named(entry)]
+    assert (floor.outcome(waiting), floor.order(waiting, Leg.ENTRY).state) == ("CANCELLED", OrderState.CANCELLED)
+    assert floor.order(held, Leg.STOP).state is OrderState.ACCEPTED
+
+
+async def test_a_halt_that_flattens_closes_out_what_is_held(desk: Any, floor: Any, broker: Any) -> None:
+    plan = await filled(desk, floor, broker)
+    desk.kill_switch.flat_by = lambda now: desk.session.closes_at
+    await desk.kill_switch.halt("smoke", "ann", flatten=True)
+    await floor.now()
+    await floor.until(7)
+    request = broker.requests[-1]
+    assert (request.type, request.quantity, request.side) == (OrderType.MARKET, 100, Side.SELL)
+    broker.trade(broker.named(request.client_order_id), 100, "103.00")
+    await floor.until(9)
+    assert (floor.held(), floor.exit(plan), desk.state().state.value) == (0, "MANUAL", "HALTED")
