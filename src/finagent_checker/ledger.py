@@ -24,8 +24,15 @@ def check_ledger(folder: Folder, traced: list[TracedOrder], report: Report) -> N
     else:
         report.add(_fills_are_executions(executions, fills))
     report.add(_positions(folder, fills))
+    report.add(_locks(folder))
     report.add(_order_quantities(folder, fills))
     report.add(_cash(folder, fills, finished=report.finished))
+
+
+def _locks(folder: Folder) -> Iterator[Violation]:
+    """Nobody else trades in a replay: a locked symbol says that broker and agent once told different stories."""
+    for row in folder.agent.rows("SELECT symbol, reason FROM symbol_lock ORDER BY symbol"):
+        yield Violation(Invariant.LEDGER, row["symbol"], f"locked, and nobody else trades: {row['reason']}")
 
 
 def _named_by_broker(fill: Row, executions: list[Row]) -> Row:

@@ -17,6 +17,8 @@ from tests.unit.adapters.broker.scripted_market import SESSIONS, ScriptedMarket,
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
 
+from finagent.adapters.broker.alpaca.policy import Keys
+from finagent.adapters.broker.alpaca.trade_updates import TradeUpdates
 from finagent.adapters.broker.alpaca_simulator.faults import FaultKind
 from finagent.adapters.broker.alpaca_simulator.policy import AlpacaSimulatorPolicy
 
@@ -291,6 +293,54 @@ async def test_point_13_the_official_sdk_hears_of_every_fill(tmp_path: Path) -> 
         assert sum(update.qty for update in seen[1:]) == 10
         assert {update.event for update in seen[1:-1]} <= {"partial_fill"}
         assert str(seen[-1].order.id) == order["id"]
+
+
+@pytest.mark.parametrize(
+    "kind", [None, FaultKind.DUPLICATE, FaultKind.NULL_DATA, FaultKind.DROP], ids=lambda kind: kind.value if kind else "sound"
+)
+async def test_a_sign_comes_with_every_connection_and_whatever_is_told(tmp_path: Path, kind: FaultKind | None) -> None:
+    lossy = AlpacaSimulatorPolicy(fault_rates={kind: 1.0} if kind else {})
+    async with alpaca(tmp_path, policy=lossy) as venue:
+        await venue.to(1)
+        signs, came = [0], asyncio.Event()
+
+        def sign() -> None:
+            signs[0] += 1
+            came.set()
+
+        key, secret = KEYS.values()
+        stream = TradeUpdates(Keys(key, secret), venue.url.replace("http", "ws") + "/stream", sign)
+        running = asyncio.create_task(stream.run_forever())
+        async with asyncio.timeout(60):
+            await came.wait()
+            while not (await venue.get("/control/clock"))["listeners"]:
+                pass
+            before = signs[0]
+            assert (await venue.post(client_order_id="one")).status_code == 200
+            while signs[0] == before:  # a stream that broke off gives its sign when it is back
+                came.clear()
+                await came.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert stream.trouble == ""
+
+
+async def test_wrong_keys_are_the_streams_trouble_and_no_storm(tmp_path: Path) -> None:
+    async with alpaca(tmp_path) as venue:
+        stream = TradeUpdates(Keys("x", "planted-secret"), venue.url.replace("http", "ws") + "/stream", lambda: None)
+        tried = asyncio.Event()
+        stream._wait_before_reconnect = partial(_waited, tried)  # type: ignore[method-assign] # where the SDK pauses
+        running = asyncio.create_task(stream.run_forever())
+        async with asyncio.timeout(60):
+            await tried.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert stream.trouble == "failed to authenticate"
+
+
+async def _waited(tried: asyncio.Event, _retries: int) -> None:
+    tried.set()
+    await asyncio.Event().wait()
 
 
 async def test_point_13_wrong_keys_are_told_and_the_stream_ends(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ async def lived(settings: Settings, url: str, steps: Iterable[int]) -> None:
             (await exchange.post("/control/advance", json={"at": at.isoformat()})).raise_for_status()
             waiting = asyncio.create_task(minutes.until(minute))
             await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            await waiting
+            await (running if running.done() else waiting)
             await driver.watch.catch_up()
             while (due := application.queue.next_due()) is not None and due <= at:
                 await application.processor.poll()

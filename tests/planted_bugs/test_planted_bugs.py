@@ -29,7 +29,7 @@ BUGS = {
     "run_again": Bug("in_the_queue:run_again", frozenset({"DRILL", "JOBS"})),
     "cursor_left_open": Bug("in_the_queue:cursor_left_open", frozenset({"DRILL"})),
     # time and chance
-    "clock_stands_still": Bug("in_the_queue:clock_stands_still", frozenset({"EQUALITY"}), "send.after"),
+    "clock_stands_still": Bug("in_the_queue:clock_stands_still", frozenset({"I3", "EQUALITY"}), "send.after"),
     "start_after_market_clock": Bug("start_after_market_clock:application", frozenset({"I3", "EQUALITY"}), "send.after"),
     "fault_by_count": Bug("fault_by_count:application", frozenset({"EQUALITY"}), "send.after"),
     # the story

@@ -86,6 +86,8 @@ async def build_application(
         rescued = await begin(durable, audit, interrupted, shared=settings.storage.url is not None)
         stack.push_async_callback(end, durable, audit)
         stored = store.get(MarketClock, 1)
+        if stored is not None:
+            outside.take_over(store)
         broker = await outside.open_broker(stack, failpoints, metrics)
         opening = await outside.opening(store, broker)
         if opening != Effect():

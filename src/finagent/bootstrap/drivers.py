@@ -45,15 +45,16 @@ def build_driver(
         reconcile_start=reconcile_start,
     )
     if isinstance(outside, Live):
+        watch = BrokerWatch(activity, outside.clock, outside.policy, ledger(parts.reads).started_at)
         return LiveDriver(
             parts=shared,
             clock=outside.clock,
             market=outside.market,
-            watch=BrokerWatch(activity, outside.clock, outside.policy, ledger(parts.reads).started_at),
+            watch=watch,
             reservations=outside.reservations,
             broker_time=outside.broker_time,
             calendar_objection=outside.calendar_objection,
-            listeners=(),
+            listeners=(outside.trade_updates(watch.sign),),
             notice_halt=notice_halt,
             policy=outside.policy,
         )

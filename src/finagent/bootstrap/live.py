@@ -2,10 +2,12 @@
 
 import os
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from finagent.adapters.broker.alpaca.policy import Keys
 from finagent.adapters.clock import RunningClock, wall_now
 from finagent.bootstrap.broker import build_alpaca_rest
 from finagent.bootstrap.market import build_live_market, market_seconds
@@ -24,7 +26,7 @@ from finagent.services.failpoints import Failpoints
 from finagent.services.live import Reservations
 from finagent.services.portfolio import ledger
 from finagent.services.scheduling.trading_day import session_job
-from finagent.settings import Settings
+from finagent.settings import Settings, alpaca_keys
 from finagent.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -63,10 +65,9 @@ class Live:
     async def opening(self, store: Reads, broker: OrderExecutionPort) -> Effect:
         """What a start commits first: the session at hand, should no earlier one have planned it; in a new store also an identity
         that no other has, the account's cash, and a trading state that for real money waits for a person. Raises Unavailable
-        where the broker does not tell its account, BadInput for a folder of another account."""
+        where the broker does not tell its account."""
         settings, now, session = self._settings, self.clock.now(), session_job(self.sessions_ahead[0])
         if store.get(MarketClock, 1) is not None:
-            self._require_same(store)
             return Effect(next=(session,))
         try:
             account = await broker.account()
@@ -93,14 +94,21 @@ class Live:
         hours = "no session" if theirs is None else f"{to_text(theirs.opens_at)} to {to_text(theirs.closes_at)}"
         return f"the broker's calendar has {hours} on {session.date}"
 
+    def trade_updates(self, sign: Callable[[], None]) -> Callable[[], Awaitable[None]]:
+        """A listener that gives a sign whenever something happens to an order."""
+        from finagent.adapters.broker.alpaca.trade_updates import TradeUpdates
+
+        url = f"{self._rest.url.replace('http', 'ws', 1)}/stream"
+        return TradeUpdates(Keys(*alpaca_keys(self._settings)), url, sign).run_forever
+
     async def close(self) -> None:
         """Give the connections back."""
         await self.market.close()
         await self._rest.close()
 
-    def _require_same(self, store: Reads) -> None:
-        """A folder holds the story of one account, and time does not go back in it. Settings may change: each decision names its
-        own."""
+    def take_over(self, store: Reads) -> None:
+        """A folder holds the story of one account, and time does not go back in it (BadInput). Settings may change: each decision
+        names its own."""
         folder, known, at = self._settings.storage.directory, ledger(store), store.get(MarketClock, 1)
         account = self._settings.broker.account_id
         if known.replay_key != ON_WALL_TIME:

@@ -63,13 +63,18 @@ class Replay:
         self._venue = VenueCalls(client, failpoints)
         return BrokerCalls(client, failpoints)
 
-    async def opening(self, store: Reads, _broker: OrderExecutionPort) -> Effect:
-        """What a start commits first: in a new store its identity, the clock at the first open, the trading state and the first
-        session. A folder holds one replay: going on with another would mix two stories (BadInput)."""
+    def take_over(self, store: Reads) -> None:
+        """Go on where the store stands: another process may have led until now. A folder holds one replay: going on with another
+        would mix two stories (BadInput)."""
+        self._require_same(store)
         stored = store.get(MarketClock, 1)
         if stored is not None:
-            self._require_same(store)
-            self.clock.set(stored.at)  # another process may have led until now
+            self.clock.set(stored.at)
+
+    async def opening(self, store: Reads, _broker: OrderExecutionPort) -> Effect:
+        """What a start commits first: in a new store its identity, the clock at the first open, the trading state and the first
+        session."""
+        if store.get(MarketClock, 1) is not None:
             return Effect()
         settings, first, key = self._settings, self.sessions[0], self._key()
         text = orjson.dumps(key, option=orjson.OPT_SORT_KEYS).decode()

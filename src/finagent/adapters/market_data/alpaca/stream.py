@@ -8,6 +8,7 @@ import structlog
 from alpaca.data.enums import DataFeed
 from alpaca.data.live.stock import StockDataStream
 
+from finagent.adapters.broker.alpaca.cancelling import cancellable
 from finagent.adapters.broker.alpaca.errors import Unreadable
 from finagent.adapters.broker.alpaca.policy import Keys
 
@@ -54,7 +55,7 @@ class MarketStream(StockDataStream):
     async def run_forever(self) -> None:
         """Until cancelled: the SDK's own `run` makes a loop of its own. The socket is given back: Alpaca allows one."""
         try:
-            await self._run_forever()
+            await cancellable(self._run_forever())
         finally:
             await self.break_off()
 

@@ -1,0 +1,52 @@
+"""The SDK's stream of trade updates as a sign that something happened. What happened is asked for over REST, which is the truth:
+a message that is lost, told twice, late, empty or unreadable costs time, never a fill."""
+
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from alpaca.trading.stream import TradingStream
+
+from finagent.adapters.broker.alpaca.cancelling import cancellable
+from finagent.adapters.broker.alpaca.policy import Keys
+
+log = structlog.get_logger(__name__)
+SOCKET = {"ping_interval": 10, "ping_timeout": 30, "max_queue": 1024, "close_timeout": 1}  # s; the SDK waits 180 for a pong
+UPDATES = "trade_updates"
+
+
+class TradeUpdates(TradingStream):
+    """Calls `sign` at every update and at every connection, since a stream tells nothing again. The SDK connects again by itself,
+    1 to 30 s later with jitter; `trouble` is what the last connection failed of."""
+
+    def __init__(self, keys: Keys, url: str, sign: Callable[[], None]) -> None:
+        super().__init__(keys.key_id, keys.secret_key, raw_data=True, url_override=url, websocket_params=SOCKET)
+        self._sign = sign
+        self.trouble = ""
+
+        async def dispatched(_message: Any) -> None:
+            """The SDK listens where there is a handler; `_dispatch` below is what is called."""
+
+        self.subscribe_trade_updates(dispatched)
+
+    async def run_forever(self) -> None:
+        """Until cancelled: the SDK's own `run` makes a loop of its own."""
+        try:
+            await cancellable(self._run_forever())  # type: ignore[no-untyped-call]  # the SDK has no types here
+        finally:
+            if self._ws is not None:
+                await self._ws.close()
+
+    async def _start_ws(self) -> None:
+        try:
+            await super()._start_ws()  # type: ignore[no-untyped-call]  # the SDK has no types here
+        except Exception as error:
+            self.trouble = type(error).__name__ if not isinstance(error, ValueError) else str(error)
+            log.warning("trade_updates_not_connected", trouble=self.trouble)
+            raise
+        self.trouble = ""
+        self._sign()
+
+    async def _dispatch(self, msg: Any) -> None:
+        if isinstance(msg, dict) and msg.get("stream") == UPDATES:
+            self._sign()
