@@ -136,6 +136,9 @@ async def test_a_folder_holds_one_account_and_no_replay(tmp_path: Path) -> None:
         with pytest.raises(BadInput, match=r"storage\.directory"):
             async with build_application(load_settings(overrides=(*DAY, f"storage.directory={tmp_path / 'agent'}"))):
                 pass
+        with pytest.raises(BadInput, match="NOSUCH cannot be traded"):
+            async with build_application(at_alpaca(tmp_path / "third", url, "market_data.symbols=[AAPL,NOSUCH]")):
+                pass
         with pytest.raises(BadInput, match="the keys are of account PASIM-1"):
             async with build_application(at_alpaca(tmp_path / "other", url, "broker.account_id=PAOTHER")):
                 pass

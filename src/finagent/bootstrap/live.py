@@ -65,12 +65,13 @@ class Live:
     async def opening(self, store: Reads, broker: OrderExecutionPort) -> Effect:
         """What a start commits first: the session at hand, should no earlier one have planned it; in a new store also an identity
         that no other has, the account's cash, and a trading state that for real money waits for a person. Raises Unavailable
-        where the broker does not tell its account."""
+        where the broker does not tell its account, BadInput for symbols that it does not trade."""
         settings, now, session = self._settings, self.clock.now(), session_job(self.sessions_ahead[0])
         if store.get(MarketClock, 1) is not None:
             return Effect(next=(session,))
         try:
             account = await broker.account()
+            await self._require_universe()
         except Transient as error:
             raise Unavailable(f"the broker cannot be read at the first start: {error}") from error
         name, seed = f"led-{os.urandom(8).hex()}", settings.replay.seed
@@ -80,6 +81,13 @@ class Live:
         reason = "first start with real money: a person arms it" if real else "first start"
         state = TradingStateRecord(1, TradingState.HALTED if real else TradingState.ACTIVE, reason, "finagent", now)
         return Effect((identity, MarketClock(1, self.market.source_id, now, RUNNING), state), (session,))
+
+    async def _require_universe(self) -> None:
+        """Of a first start only: a symbol that becomes untradable later must not keep away who holds it."""
+        from finagent.adapters.market_data.alpaca.market import require_universe
+
+        assets = await self._exchange.assets()
+        require_universe(self.market.symbols, frozenset(symbol for symbol, asset in assets.items() if asset.tradable))
 
     async def broker_time(self) -> datetime:
         """What the broker's clock says."""

@@ -53,6 +53,7 @@ CORRUPTIONS = {
     "intent of another side": ("I2", "UPDATE order_intent SET side = 'SELL' WHERE leg = 'ENTRY'"),
     "intent of less quantity": ("I2", "UPDATE order_intent SET quantity = 9 WHERE leg = 'ENTRY'"),
     # I3
+    "a symbol locked": ("I3", "INSERT INTO symbol_lock VALUES ('WON', 'RELEASED', 'holds 3', 'a', '2024-03-04', 3, '')"),
     "fill missing": ("I3", "DELETE FROM fill WHERE execution_id = 'e-2'"),
     "fill's price off by a tenth of a cent": ("I3", "UPDATE fill SET price = '100.251' WHERE execution_id = 'e-1'"),
     "fill's fee off": ("I3", "UPDATE fill SET fee = '0.06' WHERE execution_id = 'e-1'"),
