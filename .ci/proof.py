@@ -41,6 +41,7 @@ PROOFS: dict[str, tuple[str | tuple[str, int], ...]] = {
     "bench-queue": ("finagent bench queue --json",),
     "protocol-model": ("python -m tests.model",),
     "stateful": ("python -m pytest -q --durations=5 tests/stateful",),
+    "ambiguous-outcomes": ("python -m tests.stateful.ambiguous_outcomes 100000",),
     "statistics": ("python -m pytest -q -m statistics tests",),
     "audit": ("python tests/benchmarks/audit_verify.py 500000 500 10000",),
 }
