@@ -2,19 +2,20 @@
 
 import os
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from finagent.adapters.broker.alpaca.policy import Keys
 from finagent.adapters.clock import RunningClock, wall_now
 from finagent.bootstrap.broker import build_alpaca_rest
-from finagent.bootstrap.market import build_live_market, market_seconds
+from finagent.bootstrap.market import build_live_market, build_market, market_seconds
 from finagent.bootstrap.start import ON_WALL_TIME, RUNNING
 from finagent.domain.effect import Effect
 from finagent.domain.errors import BadInput, Transient, Unavailable
 from finagent.domain.money import plain
+from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.ports.order_execution import OrderExecutionPort
 from finagent.domain.ports.store import Reads
 from finagent.domain.sessions import Session
@@ -128,6 +129,19 @@ class Live:
         limit = timedelta(seconds=self.policy.skew_seconds_max)
         if at is not None and at.at - self.clock.now() > limit:
             raise BadInput(f"the clock says {to_text(self.clock.now())}, and the store has seen {to_text(at.at)}: set the clock")
+
+
+@asynccontextmanager
+async def open_market(settings: Settings) -> AsyncIterator[MarketDataPort]:
+    """The market data that the settings name, for whoever looks back: on wall time its past sessions are asked for."""
+    if not settings.on_wall_time:
+        yield build_market(settings)
+        return
+    live = await build_live(settings, Metrics())
+    try:
+        yield live.market
+    finally:
+        await live.close()
 
 
 async def build_live(settings: Settings, metrics: Metrics) -> Live:

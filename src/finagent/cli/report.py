@@ -10,6 +10,8 @@ import typer
 from finagent.cli.options import AsJson, Overrides, SettingsFile, settings_in_force
 
 if TYPE_CHECKING:
+    from finagent.services.progress import ReplaySummary
+    from finagent.services.reporting.day_report import DayReport
     from finagent.settings import Settings
     from finagent.store_access import Store
 
@@ -53,22 +55,32 @@ def _print_canonical(store: "Store", *, as_json: bool) -> None:
 def _print_report(settings: "Settings", store: "Store", *, as_json: bool) -> None:
     from finagent.adapters.report_files import ReportFiles
     from finagent.api.policies import report_policy
-    from finagent.bootstrap import build_market
+    from finagent.bootstrap import open_market
     from finagent.cli.output import print_json, summary_document
     from finagent.services.reporting.publisher import ReportPublisher
 
     started_at = time.monotonic()
-    market = build_market(settings)
     write = ReportFiles(settings.storage.directory / "reports").write
-    publisher = ReportPublisher(
-        store.reads, market.sessions(), market.session_bars, market.source_id, market.notice, write, report_policy(settings)
-    )
-    summary = asyncio.run(publisher.publish(None, time.monotonic() - started_at))
+
+    async def published() -> "tuple[ReplaySummary, DayReport]":
+        async with open_market(settings) as market:
+            publisher = ReportPublisher(
+                store.reads,
+                market.sessions(),
+                market.session_bars,
+                market.source_id,
+                market.notice,
+                write,
+                report_policy(settings),
+            )
+            return await publisher.publish(None, time.monotonic() - started_at), publisher.figures()
+
+    summary, figures = asyncio.run(published())
     if as_json:
-        print_json({**summary_document(summary), "figures": publisher.figures(), "moved": store.moved})
+        print_json({**summary_document(summary), "figures": figures, "moved": store.moved})
         return
     from finagent.cli.result_table import print_ending, print_result, terminal
 
     console = terminal()
-    print_result(console, publisher.figures())
+    print_result(console, figures)
     print_ending(console, summary)

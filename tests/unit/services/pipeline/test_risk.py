@@ -358,3 +358,17 @@ async def test_a_plan_whose_candidate_has_ended_is_not_ranked(desk: Any, market:
     await gather(desk, service, run)
 
     assert [line.symbol for line in desk.reads.get(RiskSnapshot, run).ranked] == ["IBM"]
+
+
+async def test_more_orders_in_a_minute_than_are_allowed_halt_until_a_person_arms(desk: Any, market: Any, open_feed: Any) -> None:
+    service = await gate(desk, market, open_feed, messages_per_minute_max=1)
+    run = await desk.run()
+    for symbol, score in (("AAPL", 0.9), ("IBM", 0.8), ("MSFT", 0.7)):
+        await desk.planned(run, symbol, 10, score=score)
+    await gather(desk, service, run)
+    verdicts = await judge(desk, service, run)
+
+    assert [verdict.code for verdict in verdicts] == [RiskCode.OK, RiskCode.MESSAGE_RATE, RiskCode.MESSAGE_RATE]
+    assert (desk.state().state, desk.state().by) == (TradingState.HALTED, "risk")
+    assert desk.state().reason == "runaway: 2 orders in a minute, limit 1"
+    assert desk.told("trading_state_changed") == 1
