@@ -520,7 +520,7 @@ def alpaca_keys(settings: Settings) -> tuple[str, str]:
 def api_token(settings: Settings) -> str:
     """What whoever halts over HTTP must show: from the environment, else from `http.token_file`; empty where there is none, and
     nobody can. Raises BadInput for one that could be guessed."""
-    token = os.environ.get(API_TOKEN) or _secret_file(settings.http.token_file)
+    token = _api_token(settings)
     if token and len(token) < TOKEN_LENGTH_MIN:
         raise BadInput(f"{API_TOKEN} has fewer than {TOKEN_LENGTH_MIN} characters: make one with `openssl rand -hex 32`")
     return token
@@ -529,7 +529,11 @@ def api_token(settings: Settings) -> str:
 def secrets_in_use(settings: Settings) -> tuple[str, ...]:
     """Every secret that this process may read, for what keeps them out of logs."""
     keys = _alpaca_secrets(settings) if settings.broker.kind == "alpaca" else []
-    return tuple(filter(None, (*keys, api_token(settings))))
+    return tuple(filter(None, (*keys, _api_token(settings))))
+
+
+def _api_token(settings: Settings) -> str:
+    return os.environ.get(API_TOKEN) or _secret_file(settings.http.token_file)
 
 
 def _alpaca_secrets(settings: Settings) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from finagent.adapters.broker.alpaca.policy import LIVE_URL, PAPER_URL, Keys, require_keys
 from finagent.domain.errors import BadInput
 from finagent.policies import alpaca_policies, check
-from finagent.settings import alpaca_keys, load_settings, secrets_in_use
+from finagent.settings import alpaca_keys, api_token, load_settings, secrets_in_use
 
 ALPACA = ("broker.kind=alpaca", "broker.account_id=PA1")
 PAPER = (*ALPACA, "orchestrate.mode=paper", "market_data.source=alpaca", "market_data.symbols=[AAPL]")
@@ -102,3 +102,18 @@ def test_keys_of_the_other_kind_of_account_are_refused(key_id: str, live: bool) 
     with pytest.raises(BadInput, match="APCA_API_KEY_ID") as refused:
         require_keys(Keys(key_id, "planted-secret"), live=live)
     assert key_id not in str(refused.value)
+
+
+def test_a_token_that_could_be_guessed_opens_nothing_and_is_kept_out_of_logs_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings(None, (f"http.token_file={tmp_path / 'token'}",))
+    monkeypatch.delenv("FINAGENT_API_TOKEN", raising=False)
+    assert (api_token(settings), secrets_in_use(settings)) == ("", ())
+    (tmp_path / "token").write_text("planted-token-of-a-file\n")
+    assert api_token(settings) == "planted-token-of-a-file"
+    monkeypatch.setenv("FINAGENT_API_TOKEN", "short")
+    with pytest.raises(BadInput, match="FINAGENT_API_TOKEN") as refused:
+        api_token(settings)
+    assert "short" not in str(refused.value)
+    assert secrets_in_use(settings) == ("short",)
