@@ -201,6 +201,7 @@ def live_policy(settings: Settings) -> LivePolicy:
         bar_grace_seconds=wall.bar_grace_seconds,
         prepare_seconds=wall.prepare_seconds,
         activity_seconds=wall.activity_seconds,
+        spacing_seconds=wall.spacing_seconds,
         overlap_seconds=wall.overlap_seconds,
         lookback_seconds=settings.alpaca.lookback_hours * 3600,
         clock_seconds=wall.clock_seconds,

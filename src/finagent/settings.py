@@ -74,6 +74,7 @@ class WallTimeSettings(Section):
     bar_wait_seconds: Seconds
     prepare_seconds: Seconds
     activity_seconds: Annotated[float, Field(gt=0, le=60)]
+    spacing_seconds: Annotated[float, Field(ge=0, le=60)]
     overlap_seconds: Annotated[float, Field(ge=1, le=3600)]
     clock_seconds: Annotated[float, Field(gt=0, le=600)]
     reconcile_seconds: Annotated[int, Field(ge=1, le=3600)]

@@ -31,10 +31,20 @@ STEPS = (*range(1, 75), *range(75, 391, 15))  # minutes of the session at which 
 
 def at_alpaca(folder: Path, url: str, *more: str) -> Settings:
     """An agent that looks at the broker's clock all the time: the test moves it."""
-    quick = ("queue.poll_seconds=0.005", "wall_time.retry_seconds=0.05", "wall_time.clock_seconds=0.005")
+    quick = (
+        "queue.poll_seconds=0.005",
+        "wall_time.retry_seconds=0.05",
+        "wall_time.clock_seconds=0.005",
+        "wall_time.spacing_seconds=0.01",
+    )
     history = ("market_data.mean_sessions=5", "market_data.hole_sessions_max=1")
     rules = ("market_data.alpaca.gap_fraction_min=0.02", "market_data.alpaca.relative_volume_min=1")
-    limits = ("alpaca.requests_per_minute=1000000", "wall_time.bar_grace_seconds=0", "alpaca.settle_seconds=60")
+    limits = (
+        "alpaca.requests_per_minute=1000000",
+        "wall_time.bar_grace_seconds=0",
+        "alpaca.settle_seconds=60",
+        "wall_time.spacing_seconds=0",
+    )
     return load_settings(
         overrides=(
             *("orchestrate.mode=paper", "broker.kind=alpaca", "broker.account_id=PASIM-1", f"alpaca.url={url}"),

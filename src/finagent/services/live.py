@@ -57,14 +57,15 @@ class LiveTime(Clock, Protocol):
 class LivePolicy:
     """Seconds of market time: `bar_grace_seconds` after a minute its bars are taken as they are; a session is prepared
     `prepare_seconds` before its open; the broker's activity is asked for every `activity_seconds`, from `overlap_seconds` before
-    the last answer, at a start from `lookback_seconds`; its clock every `clock_seconds`. New risk waits while clocks differ by
-    more than `skew_seconds_max` or no bar came for `stale_seconds_max`. What failed is tried again after `retry_seconds` of wall
-    time.
-    `follows_broker_clock`: the broker is a simulator, whose nights take no time."""
+    the last answer, at a start from `lookback_seconds`, and at most every `spacing_seconds` of wall time; its clock every
+    `clock_seconds`. New risk waits while clocks differ by more than `skew_seconds_max` or no bar came for `stale_seconds_max`.
+    What failed is tried again after `retry_seconds` of wall time. `follows_broker_clock`: the broker is a simulator, whose nights
+    take no time."""
 
     bar_grace_seconds: float
     prepare_seconds: float
     activity_seconds: float
+    spacing_seconds: float
     overlap_seconds: float
     lookback_seconds: float
     clock_seconds: float
@@ -111,6 +112,7 @@ class BrokerWatch:
                 log.warning("activity_unanswered", error=str(error))
                 await self._clock.pause(policy.retry_seconds)
                 continue
+            await self._clock.pause(policy.spacing_seconds)  # a flood of signs is one look
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):  # wait_for of Python 3.11 may lose a cancellation
                     await self._sign.wait()

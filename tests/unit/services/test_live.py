@@ -31,6 +31,7 @@ POLICY = LivePolicy(
     bar_grace_seconds=2,
     prepare_seconds=600,
     activity_seconds=15,
+    spacing_seconds=0.001,
     overlap_seconds=60,
     lookback_seconds=3600,
     clock_seconds=30,

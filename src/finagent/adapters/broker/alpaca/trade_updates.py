@@ -1,6 +1,7 @@
 """The SDK's stream of trade updates as a sign that something happened. What happened is asked for over REST, which is the truth:
 a message that is lost, told twice, late, empty or unreadable costs time, never a fill."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -13,11 +14,12 @@ from finagent.adapters.broker.alpaca.policy import Keys
 log = structlog.get_logger(__name__)
 SOCKET = {"ping_interval": 10, "ping_timeout": 30, "max_queue": 1024, "close_timeout": 1}  # s; the SDK waits 180 for a pong
 UPDATES = "trade_updates"
+START_SECONDS = 15  # s until a connection that says nothing is given up; the SDK would wait for ever
 
 
 class TradeUpdates(TradingStream):
     """Calls `sign` at every update and at every connection, since a stream tells nothing again. The SDK connects again by itself,
-    1 to 30 s later with jitter; `trouble` is what the last connection failed of."""
+    up to 30 s later with jitter; `trouble` is what the last connection failed of."""
 
     def __init__(self, keys: Keys, url: str, sign: Callable[[], None]) -> None:
         super().__init__(keys.key_id, keys.secret_key, raw_data=True, url_override=url, websocket_params=SOCKET)
@@ -39,7 +41,8 @@ class TradeUpdates(TradingStream):
 
     async def _start_ws(self) -> None:
         try:
-            await super()._start_ws()  # type: ignore[no-untyped-call]  # the SDK has no types here
+            async with asyncio.timeout(START_SECONDS):
+                await super()._start_ws()  # type: ignore[no-untyped-call]  # the SDK has no types here
         except Exception as error:
             self.trouble = type(error).__name__ if not isinstance(error, ValueError) else str(error)
             log.warning("trade_updates_not_connected", trouble=self.trouble)

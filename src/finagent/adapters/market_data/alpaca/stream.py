@@ -1,6 +1,7 @@
 """The SDK's data stream, with its hazards closed: messages are read by us, an error of one loses no other, every connection is
 announced, and a socket that is connected and mute can be broken."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from finagent.adapters.broker.alpaca.errors import Unreadable
 from finagent.adapters.broker.alpaca.policy import Keys
 
 log = structlog.get_logger(__name__)
+START_SECONDS = 15  # s until a connection that says nothing is given up; the SDK would wait for ever
 BAR_TYPES = ("b", "u")
 SOCKET = {"ping_interval": 10, "ping_timeout": 30, "max_queue": 1024, "close_timeout": 1}  # s; the SDK waits 180 for a pong
 CHANNELS = ("bars", "updatedBars", "quotes", "statuses")
@@ -66,9 +68,10 @@ class MarketStream(StockDataStream):
 
     async def _start_ws(self) -> None:
         try:
-            await super()._start_ws()
-        except ValueError as error:
-            self.trouble = str(error)
+            async with asyncio.timeout(START_SECONDS):
+                await super()._start_ws()
+        except (ValueError, TimeoutError) as error:
+            self.trouble = str(error) or f"no answer within {START_SECONDS} s"
             raise
         self.trouble = ""
         await self._connected()
