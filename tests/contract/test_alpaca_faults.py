@@ -21,6 +21,8 @@ from finagent.adapters.broker.alpaca.policy import Keys
 from finagent.adapters.broker.alpaca.trade_updates import TradeUpdates
 from finagent.adapters.broker.alpaca_simulator.faults import FaultKind
 from finagent.adapters.broker.alpaca_simulator.policy import AlpacaSimulatorPolicy
+from finagent.domain.orders import OrderState
+from finagent.domain.ports.order_execution import TradeUpdate
 
 alpaca = partial(sound_alpaca, judged=False)  # what fails here is not what the official OpenAPI says
 ORDERS = {"method": "POST", "path": "/v2/orders"}
@@ -308,8 +310,16 @@ async def test_a_sign_comes_with_every_connection_and_whatever_is_told(tmp_path:
             signs[0] += 1
             came.set()
 
+        kept: list[TradeUpdate] = []
+
+        async def keep(update: TradeUpdate) -> None:
+            if not kept:
+                signs_before_it.append(signs[0])
+            kept.append(update)
+
         key, secret = KEYS.values()
-        stream = TradeUpdates(Keys(key, secret), venue.url.replace("http", "ws") + "/stream", sign)
+        signs_before_it: list[int] = []
+        stream = TradeUpdates(Keys(key, secret), venue.url.replace("http", "ws") + "/stream", keep, sign)
         running = asyncio.create_task(stream.run_forever())
         async with asyncio.timeout(60):
             await came.wait()
@@ -317,17 +327,21 @@ async def test_a_sign_comes_with_every_connection_and_whatever_is_told(tmp_path:
                 pass
             before = signs[0]
             assert (await venue.post(client_order_id="one")).status_code == 200
-            while signs[0] == before:  # a stream that broke off gives its sign when it is back
+            while signs[0] == before or not (kept or kind is FaultKind.DROP):  # one that broke off signs when it is back
                 came.clear()
                 await came.wait()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         assert stream.trouble == ""
+        assert {(each.event, each.client_order_id, each.state) for each in kept} <= {("new", "one", OrderState.ACCEPTED)}
+        assert len({each.update_id for each in kept}) == (kind is not FaultKind.DROP)
+        if kind is None:
+            assert signs_before_it == [before], "kept before anybody looks"
 
 
 async def test_wrong_keys_are_the_streams_trouble_and_no_storm(tmp_path: Path) -> None:
     async with alpaca(tmp_path) as venue:
-        stream = TradeUpdates(Keys("x", "planted-secret"), venue.url.replace("http", "ws") + "/stream", lambda: None)
+        stream = TradeUpdates(Keys("x", "planted-secret"), venue.url.replace("http", "ws") + "/stream", _ignored, lambda: None)
         tried = asyncio.Event()
         stream._wait_before_reconnect = partial(_waited, tried)  # type: ignore[method-assign] # where the SDK pauses
         running = asyncio.create_task(stream.run_forever())
@@ -336,6 +350,9 @@ async def test_wrong_keys_are_the_streams_trouble_and_no_storm(tmp_path: Path) -
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         assert stream.trouble == "failed to authenticate"
+
+
+async def _ignored(_update: TradeUpdate) -> None: ...
 
 
 async def _waited(tried: asyncio.Event, _retries: int) -> None:

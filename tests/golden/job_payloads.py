@@ -17,7 +17,10 @@ from typing import Any
 
 from finagent.bootstrap import build_application
 from finagent.domain.effect import Effect
+from finagent.domain.orders import OrderState
 from finagent.domain.portfolio import Position
+from finagent.domain.ports.order_execution import TradeUpdate
+from finagent.services.execution.trade_updates import update_job
 from finagent.settings import load_settings
 
 EARLIER = datetime(2008, 10, 6, tzinfo=UTC)
@@ -27,9 +30,11 @@ Shape = tuple[tuple[str, str], ...]
 _DAYS = ("http.enabled=false", "market_data.first_session=2008-10-07", "plan.target_multiple=50")
 _FAULTS = ("broker.partial_fill_rate=0.9", "broker.faults.dropped=0.3", "broker.faults.cancel_dropped=1")
 _UNCLEAR = ("broker.faults.reply_lost=0.15", "broker.faults.late=0.1", "broker.faults.look_up_withheld=0.2")
+TOLD = update_job(TradeUpdate("golden", "new", "b-1", "c-1", OrderState.ACCEPTED), datetime(2008, 10, 7, 15, tzinfo=UTC), 15)
 REPLAYS = (
     (("replay.seed=21", "market_data.last_session=2008-10-08", *_FAULTS, *_UNCLEAR), Effect()),
     (("replay.seed=21", "market_data.last_session=2008-10-07", *_FAULTS), Effect()),  # closes out
+    (("market_data.last_session=2008-10-07",), Effect(next=(TOLD,))),  # of a stream, which a replay has none of
     (("market_data.last_session=2008-10-07",), Effect((Position("IBM", 1, Decimal(-100), Decimal(0), EARLIER),))),  # left over
 )
 

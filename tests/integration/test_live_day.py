@@ -18,9 +18,9 @@ from finagent.domain.gap import GapCandidate
 from finagent.domain.orders import Fill
 from finagent.domain.portfolio import AccountSnapshot, Position
 from finagent.domain.sessions import Session
-from finagent.domain.trading_state import StartGate, TradingState
+from finagent.domain.trading_state import StartGate, SymbolLock, TradingState
 from finagent.services.execution.symbol_locks import locked_symbols
-from finagent.services.live import LiveDriver
+from finagent.services.live import BrokerWatch, LiveDriver
 from finagent.services.progress import Onlookers
 from finagent.settings import Settings, load_settings
 
@@ -84,26 +84,65 @@ class Minutes(Onlookers):
                 await self.happened.wait()
 
 
-async def lived(settings: Settings, url: str, steps: Iterable[int]) -> None:
-    """One life, in which the exchange goes on from minute to minute as soon as the agent has nothing left to do."""
+class Looks:
+    """Looks of the watch at the broker: it looks by itself, and the test waits for it."""
+
+    def __init__(self, watch: BrokerWatch) -> None:
+        self.happened = asyncio.Event()
+        self._look = watch.catch_up
+        watch.catch_up = self.catch_up  # type: ignore[method-assign] # it looks by itself
+        self.begun = self.answered = 0  # looks, and the number of the last that had an answer
+
+    async def catch_up(self) -> None:
+        self.begun += 1
+        number = self.begun
+        await self._look()
+        self.answered = number
+        self.happened.set()
+
+    async def another(self) -> None:
+        """A look that begins now or later."""
+        begun = self.begun
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while self.answered <= begun:
+                self.happened.clear()
+                await self.happened.wait()
+
+
+async def lived(settings: Settings, url: str, steps: Iterable[int], *, woken: bool = False) -> None:
+    """One life, in which the exchange goes on from minute to minute as soon as the agent has nothing left to do. `woken`: by its
+    timer and the signs of its streams alone."""
     minutes = Minutes()
     async with build_application(settings, observer=minutes) as application, httpx.AsyncClient(base_url=url) as exchange:
         running = asyncio.create_task(application.run())
         driver, opens_at = application.driver, application.parts.outside.sessions_ahead[0].opens_at
         assert isinstance(driver, LiveDriver)
+        looks = Looks(driver.watch)
         for minute in steps:
             at = opens_at + timedelta(minutes=minute)
             (await exchange.post("/control/advance", json={"at": at.isoformat()})).raise_for_status()
             waiting = asyncio.create_task(minutes.until(minute))
             await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
             await (running if running.done() else waiting)
-            await driver.watch.catch_up()
+            await (looks.another() if woken else driver.watch.catch_up())
             while (due := application.queue.next_due()) is not None and due <= at:
                 await application.processor.poll()
                 await application.processor.quiet.wait()
             await application.processor.quiet.wait()
         application.stop()
         assert await running is False
+
+
+def trades(fills: Iterable[Fill]) -> Counter[tuple[str, int, str]]:
+    return Counter((fill.symbol, fill.quantity, str(fill.price)) for fill in fills)
+
+
+def traded(folder: Path) -> Counter[tuple[str, int, str]]:
+    """What the broker's ledger says was traded; no id of ours may be in it twice."""
+    executed = "SELECT o.symbol, e.quantity, e.price FROM ledger_execution e JOIN ledger_order o USING (broker_order_id)"
+    with contextlib.closing(sqlite3.connect(folder / "broker-simulator.db")) as ledger:
+        assert ledger.execute("SELECT 1 FROM ledger_order GROUP BY client_order_id HAVING count(*) > 1").fetchall() == []
+        return Counter(ledger.execute(executed).fetchall())
 
 
 async def test_a_day_on_wall_time_is_traded_over_two_lives_and_ends_flat(tmp_path: Path) -> None:
@@ -123,15 +162,32 @@ async def test_a_day_on_wall_time_is_traded_over_two_lives_and_ends_flat(tmp_pat
     assert fills, "the day has to trade"
     assert {candidate.decision_id for candidate in candidates} == outcomes
     assert {fill.decision_id for fill in fills} == exits
-    with contextlib.closing(sqlite3.connect(tmp_path / "alpaca" / "broker-simulator.db")) as ledger:
-        ours = Counter((fill.symbol, fill.quantity, str(fill.price)) for fill in fills)
-        theirs = Counter(
-            ledger.execute(
-                "SELECT o.symbol, e.quantity, e.price FROM ledger_execution e JOIN ledger_order o USING (broker_order_id)"
-            )
-        )
-        twice = ledger.execute("SELECT client_order_id FROM ledger_order GROUP BY 1 HAVING count(*) > 1").fetchall()
-    assert (ours, twice) == (theirs, [])
+    assert trades(fills) == traded(tmp_path / "alpaca")
+
+
+LOSSY = ("duplicate=0.2", "reordered=0.2", "missing=0.2", "null_data=0.1", "drop=0.05")
+
+
+@pytest.mark.parametrize("faults", [LOSSY, ("mute=1",)], ids=["lossy", "mute"])
+async def test_updates_that_come_twice_late_or_never_cost_no_fill(tmp_path: Path, faults: Iterable[str]) -> None:
+    """F-41 to F-43: nobody tells the watch to look but its timer and what the stream lets through."""
+    fated = (f"alpaca_simulator.faults.{fault}" for fault in faults)
+    there = simulator(tmp_path / "alpaca", "broker.partial_fill_rate=0.5", *fated)
+    async with build_alpaca_simulator(there, build_market(there)) as url:
+        settings = at_alpaca(tmp_path / "agent", url, "wall_time.activity_seconds=0.05")
+        await lived(settings, url, (*range(1, 45), *range(45, 391, 25)), woken=True)
+        async with build_application(settings) as application:
+            reads = application.reads
+            assert {position.quantity for position in reads.find(Position)} <= {0}
+            assert application.kill_switch.state().state is TradingState.ACTIVE
+            assert reads.find(SymbolLock) == []
+            fills = reads.find(Fill)
+    with contextlib.closing(sqlite3.connect(tmp_path / "agent" / "finagent.db")) as store:
+        kept = dict(store.execute("SELECT status, count(*) FROM job_queue WHERE type = 'trade_update' GROUP BY 1").fetchall())
+    assert fills, "the day has to trade"
+    assert trades(fills) == traded(tmp_path / "alpaca")
+    assert kept.keys() <= {"DONE", "SCHEDULED"}
+    assert bool(kept) is (faults == LOSSY)
 
 
 async def test_a_folder_holds_one_account_and_no_replay(tmp_path: Path) -> None:

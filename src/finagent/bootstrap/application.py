@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from finagent.policies import check, execution_policy, queue_policy, scan_rules
 from finagent.services.execution.activity import BrokerActivity
 from finagent.services.execution.reconciliation import Reconciler, ReconciliationPolicy
 from finagent.services.execution.symbol_locks import locked_symbols
+from finagent.services.execution.trade_updates import TradeUpdateInbox
 from finagent.services.failpoints import Failpoints, around, unarmed
 from finagent.services.kill_switch import KillSwitch
 from finagent.services.live import LiveDriver
@@ -126,12 +128,22 @@ class Application:
             reads, queue, clock, halt_file.exists, failpoints=parts.failpoints, held_back=self._held_back
         )
         self.feed = Feed(parts.market, clock, scan_rules(settings), parts.metrics.scan_duration.time)
-        self.reconciler = Reconciler(parts.broker, clock, ReconciliationPolicy(settings.reconcile_seconds), self.kill_switch)
+        self.reconciler = Reconciler(
+            parts.broker, clock, ReconciliationPolicy(settings.reconcile_seconds), self.kill_switch, self._look
+        )
+        inbox = TradeUpdateInbox(
+            reads,
+            queue,
+            clock,
+            self._looked_at,
+            settings.wall_time.activity_seconds,
+            settings.execution.lookup_window_seconds,
+        )
         self.processor = JobProcessor(
             queue=queue,
             reads=reads,
             clock=clock,
-            handlers=wraps.handlers(parts, agent_handlers(parts, self.feed, self.kill_switch, self.reconciler)),
+            handlers=wraps.handlers(parts, agent_handlers(parts, self.feed, self.kill_switch, self.reconciler, inbox)),
             policy=queue_policy(settings),
             seed=settings.replay.seed,
             failpoints=parts.failpoints,
@@ -157,6 +169,7 @@ class Application:
             self._reconcile_start,
             partial(wraps.visit, self),
             self.notice_halt_file,
+            inbox,
         )
 
     @property
@@ -164,6 +177,15 @@ class Application:
         """The replay in this folder has reached its end."""
         clock = self.reads.get(MarketClock, 1)
         return clock is not None and clock.state == FINISHED
+
+    async def _look(self) -> None:
+        """Bring the broker's activity by now into the store; lock-step has done so when an instant began."""
+        if isinstance(self.driver, LiveDriver):
+            await self.driver.watch.catch_up()
+
+    def _looked_at(self) -> datetime:
+        """The last look at the broker's activity; in a replay every instant begins with one."""
+        return self.driver.watch.looked_at if isinstance(self.driver, LiveDriver) else self.clock.now()
 
     def _held_back(self) -> str:
         """Why new risk has to wait although nobody halted; empty when it does not."""
@@ -214,11 +236,10 @@ class Application:
     async def reconcile(self, release_by: str | None) -> dict[str, Any]:
         """Compare with the broker now. Where a person is named, they have looked: locked symbols are released with what the
         broker holds beyond ours. Raises Unavailable where the broker does not answer."""
-        outside, driver = self.parts.outside, self.driver
+        outside = self.parts.outside
         try:
-            if isinstance(driver, LiveDriver):
-                await driver.watch.catch_up()
-            elif isinstance(outside, Replay):
+            await self._look()
+            if isinstance(outside, Replay):
                 await outside.venue.advance(self.clock.now())
             released: list[str] = []
             if release_by is not None:

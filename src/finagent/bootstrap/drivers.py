@@ -9,6 +9,7 @@ from finagent.bootstrap.parts import Parts
 from finagent.policies import cron_entries
 from finagent.services.driver import Driver, DriverParts
 from finagent.services.execution.activity import BrokerActivity
+from finagent.services.execution.trade_updates import TradeUpdateInbox
 from finagent.services.live import BrokerWatch, LiveDriver
 from finagent.services.lock_step import LockStepDriver
 from finagent.services.market_data.feed import Feed
@@ -27,6 +28,7 @@ def build_driver(
     reconcile_start: Callable[[], Awaitable[None]],
     visit: Callable[[datetime], Awaitable[None]],
     notice_halt: Callable[[], Awaitable[None]],
+    inbox: TradeUpdateInbox,
 ) -> Driver:
     """Lock-step, at the pace that the settings name, or on wall time; a scan that lock-step finds due is never too late."""
     settings, outside = parts.settings, parts.outside
@@ -54,7 +56,7 @@ def build_driver(
             reservations=outside.reservations,
             broker_time=outside.broker_time,
             calendar_objection=outside.calendar_objection,
-            listeners=(outside.trade_updates(watch.sign),),
+            listeners=(outside.trade_updates(inbox.receive, watch.sign),),
             notice_halt=notice_halt,
             policy=outside.policy,
         )

@@ -13,6 +13,7 @@ from finagent.quant.specialists.gap_and_go import GapAndGoFormula, features
 from finagent.services.execution.exits import ExitService
 from finagent.services.execution.gateway import ExecutionGateway
 from finagent.services.execution.reconciliation import Reconciler
+from finagent.services.execution.trade_updates import TradeUpdateInbox
 from finagent.services.kill_switch import KillSwitch
 from finagent.services.market_data.feed import Feed
 from finagent.services.pipeline.execution import ExecutionService
@@ -26,7 +27,9 @@ from finagent.settings import Settings
 from finagent.telemetry.metrics import Metrics
 
 
-def agent_handlers(parts: Parts, feed: Feed, kill_switch: KillSwitch, reconciler: Reconciler) -> dict[str, Handler]:
+def agent_handlers(
+    parts: Parts, feed: Feed, kill_switch: KillSwitch, reconciler: Reconciler, inbox: TradeUpdateInbox
+) -> dict[str, Handler]:
     """Every type of job."""
     settings, clock = parts.settings, parts.clock
     scanner = ScannerService(
@@ -67,6 +70,7 @@ def agent_handlers(parts: Parts, feed: Feed, kill_switch: KillSwitch, reconciler
         "session": day.open,
         "report": day.close,
         "reconcile": reconciler.reconcile,
+        "trade_update": inbox.check,
         "resolve": gateway.resolve,
         "expire": exits.expire,
         "protect": exits.protect,

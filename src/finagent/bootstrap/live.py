@@ -16,7 +16,7 @@ from finagent.domain.effect import Effect
 from finagent.domain.errors import BadInput, Transient, Unavailable
 from finagent.domain.money import plain
 from finagent.domain.ports.market_data import MarketDataPort
-from finagent.domain.ports.order_execution import OrderExecutionPort
+from finagent.domain.ports.order_execution import OrderExecutionPort, TradeUpdate
 from finagent.domain.ports.store import Reads
 from finagent.domain.sessions import Session
 from finagent.domain.time import to_text
@@ -103,12 +103,14 @@ class Live:
         hours = "no session" if theirs is None else f"{to_text(theirs.opens_at)} to {to_text(theirs.closes_at)}"
         return f"the broker's calendar has {hours} on {session.date}"
 
-    def trade_updates(self, sign: Callable[[], None]) -> Callable[[], Awaitable[None]]:
-        """A listener that gives a sign whenever something happens to an order."""
+    def trade_updates(
+        self, receive: Callable[[TradeUpdate], Awaitable[None]], sign: Callable[[], None]
+    ) -> Callable[[], Awaitable[None]]:
+        """A listener that hands on what happens to orders, and gives a sign whenever something may have happened."""
         from finagent.adapters.broker.alpaca.trade_updates import TradeUpdates
 
         url = f"{self._rest.url.replace('http', 'ws', 1)}/stream"
-        return TradeUpdates(Keys(*alpaca_keys(self._settings)), url, sign).run_forever
+        return TradeUpdates(Keys(*alpaca_keys(self._settings)), url, receive, sign).run_forever
 
     async def close(self) -> None:
         """Give the connections back."""

@@ -78,7 +78,7 @@ class LivePolicy:
 
 class BrokerWatch:
     """Brings the broker's activity into the store again and again: on a timer, and at once when somebody saw a sign of it. What
-    happened before `began` is not ours."""
+    happened before `began` is not ours; `looked_at` is when the last look began that had an answer."""
 
     def __init__(self, activity: BrokerActivity, clock: LiveTime, policy: LivePolicy, began: datetime) -> None:
         self._activity, self._clock, self._policy = activity, clock, policy
@@ -86,6 +86,7 @@ class BrokerWatch:
         self._asking = asyncio.Lock()
         self._began = began
         self._asked_until = clock.now() - timedelta(seconds=policy.lookback_seconds)
+        self.looked_at = began
 
     def sign(self) -> None:
         """Something may have happened: look soon."""
@@ -98,7 +99,7 @@ class BrokerWatch:
             overlap = timedelta(seconds=self._policy.overlap_seconds)
             since = max(self._began, self._asked_until)
             await self._activity.apply(since, now + overlap)  # its clock may be ahead of ours
-            self._asked_until = now - overlap
+            self._asked_until, self.looked_at = now - overlap, now
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -96,6 +96,20 @@ class Activity:
 
 
 @dataclass(frozen=True, slots=True)
+class TradeUpdate:
+    """What a stream told of an order; the same message has the same `update_id`. `filled_quantity` is cumulative. Of a message
+    that cannot be read `text` is all there is, beginning with what is wrong with it."""
+
+    update_id: str
+    event: str = ""
+    broker_order_id: str = ""
+    client_order_id: str = ""
+    state: OrderState | None = None
+    filled_quantity: int = 0
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class BrokerAccount:
     account_id: str
     cash: Decimal

@@ -2,6 +2,7 @@
 repaired by trading."""
 
 from collections import defaultdict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -45,10 +46,13 @@ class ReconciliationPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
+    """`look` brings the broker's activity into the store: what happened since the last look is no difference."""
+
     broker: OrderExecutionPort
     clock: Clock
     policy: ReconciliationPolicy
     kill_switch: KillSwitch
+    look: Callable[[], Awaitable[None]]
 
     async def reconcile(self, job: Job, reads: Reads) -> Effect:
         """The timed comparison; publishes the next one until the session's close, also when the broker stays silent."""
@@ -84,12 +88,19 @@ class Reconciler:
         return effect
 
     async def differences(self, reads: Reads) -> tuple[Difference, ...]:
-        """What the broker and we say differently and no person has seen yet. Raises Transient when the broker gave no usable
-        answer."""
+        """What the broker and we say differently and no person has seen yet, also after another look. Raises Transient when the
+        broker gave no usable answer."""
         account = await self.broker.account()
         if account.account_id != ledger(reads).account:
             return (Difference(f"account {account.account_id} is not ours ({ledger(reads).account})"),)
-        return (*await self._positions(reads), *await self._orders(reads))
+        found = await self._compared(reads)
+        if not found:
+            return ()
+        await self.look()
+        return tuple(difference for difference in await self._compared(reads) if difference in found)
+
+    async def _compared(self, reads: Reads) -> list[Difference]:
+        return [*await self._positions(reads), *await self._orders(reads)]
 
     async def release(self, reads: Reads, by: str) -> Effect:
         """A person has looked: every locked symbol is released, with what the broker holds and has in it beyond ours as known.

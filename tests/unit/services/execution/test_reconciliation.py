@@ -19,7 +19,9 @@ from finagent.services.execution.symbol_locks import lock, locked_symbols, objec
 
 @pytest.fixture
 def reconciler(desk: Any, broker: Any) -> Reconciler:
-    return Reconciler(broker, desk.clock, ReconciliationPolicy(1800), desk.kill_switch)
+    async def nothing_new() -> None: ...
+
+    return Reconciler(broker, desk.clock, ReconciliationPolicy(1800), desk.kill_switch, nothing_new)
 
 
 def reconcile(desk: Any, **more: Any) -> Any:
@@ -41,6 +43,18 @@ async def test_agreement_changes_nothing_and_looks_again_until_the_close(
     assert [following.run_at for following in effect.next] == [desk.minute(35)]
     assert last.next == ()
     assert desk.state().state is TradingState.ACTIVE
+
+
+async def test_a_fill_since_the_last_look_is_no_difference(desk: Any, floor: Any, broker: Any, reconciler: Reconciler) -> None:
+    entry = await floor.bracket(await desk.approved())
+    broker.trade(broker.named(entry), 100, "104.02")
+
+    async def look() -> None:
+        await floor.now()
+        broker.trade("b-0-TARGET", 40, "108.03")  # and another one before the second comparison
+
+    effect = await replace(reconciler, look=look).reconcile(reconcile(desk), desk.reads)
+    assert (effect.records, effect.events) == ((), ())
 
 
 async def test_a_position_that_differs_locks_its_symbol_and_is_told(desk: Any, broker: Any, reconciler: Reconciler) -> None:
