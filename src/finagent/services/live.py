@@ -98,8 +98,10 @@ class BrokerWatch:
             now = self._clock.now()
             overlap = timedelta(seconds=self._policy.overlap_seconds)
             since = max(self._began, self._asked_until)
-            await self._activity.apply(since, now + overlap)  # its clock may be ahead of ours
-            self._asked_until, self.looked_at = now - overlap, now
+            complete = await self._activity.apply(since, now + overlap)  # its clock may be ahead of ours
+            self.looked_at = now
+            if complete:
+                self._asked_until = now - overlap
 
     async def run(self) -> None:
         """Until cancelled."""

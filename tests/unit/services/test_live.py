@@ -225,6 +225,22 @@ async def test_activity_is_asked_for_again_from_before_the_last_answer_and_never
             assert since <= before - 2 * timedelta(seconds=POLICY.overlap_seconds)
 
 
+async def test_what_was_told_without_its_executions_is_asked_for_again_from_there(desk: Any) -> None:
+    complete, spans = iter([True, False, False, True, True]), list[datetime]()
+
+    class Told:
+        async def apply(self, since: datetime, until: datetime) -> bool:
+            spans.append(since)
+            return next(complete)
+
+    clock = RunningClock(desk.clock.now(), iter(range(0, 10_000, 100)).__next__)
+    activity: Any = Told()
+    watch = BrokerWatch(activity, clock, POLICY, desk.clock.now() - timedelta(days=1))
+    for _ in range(5):
+        await watch.catch_up()
+    assert spans[0] < spans[1] == spans[2] == spans[3] < spans[4]
+
+
 async def test_a_stream_that_ends_by_itself_ends_the_process(living: Any) -> None:
     async def deaf() -> None: ...
 

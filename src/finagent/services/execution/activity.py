@@ -24,7 +24,7 @@ from finagent.domain.time import to_text
 from finagent.domain.trading_state import SymbolLock, TradingState, TradingStateRecord
 from finagent.services.execution import symbol_locks
 from finagent.services.execution.policy import ExecutionPolicy
-from finagent.services.execution.reports import apply_report, matches, order_event, order_of_report, with_legs
+from finagent.services.execution.reports import ahead, apply_report, matches, order_event, order_of_report, with_legs
 from finagent.services.kill_switch import STATE_KEY, state_change
 from finagent.services.queue.processor import JobProcessor
 
@@ -44,8 +44,9 @@ class BrokerActivity:
     policy: ExecutionPolicy
     conflict_retries_max: int
 
-    async def apply(self, since: datetime, until: datetime) -> None:
-        """Everything with since <= market time <= until; one commit a symbol.
+    async def apply(self, since: datetime, until: datetime) -> bool:
+        """Everything with since <= market time <= until; one commit a symbol. False where a report counts shares whose executions
+        were not told with it: it has to be asked for again.
 
         What is true at the broker is recorded even where it breaks a rule of ours; the same commit then halts new risk.
         """
@@ -57,23 +58,23 @@ class BrokerActivity:
         for report in reports:
             by_symbol[report.symbol][1].append(report)
         parents = {report.broker_order_id: report for report in reports}
-        await asyncio.gather(*(self._commit(e, r, parents) for _, (e, r) in sorted(by_symbol.items())))
+        return all(await asyncio.gather(*(self._commit(e, r, parents) for _, (e, r) in sorted(by_symbol.items()))))
 
     async def _commit(
         self, executions: list[ExecutionReport], reports: list[OrderReport], parents: dict[str, OrderReport]
-    ) -> None:
+    ) -> bool:
         for _ in range(self.conflict_retries_max + 1):
             disputes: list[str] = []
-            effect = self._effect(executions, reports, parents, disputes)
+            effect, complete = self._effect(executions, reports, parents, disputes)
             effect += self._halted(disputes)
             if not (effect.records or effect.next or effect.events):
-                return
+                return complete
             try:
                 published = await self.queue.submit(effect)
             except Conflict:
                 continue
             await self.queue.release(self.processor.offer(published))
-            return
+            return complete
         raise InvariantViolated(
             f"activity of {reports or executions}: still in conflict after {self.conflict_retries_max} retries"
         )
@@ -92,7 +93,8 @@ class BrokerActivity:
         reports: Sequence[OrderReport],
         parents: dict[str, OrderReport],
         disputes: list[str],
-    ) -> Effect:
+    ) -> tuple[Effect, bool]:
+        """What changes, and whether every share that a report counts has its execution."""
         named = {report.broker_order_id: order_of_report(report, parents, self.reads) for report in reports}
         fills, foreign = defaultdict[str, list[Fill]](list), defaultdict[str, list[str]](list)
         for execution in {e.execution_id: e for e in executions}.values():
@@ -115,6 +117,7 @@ class BrokerActivity:
                     )
                 )
         effect, orders = self._filled(fills, disputes)
+        complete = True
         for report in reports:
             known = named[report.broker_order_id]
             if known is None:
@@ -122,12 +125,14 @@ class BrokerActivity:
                 if self._is_somebody_elses(report):
                     foreign[report.symbol].append(f"order {report.broker_order_id} is not ours")
             elif self._is_ours(known, report):
-                effect += apply_report(orders.get(known.client_order_id, known), report, self.reads, self.clock.now())
+                order = orders.get(known.client_order_id, known)
+                complete &= not ahead(report, order)
+                effect += apply_report(order, report, self.reads, self.clock.now())
             else:
                 disputes.append(f"the broker's order under {known.client_order_id} is not the one we meant")
         for symbol, reasons in foreign.items():
             effect += symbol_locks.lock(symbol, "; ".join(reasons), "broker activity", self.reads, self.clock.now())
-        return effect + self._flat(orders, fills, disputes)
+        return effect + self._flat(orders, fills), complete
 
     def _is_somebody_elses(self, report: OrderReport) -> bool:
         """A live order that no person has seen; a leg whose parent we have not met yet is not taken for one."""
@@ -238,27 +243,35 @@ class BrokerActivity:
         }
         return Effect((Set(Position, (symbol,), values, {"quantity": before.quantity, "cash_flow": before.cash_flow}),))
 
-    def _flat(self, changed: dict[str, BrokerOrder], fills: dict[str, list[Fill]], disputes: list[str]) -> Effect:
-        """The exit of every decision that these fills made flat; its kind is that of the leg whose fill was the last."""
+    def _flat(self, changed: dict[str, BrokerOrder], fills: dict[str, list[Fill]]) -> Effect:
+        """The exit of every decision that these fills made flat; its kind is that of the leg whose fill was the last, in whatever
+        order they are told. Exits that are told before their entry are looked at again."""
         effect = Effect()
         for decision_id in sorted({order.decision_id for order in changed.values()}):
-            orders = [changed.get(o.client_order_id, o) for o in self.reads.find(BrokerOrder, decision_id=decision_id)]
-            entered = sum(o.filled_quantity for o in orders if o.leg is Leg.ENTRY)
-            exits = [o for o in orders if o.leg is not Leg.ENTRY and o.filled_quantity]
-            held = entered - sum(o.filled_quantity for o in exits)
+            orders = {o.client_order_id: o for o in self.reads.find(BrokerOrder, decision_id=decision_id)} | {
+                name: order for name, order in changed.items() if order.decision_id == decision_id
+            }
+            (entry,) = (order for order in orders.values() if order.leg is Leg.ENTRY)
+            exits = [order for order in orders.values() if order.leg is not Leg.ENTRY and order.filled_quantity]
+            held = entry.filled_quantity - sum(order.filled_quantity for order in exits)
             if held < 0:
-                disputes.append(f"{decision_id}: exits filled {-held} shares more than the entry")
-            closing = [fill for o in exits for fill in fills.get(o.client_order_id, ())]
-            if held > 0 or not closing or self.reads.get(DecisionExit, decision_id) is not None:
+                effect += self._protection(entry, self.clock.now() + timedelta(seconds=self.policy.protect_seconds))
+            if held or not exits:
                 continue
-            last_fill = max(closing, key=lambda fill: (fill.filled_at, fill.execution_id))
-            last = changed[last_fill.client_order_id]
-            kind = EXIT_KINDS.get(last.leg) or self._exit_reason(last)
-            now = self.clock.now()
-            effect += Effect(
-                (DecisionExit(decision_id, kind, now),), (), (order_event(last, "position_flat", now, exit=kind.value),)
-            )
+            named = [order.client_order_id for order in exits]
+            closing = [*self.reads.find(Fill, client_order_id=named), *(fill for name in named for fill in fills[name])]
+            last = orders[max(closing, key=lambda fill: (fill.filled_at, fill.execution_id)).client_order_id]
+            effect += self._left(last, EXIT_KINDS.get(last.leg) or self._exit_reason(last))
         return effect
+
+    def _left(self, last: BrokerOrder, kind: ExitKind) -> Effect:
+        now, known = self.clock.now(), self.reads.get(DecisionExit, last.decision_id)
+        if known is not None and known.kind is kind:
+            return Effect()
+        event = order_event(last, "position_flat", now, exit=kind.value)
+        if known is None:
+            return Effect((DecisionExit(last.decision_id, kind, now),), (), (event,))
+        return Effect((Set(DecisionExit, (last.decision_id,), {"kind": kind}, {"kind": known.kind}),), (), (event,))
 
     def _exit_reason(self, order: BrokerOrder) -> ExitKind:
         intent = self.reads.get(OrderIntent, order.client_order_id)

@@ -1,13 +1,14 @@
 """Leaving: entries that ran out of time, partly filled entries to protect, and flat before the close."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from finagent.domain.decision import DecisionExit, ExitKind
+from finagent.domain.decision import ExitKind
 from finagent.domain.effect import Effect
-from finagent.domain.errors import Permanent
+from finagent.domain.errors import InvariantViolated, Permanent
 from finagent.domain.identity import trace_id
 from finagent.domain.jobs import Job, Next
 from finagent.domain.orders import BrokerOrder, Leg, OrderIntent, OrderState
@@ -58,12 +59,14 @@ class ExitService:
         the stop already is no price to wait at: what is held is closed.
 
         Looks again until they work: the broker may refuse them, or their send may be lost. Raises Permanent (the job is parked)
-        when it refuses again and again.
+        when it refuses again and again, InvariantViolated (which halts) when more was sold than was ever bought.
         """
         book = decision_book(reads, job.payload["decision_id"])
         entry = book.entry
+        if book.held < 0:
+            raise InvariantViolated(f"{book.plan.decision_id}: exits filled {-book.held} shares more than the entry")
         bracketed = any(order.parent_client_order_id == entry.client_order_id for order in book.orders) if entry else False
-        if entry is None or book.held <= 0 or (bracketed and entry.state is OrderState.FILLED):
+        if entry is None or book.held == 0 or (bracketed and entry.state is OrderState.FILLED):
             return Effect()
         if entry.state.live:
             return await self._cancel(entry, "partly filled entry") + self._look_again(job, "protect", entry.client_order_id)
@@ -99,7 +102,10 @@ class ExitService:
             committed = {intent.client_order_id: intent.committed_at for intent in reads.find(OrderIntent, leg=Leg.ENTRY)}
             entries = [order for order in entries if committed[order.client_order_id] < from_text(entered_before)]
         live = {order.decision_id for order in reads.find(BrokerOrder, state=LIVE)}
-        held = {o.decision_id for o in entries if o.filled_quantity and reads.get(DecisionExit, o.decision_id) is None}
+        left = Counter[str]()
+        for order in reads.find(BrokerOrder, leg=[Leg.STOP, Leg.TARGET, Leg.EXIT]):
+            left[order.decision_id] += order.filled_quantity
+        held = {order.decision_id for order in entries if order.filled_quantity > left[order.decision_id]}
         return held | {order.decision_id for order in entries if order.decision_id in live}
 
     async def close_out(self, job: Job, reads: Reads) -> Effect:

@@ -1,7 +1,6 @@
 """What a broker's report of one of our orders changes in what we know."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime
 
 from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome, SubjectType
@@ -63,31 +62,27 @@ def with_legs(reports: Iterable[OrderReport]) -> list[OrderReport]:
 
 
 def adopt(order: BrokerOrder, report: OrderReport, reads: Reads, at: datetime) -> Effect:
-    """The order is at the broker: CONFIRMED, with all that the report says of it and of its legs.
-
-    Where the report counts shares whose executions we have not seen, the order is live until they come: an order that ended
-    holds exactly what its executions say.
-    """
-    effect = apply_report(order, _with_executions(order, report), reads, at)
+    """The order is at the broker: CONFIRMED, with all that the report says of it and of its legs."""
+    effect = apply_report(order, report, reads, at)
     for leg in report.legs:
         ours = order_of_report(leg, {report.broker_order_id: report}, reads)
         if ours is not None:
-            effect += apply_report(ours, _with_executions(ours, leg), reads, at)
+            effect += apply_report(ours, leg, reads, at)
     return effect
 
 
-def _with_executions(order: BrokerOrder, report: OrderReport) -> OrderReport:
-    return report if report.filled_quantity <= order.filled_quantity else replace(report, state=OrderState.ACCEPTED)
+def ahead(report: OrderReport, order: BrokerOrder) -> bool:
+    """The report counts shares whose executions we have not seen."""
+    return report.filled_quantity > order.filled_quantity
 
 
 def apply_report(order: BrokerOrder, report: OrderReport, reads: Reads, at: datetime) -> Effect:
     """The state moves along its table; an entry that ended unfilled ends its candidate. Old news changes nothing.
 
-    Quantities are not taken from reports: they come from executions (see activity).
+    Quantities are not taken from reports: they come from executions (see activity). Until those come that a report counts, the
+    order is live: one that ended holds exactly what its executions say, and nothing is sold or protected by guess.
     """
-    state = advance(order.state, report.state)
-    if report.state is OrderState.PARTIALLY_FILLED and order.filled_quantity == 0:
-        state = advance(order.state, OrderState.ACCEPTED)  # its executions are on their way
+    state = advance(order.state, OrderState.ACCEPTED if ahead(report, order) else report.state)
     confirmed = order.outcome is not SendOutcome.CONFIRMED
     if state is order.state and not confirmed and order.broker_order_id == report.broker_order_id:
         return Effect()

@@ -140,7 +140,9 @@ class AlpacaClient:
         orders = []
         for body in await self._orders("all", self._earliest(since)):
             try:
-                orders += [report for report in wire.flat([wire.order_report(body)]) if since <= report.updated_at <= until]
+                group = list(wire.flat([wire.order_report(body)]))
+                new = [report for report in group if since <= report.updated_at <= until]
+                orders += [group[0], *(report for report in new if report is not group[0])] if new else []  # a leg by its parent
             except Unreadable as error:  # its executions are told all the same, and reconciliation will miss it
                 log.warning("order_unreadable", broker_order_id=str(body.get("id")), error=str(error))
         return Activity(executions, tuple(orders))

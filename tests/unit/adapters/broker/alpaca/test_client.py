@@ -189,7 +189,7 @@ async def test_activity_has_every_page_of_executions_and_what_changed_in_the_spa
     assert {(e.side, e.quantity, e.price, e.at) for e in told.executions} == {
         (Side.SELL, 4, Decimal("100.2"), datetime(2026, 11, 24, 14, 59, 30, 500000, UTC))
     }
-    assert [report.broker_order_id for report in told.orders] == ["leg", "new"]
+    assert [report.broker_order_id for report in told.orders] == ["old", "leg", "new"], "a leg comes with its parent"
     assert ("page_token" in first, second["page_token"]) == (False, fills[ACTIVITIES_PER_PAGE - 1]["id"])
 
 
