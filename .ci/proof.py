@@ -42,6 +42,7 @@ PROOFS: dict[str, tuple[str | tuple[str, int], ...]] = {
     "protocol-model": ("python -m tests.model",),
     "stateful": ("python -m pytest -q --durations=5 tests/stateful",),
     "ambiguous-outcomes": ("python -m tests.stateful.ambiguous_outcomes 100000",),
+    "halt-presses": ("python -m tests.stateful.halt_presses 1000",),
     "statistics": ("python -m pytest -q -m statistics tests",),
     "audit": ("python tests/benchmarks/audit_verify.py 500000 500 10000",),
 }

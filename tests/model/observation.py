@@ -11,7 +11,7 @@ from finagent.bootstrap import Wraps
 from finagent.domain.effect import Effect, Set
 from finagent.domain.jobs import Job
 from finagent.domain.orders import BrokerOrder, Leg, OrderIntent, OrderState, SendOutcome
-from finagent.domain.ports.order_execution import LookUp, OrderExecutionPort, OrderRequest, SendResult
+from finagent.domain.ports.order_execution import LookUp, Objection, OrderExecutionPort, OrderRequest, SendResult, no_objection
 from finagent.domain.ports.store import JobQueue
 from finagent.domain.trading_state import TradingState, TradingStateRecord
 
@@ -141,11 +141,11 @@ class ObservedBroker:
             self._observer.passed("looked up")
         return answer
 
-    async def submit(self, request: OrderRequest) -> SendResult:
+    async def submit(self, request: OrderRequest, objection: Objection = no_objection) -> SendResult:
         trace = self._observer.traces[request.client_order_id]
         self._observer.passed("before a send")
         trace.append("hands over")
-        result = await self._broker.submit(request)
+        result = await self._broker.submit(request, objection)
         self._observer.passed("before an answer")
         trace.append(f"answer: {result.outcome.value}")
         return result

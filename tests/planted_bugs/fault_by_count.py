@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from finagent.bootstrap import Application, Wraps, build_application
 from finagent.domain.orders import SendOutcome
-from finagent.domain.ports.order_execution import OrderExecutionPort, OrderRequest, SendResult
+from finagent.domain.ports.order_execution import Objection, OrderExecutionPort, OrderRequest, SendResult, no_objection
 from finagent.settings import Settings
 
 
@@ -23,11 +23,11 @@ class CountingNetwork:
         self._broker = broker
         self._requests = 0
 
-    async def submit(self, request: OrderRequest) -> SendResult:
+    async def submit(self, request: OrderRequest, objection: Objection = no_objection) -> SendResult:
         self._requests += 1
         if self._requests % 3 == 0:
             return SendResult(SendOutcome.UNRESOLVED, message="lost on the way")
-        return await self._broker.submit(request)
+        return await self._broker.submit(request, objection)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._broker, name)

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from finagent.bootstrap import Application, Wraps, build_application
 from finagent.domain.orders import SendOutcome
-from finagent.domain.ports.order_execution import OrderExecutionPort, OrderRequest, SendResult
+from finagent.domain.ports.order_execution import Objection, OrderExecutionPort, OrderRequest, SendResult, no_objection
 from finagent.settings import Settings
 
 
@@ -22,8 +22,8 @@ class ImpatientBroker:
     def __init__(self, broker: OrderExecutionPort) -> None:
         self._broker = broker
 
-    async def submit(self, request: OrderRequest) -> SendResult:
-        result = await self._broker.submit(request)
+    async def submit(self, request: OrderRequest, objection: Objection = no_objection) -> SendResult:
+        result = await self._broker.submit(request, objection)
         if result.outcome is not SendOutcome.UNRESOLVED:
             return result
         await self._broker.submit(replace(request, client_order_id=f"{request.client_order_id}-r"))

@@ -73,7 +73,7 @@ async def day(folder: Path, decisions: int, seed: int, *, forever: bool) -> Tall
         broker: Any = client
         async with working(Floor(desk, broker)) as floor:
             await client.advance(desk.clock.now())
-            plans = [await _approved(desk, number) for number in range(decisions)]
+            plans = [await approved(desk, number) for number in range(decisions)]
             floor.processor.offer([job for plan in plans for job in await desk.commit(floor.execute(plan))])
             await floor.processor.drain_instant(desk.clock.now())
             for minute in STEPS:
@@ -83,7 +83,8 @@ async def day(folder: Path, decisions: int, seed: int, *, forever: bool) -> Tall
     return tally
 
 
-async def _approved(desk: Desk, number: int) -> Any:
+async def approved(desk: Desk, number: int) -> Any:
+    """A plan of a share that the gate let pass; every other one rests at the broker."""
     run = await desk.run(entry=f"number {number}")
     plan = await desk.planned(run, "IBM", SHARES, entry=FILLS if number % 2 else RESTS)
     notional, now = SHARES * plan.entry_limit, desk.clock.now()

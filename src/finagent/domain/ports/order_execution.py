@@ -1,5 +1,6 @@
 """The broker, as far as an order is concerned."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -122,6 +123,14 @@ class BrokerPosition:
     quantity: int
 
 
+Objection = Callable[[], str]  # why a request may not leave; empty when it may
+
+
+def no_objection() -> str:
+    """Nothing speaks against it."""
+    return ""
+
+
 class OrderExecutionPort(Protocol):
     """Orders at the broker. Never raises for what a broker or network does to an order request: the answer says what is known.
     Reads raise Transient when there is no usable answer: a failed read is not an empty read. Every call has its own total
@@ -141,8 +150,9 @@ class OrderExecutionPort(Protocol):
         """Returns when no request of an earlier connection of ours can still be applied; Transient when one may."""
         ...
 
-    async def submit(self, request: OrderRequest) -> SendResult:
-        """Place an order. A refusal because the id is used is UNRESOLVED: look it up."""
+    async def submit(self, request: OrderRequest, objection: Objection = no_objection) -> SendResult:
+        """Place an order. A refusal because the id is used is UNRESOLVED: look it up. `objection` is asked when nothing can come
+        between it and the request any more; where it objects, the request does not leave: DENIED."""
         ...
 
     async def look_up(self, client_order_id: str) -> LookUp: ...

@@ -8,11 +8,13 @@ from finagent.domain.ports.order_execution import (
     BrokerAccount,
     BrokerPosition,
     LookUp,
+    Objection,
     OrderExecutionPort,
     OrderReport,
     OrderRequest,
     SendResult,
     SimulatedVenue,
+    no_objection,
 )
 from finagent.services.failpoints import Failpoints, around
 
@@ -36,9 +38,9 @@ class BrokerCalls:
         with around(self.failpoints, "barrier"):
             await self.broker.barrier()
 
-    async def submit(self, request: OrderRequest) -> SendResult:
+    async def submit(self, request: OrderRequest, objection: Objection = no_objection) -> SendResult:
         with around(self.failpoints, "send"):
-            return await self.broker.submit(request)
+            return await self.broker.submit(request, objection)
 
     async def look_up(self, client_order_id: str) -> LookUp:
         with around(self.failpoints, "look_up"):

@@ -49,7 +49,9 @@ class ExecutionGateway:
             return self._denied(order, *objection, reads)
         if not self.may_send():  # what was sent under this intent before is looked up by whoever leads then
             return self._unresolved(order, "not sent: the lease may end before the send does", order.sends)
-        result = await self.broker.submit(request)  # nothing may come between the objection and this line
+        result = await self.broker.submit(request, lambda: _said(self._objection(intent, reads)))
+        if result.outcome is SendOutcome.DENIED and (objection := self._objection(intent, reads)) is not None:
+            return self._denied(order, *objection, reads)
         return self._sent(intent, order, result, reads)
 
     def _objection(self, intent: OrderIntent, reads: Reads) -> tuple[SignalOutcome, str] | None:
@@ -179,6 +181,10 @@ class ExecutionGateway:
         effect = Effect((change,), (), (order_event(order, "order_never_arrived", now),))
         effect += end_legs(order, OrderState.EXPIRED, SendOutcome.UNRESOLVED, reads, now)
         return effect + (entry_ended(order, SignalOutcome.EXPIRED, reason, reads, now) if order.leg is Leg.ENTRY else Effect())
+
+
+def _said(objection: tuple[SignalOutcome, str] | None) -> str:
+    return objection[1] if objection is not None else ""
 
 
 def _stored(job: Job, reads: Reads) -> tuple[OrderIntent, BrokerOrder]:

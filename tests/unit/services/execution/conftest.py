@@ -23,9 +23,11 @@ from finagent.domain.ports.order_execution import (
     ExecutionReport,
     Found,
     LookUp,
+    Objection,
     OrderReport,
     OrderRequest,
     SendResult,
+    no_objection,
 )
 from finagent.domain.trade_plan import TradePlan
 from finagent.services.execution.activity import BrokerActivity
@@ -74,12 +76,14 @@ class ScriptedBroker:
             self.barriers_lost -= 1
             raise Transient("no answer")
 
-    async def submit(self, request: OrderRequest) -> SendResult:
+    async def submit(self, request: OrderRequest, objection: Objection = no_objection) -> SendResult:
         self.calls.append(("submit", request.client_order_id))
         self.requests.append(request)
         fate = self.submits.pop(0) if self.submits else "confirm"
         if self.on_submit is not None:
             await self.on_submit(request)
+        if said := objection():
+            return SendResult(SendOutcome.DENIED, message=said)
         if fate == "drop":
             return SendResult(SendOutcome.UNRESOLVED, message="no answer")
         if fate == "deny":

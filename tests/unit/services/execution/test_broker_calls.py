@@ -13,7 +13,7 @@ from finagent.services.execution.broker_calls import BrokerCalls, VenueCalls
 NOW = datetime(2024, 3, 4, 15, tzinfo=UTC)
 CALLS: dict[str, tuple[Any, ...]] = {
     "barrier": (),
-    "submit": ("request",),
+    "submit": ("request", lambda: ""),
     "look_up": ("fa-1",),
     "cancel": ("sb-1",),
     "activity": (NOW, NOW),

@@ -26,9 +26,11 @@ from finagent.domain.ports.order_execution import (
     ExecutionReport,
     Found,
     LookUp,
+    Objection,
     OrderReport,
     OrderRequest,
     SendResult,
+    no_objection,
 )
 from finagent.domain.time import to_text
 
@@ -68,7 +70,7 @@ class AlpacaClient:
         if self._in_flight or self._clock.now() < settled_at:
             raise Transient(f"broker: a request without an answer may arrive until {to_text(settled_at)}")
 
-    async def submit(self, request: OrderRequest) -> SendResult:
+    async def submit(self, request: OrderRequest, objection: Objection = no_objection) -> SendResult:
         if not self._pinned:
             return SendResult(SendOutcome.DENIED, message="the broker has not named its account yet")
         try:
@@ -78,16 +80,16 @@ class AlpacaClient:
         self._in_flight += 1
         result = None
         try:
-            result = await self._send(request.client_order_id, data)
+            result = await self._send(request.client_order_id, data, objection)
             return result
         finally:  # also when nobody waits any more
             self._in_flight -= 1
             if result is None or result.outcome is SendOutcome.UNRESOLVED:
                 self._unsettled_since = self._clock.now()
 
-    async def _send(self, client_order_id: str, data: AlpacaOrder) -> SendResult:
+    async def _send(self, client_order_id: str, data: AlpacaOrder, objection: Objection) -> SendResult:
         try:
-            report = wire.order_report(await self._rest.call(Purpose.SUBMIT, lambda sdk: sdk.submit_order(data)))
+            report = wire.order_report(await self._rest.call(Purpose.SUBMIT, lambda sdk: sdk.submit_order(data), objection))
         except NotSent as error:
             return SendResult(SendOutcome.DENIED, message=str(error))
         except Refused as error:

@@ -16,6 +16,7 @@ from finagent.adapters.broker.alpaca.errors import BreakerOpen, NotSent, Throttl
 from finagent.adapters.broker.alpaca.policy import Keys, RestPolicy
 from finagent.adapters.broker.alpaca.threads import ClientThread, Reply, Request, ThreadPool
 from finagent.domain.errors import FinagentError, Transient
+from finagent.domain.ports.order_execution import Objection, no_objection
 
 OnRequest = Callable[[str, str], None]  # the target and the outcome of a request that ended
 Parsed = TypeVar("Parsed")
@@ -66,13 +67,14 @@ class AlpacaRest:
     def url(self) -> str:
         return self._policy.url
 
-    async def call(self, purpose: Purpose, request: Request) -> Any:
-        """The result of the request. Raises NotSent, Unanswered or Refused; a safe read is tried again before that."""
+    async def call(self, purpose: Purpose, request: Request, objection: Objection = no_objection) -> Any:
+        """The result of the request. Raises NotSent, Unanswered or Refused; a safe read is tried again before that. `objection`
+        is asked when a thread is there: what waited for one may not be wanted any more."""
         seconds = self._policy.http.deadline_seconds
         flight = _Flight()
         try:
             async with asyncio.timeout(seconds):
-                result = await self._calls(purpose, request, flight)
+                result = await self._calls(purpose, request, objection, flight)
         except TimeoutError as error:
             self._on_request(self._target, "timeout")
             if flight.sent:
@@ -97,23 +99,26 @@ class AlpacaRest:
         for pool in (self._ordinary, self._reserved):
             await pool.close(self._policy.http.read_seconds)
 
-    async def _calls(self, purpose: Purpose, request: Request, flight: "_Flight") -> Any:
+    async def _calls(self, purpose: Purpose, request: Request, objection: Objection, flight: "_Flight") -> Any:
         if not purpose.repeatable:
-            return await self._once(purpose, request, flight)
+            return await self._once(purpose, request, objection, flight)
         retrying = AsyncRetrying(
             retry=retry_if_exception(self._worth_repeating),
             stop=stop_after_attempt(self._policy.read_attempts),
             wait=wait_random_exponential(self._policy.retry_wait_seconds, self._policy.http.deadline_seconds),
             reraise=True,
         )
-        return await retrying(self._once, purpose, request, flight)
+        return await retrying(self._once, purpose, request, objection, flight)
 
     def _worth_repeating(self, error: BaseException) -> bool:
         return isinstance(error, Failure) and not isinstance(error, BreakerOpen | Throttled) and self._budget.take_retry()
 
-    async def _once(self, purpose: Purpose, request: Request, flight: "_Flight") -> Any:
+    async def _once(self, purpose: Purpose, request: Request, objection: Objection, flight: "_Flight") -> Any:
         pool = self._reserved if purpose.urgent else self._ordinary
         thread = await pool.take()
+        if said := objection():
+            pool.give(thread)
+            raise NotSent(said)
         self._admit(purpose, pool, thread)
         flight.sent, answered = True, False
         try:

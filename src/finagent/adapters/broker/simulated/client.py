@@ -19,9 +19,11 @@ from finagent.domain.ports.order_execution import (
     BrokerPosition,
     Found,
     LookUp,
+    Objection,
     OrderReport,
     OrderRequest,
     SendResult,
+    no_objection,
 )
 from finagent.domain.time import to_text
 
@@ -79,7 +81,9 @@ class SimulatedBrokerClient:
         """The broker ends one connection before it serves the next: any answer on ours will do."""
         self._usable(await self._call("barrier"))
 
-    async def submit(self, request: OrderRequest) -> SendResult:
+    async def submit(self, request: OrderRequest, objection: Objection = no_objection) -> SendResult:
+        if said := objection():
+            return SendResult(SendOutcome.DENIED, message=said)
         try:
             answer = await self._call("submit", {"request": wire.request_to_json(request)})
         except Transient as error:

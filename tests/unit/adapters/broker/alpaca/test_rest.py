@@ -123,6 +123,25 @@ async def test_a_broker_that_hangs_costs_the_deadline_and_its_thread_but_no_canc
                 pass
 
 
+async def test_an_order_that_waited_for_a_thread_asks_again_whether_it_may_leave() -> None:
+    said = ""
+    async with scripted_alpaca() as desk:
+        desk.script.says("GET /v2/positions", Answer(hang=True, body=[]))
+        desk.script.says("POST /v2/orders", an_order())
+        hung = [asyncio.create_task(desk.client.positions()) for _ in range(REST.threads)]
+        await desk.script.until_asked("GET /v2/positions", REST.threads)
+        sending = asyncio.create_task(desk.client.submit(a_request(), lambda: said))
+        said = "HALTED: by hand"
+        desk.script.release.set()
+        result = await sending
+        await asyncio.gather(*hung)
+
+        assert (result.outcome, result.message) == (SendOutcome.DENIED, said)
+        assert desk.script.requests("POST /v2/orders") == []
+        said = ""
+        assert (await desk.client.submit(a_request(), lambda: said)).outcome is SendOutcome.CONFIRMED, "the thread came back"
+
+
 async def test_a_thread_gives_a_silent_broker_up_by_itself() -> None:
     bounds = replace(HTTP, deadline_seconds=0.5, read_seconds=1.0)
     async with scripted_alpaca(threads=1, http=bounds, breaker_failures=10**6) as desk:
