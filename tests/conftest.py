@@ -6,12 +6,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from redis import Redis
 from redis.exceptions import RedisError
 
 from finagent.domain.errors import Unavailable
 
 REPOSITORY = Path(__file__).parents[1]
+
+# As the product has it, and unlike structlog's default: no local variables in a traceback. Drawing them takes half a second.
+structlog.configure(
+    processors=[
+        *(processor for processor in structlog.get_config()["processors"][:-1]),
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 @pytest.fixture(scope="session")
