@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
@@ -508,14 +509,19 @@ def alpaca_keys(settings: Settings) -> tuple[str, str]:
     account = settings.broker.account_id
     if settings.orchestrate.mode == "live" and os.environ.get(LIVE_ACCOUNT) != account:
         raise BadInput(f"orchestrate.mode is live: to trade real money set {LIVE_ACCOUNT}={account} in the environment as well")
-    folder, found = settings.alpaca.secrets_directory, _alpaca_secrets(settings)
-    missing = [name for name, value in zip(ALPACA_KEYS, found, strict=True) if not value]
+    folder, missing = settings.alpaca.secrets_directory, missing_alpaca_keys(settings)
     if missing:
         raise BadInput(
             f"broker.kind is alpaca and {' and '.join(missing)} is not set: export it, or write it to {folder}/"
             f"{missing[0].lower()} (keys of a paper account: https://app.alpaca.markets)"
         )
-    return found[0], found[1]
+    key_id, secret_key = _alpaca_secrets(settings)
+    return key_id, secret_key
+
+
+def missing_alpaca_keys(settings: Settings) -> list[str]:
+    """The names of the keys that neither the environment nor a file has."""
+    return [name for name, value in zip(ALPACA_KEYS, _alpaca_secrets(settings), strict=True) if not value]
 
 
 def api_token(settings: Settings) -> str:
@@ -538,12 +544,14 @@ def _api_token(settings: Settings) -> str:
 
 
 def _alpaca_secrets(settings: Settings) -> list[str]:
-    folder = settings.alpaca.secrets_directory
-    return [os.environ.get(name) or _secret_file(folder / name.lower()) for name in ALPACA_KEYS]
+    folder, real = settings.alpaca.secrets_directory, settings.orchestrate.mode == "live"
+    return [os.environ.get(name) or _secret_file(folder / name.lower(), private=real) for name in ALPACA_KEYS]
 
 
-def _secret_file(path: Path) -> str:
+def _secret_file(path: Path, *, private: bool = False) -> str:
     try:
+        if private and path.stat().st_mode & stat.S_IROTH:
+            raise BadInput(f"{path} opens real money and everybody may read it: chmod 600 {path}")
         return path.read_text().strip()
     except FileNotFoundError:
         return ""

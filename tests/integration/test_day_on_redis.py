@@ -12,7 +12,8 @@ from tests.contract.stores import postgres_database
 from tests.integration.redis_server import redis_server
 
 from finagent.bootstrap import build_application, build_worker
-from finagent.cli.examination import Finding, Verdict, examine
+from finagent.cli.examination import examine
+from finagent.cli.finding import Finding, Verdict
 from finagent.domain.effect import Effect
 from finagent.domain.errors import BadInput, Unavailable
 from finagent.services.progress import Onlookers

@@ -33,6 +33,21 @@ def test_keys_are_read_from_the_environment_then_from_files(tmp_path: Path, monk
     assert "PKFILE" not in shown
 
 
+def test_a_key_file_that_everybody_may_read_opens_no_real_money(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY"):
+        monkeypatch.delenv(name, raising=False)
+        (tmp_path / name.lower()).write_text("AKFILE")
+        (tmp_path / name.lower()).chmod(0o644)
+    monkeypatch.setenv("FINAGENT_LIVE_ACCOUNT", "123456789")
+    where = f"alpaca.secrets_directory={tmp_path}"
+    assert alpaca_keys(load_settings(None, (*PAPER, where))) == ("AKFILE", "AKFILE")
+    with pytest.raises(BadInput, match=r"everybody may read it: chmod 600 .*apca_api_key_id"):
+        alpaca_keys(load_settings(None, (*LIVE, where)))
+    for file in tmp_path.iterdir():
+        file.chmod(0o600)
+    assert alpaca_keys(load_settings(None, (*LIVE, where))) == ("AKFILE", "AKFILE")
+
+
 @pytest.mark.parametrize(
     ("override", "named"),
     [

@@ -7,18 +7,22 @@ import typer
 from finagent.cli.options import AsJson, Overrides, SettingsFile
 
 if TYPE_CHECKING:
-    from finagent.cli.examination import Finding
+    from finagent.cli.finding import Finding
 
 FOUND_SOMETHING_WRONG = 3
 
 
 def doctor(settings_file: SettingsFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Examine settings, folder, disk, database, SQLite, clock, calendar, data, model, tools; nothing is changed.
+    """Examine settings, folder, disk, database, broker, SQLite, clock, calendar, data, model, tools; nothing is changed.
+
+    At Alpaca the broker is asked for its account, its clock and its assets. In a replay "paper trading" says what a paper account
+    would need.
 
     Exit 0: everything that this mode needs is there. Exit 3: something is missing or broken; it is named with its cure. What
     only other modes or commands need is listed as optional.
     """
-    from finagent.cli.examination import Verdict, examine
+    from finagent.cli.examination import examine
+    from finagent.cli.finding import Verdict
     from finagent.cli.output import print_json
 
     findings = examine(settings_file, overrides or [])

@@ -7,11 +7,11 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from enum import Enum
 from pathlib import Path
 
+from finagent.cli.broker_examination import broker_findings
+from finagent.cli.finding import Finding, Verdict
 from finagent.domain.errors import FinagentError, Unavailable
 from finagent.settings import Settings, load_settings
 from finagent.telemetry.redaction import without_password
@@ -22,24 +22,6 @@ CLOCK_ERROR_MICROSECONDS_MAX = 1_000_000
 _TIME_ERROR = 5  # of ntp_gettime(3): the kernel's clock is not disciplined by anything
 
 
-class Verdict(Enum):
-    """OK; OPTIONAL: only something else needs it; MISSING: what this mode needs is not there."""
-
-    OK = "ok"
-    OPTIONAL = "optional"
-    MISSING = "MISSING"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was found of one thing, and what to do about it."""
-
-    name: str
-    verdict: Verdict
-    text: str
-    cure: str = ""
-
-
 def examine(file: Path | None, overrides: list[str]) -> list[Finding]:
     """All findings; without valid settings only those that need none."""
     try:
@@ -48,7 +30,7 @@ def examine(file: Path | None, overrides: list[str]) -> list[Finding]:
         return [Finding("settings", Verdict.MISSING, str(error), "mend the values named"), *_machine()]
     findings = [Finding("settings", Verdict.OK, f"mode {settings.orchestrate.mode}, source {settings.market_data.source}")]
     findings += [_guarded(examination, settings) for examination in (_folder, _disk, _database, _redis, _market, _http)]
-    return [*findings, *_machine(), *_optional()]
+    return [*findings, *broker_findings(settings), *_machine(), *_optional()]
 
 
 def _guarded(examination: Callable[[Settings], Finding], settings: Settings) -> Finding:
@@ -228,10 +210,6 @@ def _optional() -> Iterator[Finding]:
         yield Finding(
             "strace", Verdict.OPTIONAL, "not installed", "apt install strace: `finagent drill power-loss` records writes"
         )
-    yield Finding("broker", Verdict.OK, "the simulated one, with its own ledger")
-    yield Finding(
-        "paper trading", Verdict.OPTIONAL, "this version trades with the simulated broker only: no adapter, no keys needed"
-    )
     from finagent.quant.specialists.gap_and_go import GapAndGoFormula
 
     yield Finding("model", Verdict.OK, f"{GapAndGoFormula().model_version}, built in")

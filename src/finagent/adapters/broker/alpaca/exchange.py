@@ -11,7 +11,7 @@ from alpaca.trading.requests import GetAssetsRequest, GetCalendarRequest
 
 from finagent.adapters.broker.alpaca.errors import Unreadable
 from finagent.adapters.broker.alpaca.rest import AlpacaRest
-from finagent.adapters.broker.alpaca.wire import instant, rows, text
+from finagent.adapters.broker.alpaca.wire import AlpacaAccount, account, instant, rows, text
 from finagent.adapters.calendar import EXCHANGE_ZONE
 from finagent.domain.errors import BadInput
 from finagent.domain.sessions import Session
@@ -45,6 +45,10 @@ class AlpacaExchange:
 
     async def clock(self) -> ExchangeClock:
         return await self._rest.read(TradingClient.get_clock, _clock)
+
+    async def account(self) -> AlpacaAccount:
+        """The account of the keys, and what it may not do."""
+        return await self._rest.read(TradingClient.get_account, account)
 
     async def sessions(self, first: date, last: date) -> tuple[Session, ...]:
         """Sessions from `first` to `last`, the unscheduled closures among them that no library knows yet."""
