@@ -8,6 +8,7 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 import orjson
 import yaml
@@ -536,7 +537,8 @@ def api_token(settings: Settings) -> str:
 def secrets_in_use(settings: Settings) -> tuple[str, ...]:
     """Every secret that this process may read, for what keeps them out of logs."""
     keys = _alpaca_secrets(settings) if settings.broker.kind == "alpaca" else []
-    return tuple(filter(None, (*keys, _api_token(settings))))
+    passwords = [urlsplit(url).password or "" for url in (settings.storage.url or "", settings.queue.redis.url)]
+    return tuple(filter(None, (*keys, _api_token(settings), *passwords, *map(unquote, passwords))))
 
 
 def _api_token(settings: Settings) -> str:

@@ -1,6 +1,7 @@
 """No secret in any line: by the name of a field and by the value itself, in each form it takes on a wire."""
 
 import base64
+import json
 import re
 from collections.abc import Iterable, MutableMapping
 from typing import Any
@@ -21,11 +22,13 @@ class Redactor:
             self.register(secret)
 
     def register(self, secret: str) -> None:
-        """From now on neither the secret nor its base64 or URL form is written."""
+        """From now on neither the secret nor its base64, URL or JSON form is written."""
         if len(secret) < _SHORTEST_SECRET:
             return
         encoded = base64.b64encode(secret.encode()).decode()
         forms = {secret, encoded, encoded.rstrip("="), quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1]}
+        forms |= {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+        forms |= {repr(form)[1:-1] for form in forms}
         self._forms = tuple(sorted({*self._forms, *forms}, key=len, reverse=True))
 
     def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

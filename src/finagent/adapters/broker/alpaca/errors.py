@@ -6,6 +6,7 @@ only words that are known to be a plain no make it one.
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import requests
@@ -58,12 +59,12 @@ class Refused(Permanent):
         self.status, self.code, self.message = status, code, message
 
 
-def judge(error: Exception) -> Transient | Permanent:
-    """What an exception out of the SDK says of its request."""
+def judge(error: Exception, clean: Callable[[str], str]) -> Transient | Permanent:
+    """What an exception out of the SDK says of its request; `clean` takes our keys out of what the broker says."""
     if isinstance(error, Transient | Permanent):
         return error
     if isinstance(error, APIError):
-        return _judge_answer(int(error.status_code or 0), str(error))
+        return _judge_answer(int(error.status_code or 0), clean(str(error)))
     if _never_connected(error):
         return NotSent(f"broker: no connection ({_words(error)})")
     if isinstance(error, ValueError):  # a body that is no JSON; requests' own JSONDecodeError is one too

@@ -17,6 +17,7 @@ from finagent.adapters.broker.alpaca.policy import Keys, RestPolicy
 from finagent.adapters.broker.alpaca.threads import ClientThread, Reply, Request, ThreadPool
 from finagent.domain.errors import FinagentError, Transient
 from finagent.domain.ports.order_execution import Objection, no_objection
+from finagent.telemetry.redaction import Redactor
 
 OnRequest = Callable[[str, str], None]  # the target and the outcome of a request that ended
 Parsed = TypeVar("Parsed")
@@ -58,6 +59,7 @@ class AlpacaRest:
     ) -> None:
         self._policy, self._keys, self._on_request, self._target = policy, keys, on_request, target
         self._make_client = client or _trading_client
+        self._clean = Redactor((keys.key_id, keys.secret_key)).text
         self._breaker = CircuitBreaker(policy.breaker_failures, policy.breaker_seconds, monotonic)
         self._budget = RateBudget(policy.requests_per_minute, policy.share, policy.reserved_requests, monotonic)
         self._ordinary = ThreadPool(policy.threads, "alpaca", self._client, policy.http)
@@ -123,7 +125,7 @@ class AlpacaRest:
         flight.sent, answered = True, False
         try:
             reply = await pool.run(thread, request, self._heard)
-            error = judge(reply.error) if reply.error is not None else None
+            error = judge(reply.error, self._clean) if reply.error is not None else None
             answered = error is None or not isinstance(error, Failure) or 0 < getattr(error, "status", 0) < 500
         finally:  # also when the deadline passed and nobody waits any more
             if answered:
@@ -147,7 +149,7 @@ class AlpacaRest:
 
     def _heard(self, reply: Reply) -> None:
         self._budget.correct(reply.headers)
-        if reply.error is not None and isinstance(judge(reply.error), Throttled):
+        if reply.error is not None and isinstance(judge(reply.error, self._clean), Throttled):
             self._budget.throttled(reply.headers)
 
     def _client(self) -> RESTClient:
