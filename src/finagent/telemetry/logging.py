@@ -90,9 +90,7 @@ def _through_root(level: int) -> None:
         # A line for each scrape, request and migration looked at would bury what matters.
         library.setLevel(max(level, logging.WARNING))
     for name in ("websockets", "urllib3"):
-        logging.getLogger(name).setLevel(
-            max(level, logging.INFO)
-        )  # below, frames: a secret may be cut in two
+        logging.getLogger(name).setLevel(max(level, logging.INFO))  # below, frames: a secret may be cut in two
 
 
 def _json_line(_logger: Any, _method: str, event: EventDict) -> str:

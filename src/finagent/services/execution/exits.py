@@ -16,6 +16,7 @@ from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.order_execution import OrderExecutionPort
 from finagent.domain.ports.store import Reads
 from finagent.domain.time import from_text, to_text
+from finagent.domain.trading_state import SymbolLock
 from finagent.services.execution.book import DecisionBook, decision_book
 from finagent.services.execution.intents import IntentWriter
 from finagent.services.execution.policy import ExecutionPolicy
@@ -74,12 +75,16 @@ class ExitService:
         exits = [order for order in book.live if order.leg is not Leg.ENTRY]
         if exits:
             return Effect() if any(order.leg is Leg.EXIT or order.state in WORKING for order in exits) else again
+        quantity = await self._still_there(book, reads)
+        if not quantity:
+            event = order_event(entry, "not_protected", self.clock.now(), reason="the broker holds nothing of it any more")
+            return Effect(events=(event,))
         if self._past_stop(book):
-            return self._exit(book, ExitKind.STOP.value, reads) + again
+            return self._exit(book, quantity, ExitKind.STOP.value, reads) + again
         generation = book.generation(Leg.TARGET)
         if generation > self.policy.sends_max:
             raise Permanent(f"{book.plan.decision_id}: target and stop were refused {generation - 1} times")
-        return IntentWriter(ledger(reads)).oco(book.plan, book.held, generation, self.clock.now()) + again
+        return IntentWriter(ledger(reads)).oco(book.plan, quantity, generation, self.clock.now()) + again
 
     async def flatten(self, job: Job, reads: Reads) -> Effect:
         """Close out every decision that holds something or has a live order, and look again until the close: a fill may come
@@ -116,19 +121,33 @@ class ExitService:
             return Effect()
         if book.live:
             return await self._cancel_all(book)
-        if book.held <= 0:
-            return Effect()
-        return self._exit(book, reason, reads)
+        quantity = await self._still_there(book, reads) if book.held > 0 else 0
+        return self._exit(book, quantity, reason, reads) if quantity else Effect()
+
+    async def _still_there(self, book: DecisionBook, reads: Reads) -> int:
+        """Shares of the decision that can be closed. Where somebody else has traded in the symbol, no more than the broker still
+        holds and no other order of ours closes: what a person has sold already would be sold short. Transient without an
+        answer."""
+        symbol, sign = book.plan.symbol, book.plan.side.sign
+        if reads.get(SymbolLock, symbol) is None:
+            return book.held
+        theirs = sum(sign * position.quantity for position in await self.broker.positions() if position.symbol == symbol)
+        closing = sum(
+            intent.quantity - order.filled_quantity
+            for order in reads.find(BrokerOrder, symbol=symbol, leg=[Leg.TARGET, Leg.EXIT], state=LIVE)
+            if (intent := reads.get(OrderIntent, order.client_order_id)) is not None and order.state is not OrderState.HELD
+        )
+        return max(0, min(book.held, theirs - closing))
 
     def _past_stop(self, book: DecisionBook) -> bool:
         """The last price is where the stop would have closed."""
         price, _ = self.last_price(book.plan.symbol)
         return price is not None and book.plan.side.sign * (price - book.plan.stop) <= 0
 
-    def _exit(self, book: DecisionBook, reason: str, reads: Reads) -> Effect:
+    def _exit(self, book: DecisionBook, quantity: int, reason: str, reads: Reads) -> Effect:
         now = self.clock.now()
-        intents = IntentWriter(ledger(reads)).exit(book.plan, book.held, book.generation(Leg.EXIT), reason, now)
-        told = order_event(book.orders[0], "exit_decided", now, quantity=book.held, reason=reason)
+        intents = IntentWriter(ledger(reads)).exit(book.plan, quantity, book.generation(Leg.EXIT), reason, now)
+        told = order_event(book.orders[0], "exit_decided", now, quantity=quantity, reason=reason)
         return intents + Effect(events=(told,))
 
     async def _cancel_all(self, book: DecisionBook) -> Effect:
