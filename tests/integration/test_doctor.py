@@ -38,6 +38,7 @@ async def test_what_can_trade_is_named(tmp_path: Path, url: str) -> None:
         ("broker", Verdict.OK),
         ("broker clock", Verdict.OK),
         ("symbols", Verdict.OK),
+        ("data", Verdict.OPTIONAL),  # nothing has traded there yet
     ]
     assert "paper account PASIM-1" in found[0].text
     assert not (tmp_path / "agent").exists()

@@ -3,7 +3,7 @@
 from finagent.bootstrap.application import Application, build_application
 from finagent.bootstrap.broker import build_alpaca_simulator, build_simulated_broker
 from finagent.bootstrap.live import open_market
-from finagent.bootstrap.market import build_market, scan_past
+from finagent.bootstrap.market import build_market, open_news, scan_past
 from finagent.bootstrap.parts import Parts, Wraps
 from finagent.bootstrap.store import GUEST, build_audit, build_hash, build_job_queue, build_shared_queue, upgrade_store
 from finagent.bootstrap.worker import build_worker
@@ -23,6 +23,7 @@ __all__ = [
     "build_simulated_broker",
     "build_worker",
     "open_market",
+    "open_news",
     "scan_past",
     "upgrade_store",
 ]

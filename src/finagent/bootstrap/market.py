@@ -1,7 +1,8 @@
 """The market data that the settings name."""
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from finagent.adapters.market_data.simulated import simulated_market
 from finagent.domain.errors import BadInput
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.market_data import MarketDataPort
+from finagent.domain.ports.news import NewsPort
 from finagent.policies import alpaca_market_policies, bridged_market_policy, files_policy, scan_rules, simulated_policy
 from finagent.services.past_scan import PastScanPolicy, PastScanReport, VolumeBasis, scan_past_sessions
 from finagent.settings import Settings, alpaca_keys
@@ -37,6 +39,23 @@ def build_live_market(settings: Settings, clock: Clock, metrics: Metrics) -> "Al
     keys = Keys(*alpaca_keys(settings))
     rest = AlpacaRest(rest_policy, keys, market_seconds(settings), metrics.api_request, client=data_client, target="market_data")
     return AlpacaMarket(rest, keys, NewYorkCalendar(), clock, policy)
+
+
+@asynccontextmanager
+async def open_news(settings: Settings) -> AsyncIterator[NewsPort]:
+    """The news of the source that the settings name. Raises BadInput for one that has none."""
+    if settings.market_data.source != "alpaca":
+        raise BadInput(f"market_data.source is {settings.market_data.source}: only alpaca has news")
+    from finagent.adapters.broker.alpaca.rest import AlpacaRest
+    from finagent.adapters.market_data.alpaca.market import data_client
+    from finagent.adapters.news.alpaca import AlpacaNews
+
+    keys, policy = Keys(*alpaca_keys(settings)), alpaca_market_policies(settings)[1]
+    rest = AlpacaRest(policy, keys, market_seconds(settings), client=data_client, target="news")
+    try:
+        yield AlpacaNews(rest)
+    finally:
+        await rest.close()
 
 
 def build_market(settings: Settings) -> MarketDataPort:

@@ -65,6 +65,8 @@ async def _asked(settings: Settings, exchange: "AlpacaExchange", url: str) -> As
     yield await _account(settings, exchange, url)
     yield await _clock(settings, exchange)
     yield await _universe(settings, exchange)
+    if settings.market_data.source == "alpaca":
+        yield await _data(settings)
 
 
 async def _account(settings: Settings, exchange: "AlpacaExchange", url: str) -> Finding:
@@ -102,6 +104,30 @@ async def _clock(settings: Settings, exchange: "AlpacaExchange") -> Finding:
     if skew > policy.skew_seconds_max:
         return Finding("broker clock", Verdict.MISSING, text, "set this machine's clock, and run a time service (chrony)")
     return Finding("broker clock", Verdict.OK, text)
+
+
+async def _data(settings: Settings) -> Finding:
+    """Whether the feed is ours to read, and how old what it says is."""
+    from finagent.adapters.clock import VirtualClock, wall_now
+    from finagent.bootstrap.market import build_live_market
+    from finagent.telemetry.metrics import Metrics
+
+    market = build_live_market(settings, VirtualClock(wall_now()), Metrics())
+    try:
+        told = await market.snapshots()
+    except FinagentError as error:
+        cure = "market_data.alpaca.feed=iex is free; sip wants a subscription"
+        return Finding("data", Verdict.MISSING, f"{market.notice}: {error}", cure)
+    finally:
+        await market.close()
+    silent = [symbol for symbol in market.symbols if symbol not in told]
+    last = max((each.at for each in told.values()), default=None)
+    text = f"{market.notice}: {len(told)} of {len(market.symbols)} symbols have traded"
+    text += f", last at {last:%Y-%m-%d %H:%M:%S}Z" if last else ""
+    if silent:
+        cure = "they are not traded until they are heard of"
+        return Finding("data", Verdict.OPTIONAL, f"{text}; nothing of {', '.join(silent)}", cure)
+    return Finding("data", Verdict.OK, text)
 
 
 async def _universe(settings: Settings, exchange: "AlpacaExchange") -> Finding:

@@ -5,38 +5,68 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from finagent.cli.options import AsJson, Overrides, SettingsFile, settings_in_force
+from finagent.domain.errors import BadInput, Transient, Unavailable
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from rich.tree import Tree
 
+    from finagent.domain.gap import GapCandidate
+    from finagent.domain.ports.news import Article
     from finagent.services.forensics.explain import Explanation
+    from finagent.settings import Settings
 
 
 def explain(
     identity: Annotated[str, typer.Argument(metavar="ID", help="A decision, order, job, run or trace; its beginning is enough.")],
     settings_file: SettingsFile = None,
     overrides: Overrides = None,
+    news: Annotated[bool, typer.Option("--news", help="And what was written in the day before (Alpaca).")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Everything that led to a decision, order, job, run or trace, and everything that followed from it, in order."""
     settings = settings_in_force(settings_file, overrides)
     from finagent.cli.output import print_json
+    from finagent.domain.gap import GapCandidate
     from finagent.services.forensics.explain import explain as explain_id
+    from finagent.services.reporting.canonical import as_plain
     from finagent.store_access import reading
 
     with reading(settings) as store:
         told = explain_id(store.reads, store.jobs, identity)
+        candidate = store.reads.get(GapCandidate, told.subject_id)
+    articles = _news(settings, candidate) if news else None
     if as_json:
-        print_json(told)
+        print_json(told if articles is None else {**as_plain(told), "news": articles})
         return
     from finagent.cli.result_table import terminal
 
-    terminal().print(_tree(told), highlight=False)
+    terminal().print(_tree(told, articles), highlight=False)
 
 
-def _tree(told: "Explanation") -> "Tree":
+def _news(settings: "Settings", candidate: "GapCandidate | None") -> "tuple[Article, ...]":
+    """What was published of the candidate's symbol in the day before it was found."""
+    import asyncio
+    from datetime import timedelta
+
+    from finagent.bootstrap import open_news
+
+    if candidate is None:
+        raise BadInput("--news is about one candidate: name a decision, or an order or a job of one")
+    found_at, symbol = candidate.as_of, candidate.symbol
+
+    async def ask() -> "tuple[Article, ...]":
+        async with open_news(settings) as source:
+            return await source.articles((symbol,), found_at - timedelta(days=1), found_at)
+
+    try:
+        return asyncio.run(ask())
+    except Transient as error:
+        raise Unavailable(f"no news: {error}") from error
+
+
+def _tree(told: "Explanation", articles: "tuple[Article, ...] | None") -> "Tree":
     from rich.text import Text
     from rich.tree import Tree
 
@@ -60,6 +90,10 @@ def _tree(told: "Explanation") -> "Tree":
             branch.add(Text(", ".join(f"{name} {_short(value)}" for name, value in facts.items()), style="dim"))
         for code, check in checks.items():
             branch.add(Text(f"{code}: {_short(check)}", style="dim"))
+    if articles is not None:
+        written = tree.add("[bold]news of the day before[/bold]" + ("" if articles else " none"))
+        for article in articles:
+            written.add(Text.assemble((_clock(article.at), "dim"), f"  {article.headline} ", (article.source, "dim")))
     if told.events:
         events = tree.add("[bold]recorded events[/bold] (hash chain, in order of commit)")
         for event in told.events:

@@ -10,15 +10,25 @@ import structlog
 from alpaca.common.rest import RESTClient
 from alpaca.data.historical.stock import StockHistoricalDataClient
 
-from finagent.adapters.broker.alpaca.errors import Unanswered, Unreadable
 from finagent.adapters.broker.alpaca.policy import Keys, RestPolicy
-from finagent.adapters.broker.alpaca.rest import AlpacaRest, Purpose
-from finagent.adapters.broker.alpaca.threads import Request
+from finagent.adapters.broker.alpaca.rest import AlpacaRest
 from finagent.adapters.market_data.alpaca.history import AlpacaHistory
+from finagent.adapters.market_data.alpaca.pages import AlpacaPages
 from finagent.adapters.market_data.alpaca.policy import AlpacaMarketPolicy
 from finagent.adapters.market_data.alpaca.session_book import SessionBook
 from finagent.adapters.market_data.alpaca.stream import BAR_TYPES, MarketStream
-from finagent.adapters.market_data.alpaca.wire import Bar, Quote, SplitAction, bar, moment, page_of_bars, page_of_splits, quote
+from finagent.adapters.market_data.alpaca.wire import (
+    Bar,
+    Quote,
+    Snapshot,
+    SplitAction,
+    bar,
+    moment,
+    page_of_bars,
+    page_of_splits,
+    quote,
+    snapshots,
+)
 from finagent.domain.bars import PriorFacts, SessionBars
 from finagent.domain.errors import BadInput, Transient
 from finagent.domain.ports.calendar import ExchangeCalendar
@@ -27,7 +37,6 @@ from finagent.domain.sessions import MINUTE, Session
 from finagent.domain.time import to_text
 
 log = structlog.get_logger(__name__)
-PAGES_MAX = 1000
 ROWS_PER_PAGE, ACTIONS_PER_PAGE = 10_000, 1000  # the most that Alpaca gives
 WATCH_SECONDS = 1.0  # of wall time between looks at how long the stream has been mute
 PAST, AHEAD = timedelta(days=30), timedelta(days=366)  # sessions that a job may still speak of, and those that are planned
@@ -46,6 +55,7 @@ class AlpacaMarket:
         self, rest: AlpacaRest, keys: Keys, calendar: ExchangeCalendar, clock: Clock, policy: AlpacaMarketPolicy
     ) -> None:
         self._rest, self._calendar, self._clock, self._policy = rest, calendar, clock, policy
+        self._pages = AlpacaPages(rest)
         self._history = AlpacaHistory(self._bars, self._splits, calendar, policy)
         self._book: SessionBook | None = None
         self._asked_until: datetime | None = None
@@ -134,6 +144,16 @@ class AlpacaMarket:
         """Give the connections back."""
         await self._rest.close()
 
+    async def snapshots(self) -> dict[str, Snapshot]:
+        """The last trade and quote of every symbol of which there is one. Transient without a usable answer; Permanent where the
+        feed is not ours to read."""
+        found: dict[str, Snapshot] = {}
+        symbols, size = self._policy.symbols, self._policy.symbols_per_request
+        for first in range(0, len(symbols), size):
+            query = {"symbols": ",".join(symbols[first : first + size]), "feed": self._policy.feed}
+            found |= await self._pages.one("/stocks/snapshots", query, snapshots)
+        return found
+
     # -- REST ----------------------------------------------------------------------------------------------------------------
 
     async def _bars(self, timeframe: str, feed: str, start: datetime, end: datetime) -> list[Bar]:
@@ -151,7 +171,7 @@ class AlpacaMarket:
                 "limit": ROWS_PER_PAGE,
                 "sort": "asc",
             }
-            found += await self._pages("/stocks/bars", query, page_of_bars)
+            found += await self._pages.all("/stocks/bars", query, page_of_bars)
         return found
 
     async def _splits(self, first: date, last: date) -> list[SplitAction]:
@@ -165,22 +185,8 @@ class AlpacaMarket:
                 "end": last.isoformat(),
                 "limit": ACTIONS_PER_PAGE,
             }
-            found += await self._pages("/corporate-actions", query, page_of_splits, api_version="v1")
+            found += await self._pages.all("/corporate-actions", query, page_of_splits, api_version="v1")
         return found
-
-    async def _pages(self, path: str, query: dict[str, Any], parse: Any, **options: str) -> list[Any]:
-        found: list[Any] = []
-        token: str | None = None
-        for _ in range(PAGES_MAX):
-            asked = query | ({"page_token": token} if token else {})
-            answer = await self._rest.call(Purpose.READ, _parsed(path, asked, options, parse))
-            if isinstance(answer, Unreadable):
-                raise Unanswered(f"market data: an answer that cannot be read: {answer}")
-            page, token = answer
-            found += page
-            if token is None:
-                return found
-        raise Transient(f"market data: more than {PAGES_MAX} pages of {path}")
 
     # -- stream --------------------------------------------------------------------------------------------------------------
 
@@ -206,19 +212,6 @@ class AlpacaMarket:
             code = message.get("sc")
             if code in HALTED or code in RESUMED:
                 self._book.halt(str(message.get("S")), moment(message), halted=code in HALTED)
-
-
-def _parsed(path: str, query: dict[str, Any], options: dict[str, str], parse: Callable[[Any], Any]) -> Request:
-    """Asks, and reads the answer on the same thread: ten thousand bars would hold the loop up."""
-
-    def ask(sdk: Any) -> Any:
-        body = sdk.get(path, query, **options)
-        try:
-            return parse(body)
-        except Unreadable as error:
-            return error
-
-    return ask
 
 
 def require_universe(symbols: tuple[str, ...], tradable: frozenset[str]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from finagent.adapters.broker.alpaca.errors import Unreadable
 from finagent.adapters.broker.alpaca.wire import amount, instant, rows, text
+from finagent.adapters.market_data.alpaca.pages import next_token
 
 SPLITS = ("forward_splits", "reverse_splits")
 
@@ -37,6 +38,16 @@ class Quote:
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The last trade of a symbol, USD, and its last quote."""
+
+    symbol: str
+    at: datetime
+    price: float
+    quote: Quote | None
+
+
+@dataclass(frozen=True, slots=True)
 class SplitAction:
     """`value` new shares per old one from the open of `ex_date` on."""
 
@@ -50,7 +61,7 @@ def page_of_bars(body: Any) -> tuple[list[Bar], str | None]:
     told = body.get("bars") if isinstance(body, dict) else None
     if not isinstance(told, dict):
         raise Unreadable("an answer without bars")
-    return [bar(symbol, row) for symbol, bars in told.items() for row in rows(bars)], _token(body)
+    return [bar(symbol, row) for symbol, bars in told.items() for row in rows(bars)], next_token(body)
 
 
 def bar(symbol: str, row: Any) -> Bar:
@@ -60,9 +71,26 @@ def bar(symbol: str, row: Any) -> Bar:
 
 
 def quote(row: Any) -> Quote:
-    """A quote of the stream."""
+    """A quote of the stream, which names its symbol."""
+    return _quote(text(row, "S"), row)
+
+
+def snapshots(body: Any) -> dict[str, Snapshot]:
+    """The last trade and quote by symbol; a symbol that never traded has neither and is left out."""
+    if not isinstance(body, dict):
+        raise Unreadable("an answer without snapshots")
+    told = {symbol: row for symbol, row in body.items() if isinstance(row, dict) and row.get("latestTrade")}
+    return {symbol: _snapshot(symbol, row) for symbol, row in told.items()}
+
+
+def _snapshot(symbol: str, row: Any) -> Snapshot:
+    trade, told = row["latestTrade"], row.get("latestQuote")
+    return Snapshot(symbol, moment(trade), float(amount(trade, "p")), _quote(symbol, told) if told else None)
+
+
+def _quote(symbol: str, row: Any) -> Quote:
     numbers = [float(amount(row, name)) for name in ("bp", "bs", "ap", "as")]
-    return Quote(text(row, "S"), moment(row), *numbers)
+    return Quote(symbol, moment(row), *numbers)
 
 
 def page_of_splits(body: Any) -> tuple[list[SplitAction], str | None]:
@@ -70,7 +98,7 @@ def page_of_splits(body: Any) -> tuple[list[SplitAction], str | None]:
     told = body.get("corporate_actions") if isinstance(body, dict) else None
     if not isinstance(told, dict):
         raise Unreadable("an answer without corporate actions")
-    return [split for kind in SPLITS for split in _splits(told.get(kind) or [])], _token(body)
+    return [split for kind in SPLITS for split in _splits(told.get(kind) or [])], next_token(body)
 
 
 def _splits(told: Any) -> Iterator[SplitAction]:
@@ -95,10 +123,3 @@ def moment(row: Any) -> datetime:
     if at is not None and hasattr(at, "to_datetime"):
         return datetime.fromtimestamp(int(at.seconds), UTC).replace(microsecond=int(at.nanoseconds) // 1000)
     return instant(text(row, "t"))
-
-
-def _token(body: Any) -> str | None:
-    token = body.get("next_page_token")
-    if token is not None and not isinstance(token, str):
-        raise Unreadable(f"next_page_token is {token!r}")
-    return token or None
