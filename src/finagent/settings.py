@@ -328,6 +328,7 @@ class AlpacaSimulatorSettings(Section):
     requests_per_minute: Count
     requests_by: Literal["wall", "market"]
     corrected_bars: Chance
+    halts: Chance
     faults: AlpacaFaultSettings
 
 

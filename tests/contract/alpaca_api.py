@@ -16,6 +16,7 @@ import jsonschema
 from tests.conftest import REPOSITORY
 from tests.unit.adapters.broker.scripted_market import SESSIONS, ScriptedMarket, broker_policy, make_broker
 
+from finagent.adapters.broker.alpaca_simulator.halts import HaltingMarket
 from finagent.adapters.broker.alpaca_simulator.policy import AlpacaSimulatorPolicy
 from finagent.adapters.broker.alpaca_simulator.server import alpaca_simulator
 from finagent.domain.sessions import Session
@@ -99,11 +100,12 @@ async def alpaca(
     **terms: Any,
 ) -> AsyncIterator[Alpaca]:
     """A simulated Alpaca on a ledger in the folder. Where the official OpenAPI is, it judges every answer to `http`."""
-    market = market or ScriptedMarket()
-    broker = make_broker(folder, market, **terms)
+    market, policy = market or ScriptedMarket(), policy or AlpacaSimulatorPolicy()
+    halting = HaltingMarket(market, policy.seed, policy.halts)
+    broker = make_broker(folder, halting, **terms)
     hooks = {"response": [judged_by_all]} if judged else {}
     async with (
-        alpaca_simulator(broker, broker_policy(**terms), market, policy) as url,
+        alpaca_simulator(broker, broker_policy(**terms), halting, policy) as url,
         httpx.AsyncClient(base_url=url, headers=KEYS, timeout=10, verify=False, event_hooks=hooks) as http,
     ):
         yield Alpaca(url, http, market)

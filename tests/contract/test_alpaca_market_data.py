@@ -18,6 +18,7 @@ from tests.contract.alpaca_api import KEYS, Alpaca, OpenApi, alpaca
 from tests.unit.adapters.broker.scripted_market import SESSIONS, ScriptedMarket
 from websockets.asyncio.client import ClientConnection, connect
 
+from finagent.adapters.broker.alpaca_simulator.halts import HaltingMarket
 from finagent.adapters.broker.alpaca_simulator.policy import AlpacaSimulatorPolicy
 from finagent.domain.bars import BarQuality
 
@@ -209,6 +210,38 @@ async def test_point_10_halts_are_told_and_orders_wait_for_the_reopening(tmp_pat
         ("H", SESSIONS[0].instant_of(2)),
         ("T", SESSIONS[0].instant_of(4)),
     ]
+
+
+async def test_a_halt_may_be_scripted_from_now_on_and_resting_orders_wait_for_its_end(tmp_path: Path) -> None:
+    async with alpaca(tmp_path, gapping()) as venue, subscribed(venue, statuses=["AAPL"]) as socket:
+        await venue.to(2)
+        order = (await venue.post()).json()
+        halt = {"symbol": "AAPL", "at": SESSIONS[0].instant_of(2).isoformat(), "minutes": 3}
+        assert (await venue.http.post("/control/halts", json={"halts": [halt]})).status_code == 200
+        await venue.to(5)
+        assert (await venue.get(f"/v2/orders/{order['id']}"))["status"] == "new"
+        bars = await venue.get("/v2/stocks/bars", symbols="AAPL,IBM", timeframe="1Min", start=SESSIONS[0].opens_at.isoformat())
+        assert {symbol: len(rows) for symbol, rows in bars["bars"].items()} == {"AAPL": 2, "IBM": 5}
+        await venue.to(6)
+        assert (await venue.get(f"/v2/orders/{order['id']}"))["status"] == "filled"
+        statuses = [(await told(socket))[0] for _ in range(2)]
+        assert [(status["sc"], status["t"].to_datetime()) for status in statuses] == [
+            ("H", SESSIONS[0].instant_of(3)),
+            ("T", SESSIONS[0].instant_of(6)),
+        ]
+        for wrong in ({**halt, "symbol": "NOSUCH"}, halt, {"symbol": "IBM"}, {**halt, "at": "now"}):
+            assert (await venue.http.post("/control/halts", json={"halts": [wrong]})).status_code == 422
+
+
+async def test_halts_are_drawn_by_seed(tmp_path: Path) -> None:
+    halted = []
+    for number, rate in enumerate((1.0, 1.0, 0.0)):
+        market = HaltingMarket(ScriptedMarket(), 5, rate)
+        bars = [await market.session_bars(session) for session in market.sessions()]
+        halted.append([int((each.quality == BarQuality.HALTED).sum()) for each in bars])
+        assert all(15 <= count <= 90 for count in halted[number]) or rate == 0
+    assert halted[0] == halted[1]
+    assert halted[2] == [0, 0, 0]
 
 
 async def test_point_11_a_corrected_bar_comes_a_minute_later(tmp_path: Path) -> None:

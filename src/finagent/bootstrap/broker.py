@@ -39,6 +39,7 @@ def build_alpaca_simulator(
         import websockets  # noqa: F401 - uvicorn serves websockets with it
 
         from finagent.adapters.broker.alpaca_simulator.faults import FaultKind
+        from finagent.adapters.broker.alpaca_simulator.halts import HaltingMarket
         from finagent.adapters.broker.alpaca_simulator.policy import AlpacaSimulatorPolicy, paper_number
         from finagent.adapters.broker.alpaca_simulator.server import alpaca_simulator
     except ModuleNotFoundError as error:
@@ -54,12 +55,14 @@ def build_alpaca_simulator(
         requests_by=simulator.requests_by,
         faulty_reads=simulator.pace > 0,
         corrected_bars=simulator.corrected_bars,
+        halts=simulator.halts,
         fault_rates={FaultKind(name): rate for name, rate in simulator.faults.model_dump().items()},
         seed=settings.replay.seed,
     )
     make_folder("alpaca_simulator.directory", simulator.directory)
     terms = broker_policy(settings)
     terms = replace(terms, account_id=paper_number(terms.account_id), stop_entry_brackets=False)
+    market = HaltingMarket(market, policy.seed, policy.halts)
     return alpaca_simulator(_on_ledger(simulator.directory, terms, settings, market, failpoints), terms, market, policy)
 
 

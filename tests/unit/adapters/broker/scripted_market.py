@@ -12,6 +12,7 @@ import numpy as np
 from finagent.adapters.broker.simulated.broker import SimulatedBroker
 from finagent.adapters.broker.simulated.policy import NO_FAULTS, BrokerPolicy, FaultRates
 from finagent.domain.bars import BarQuality, PriorFacts, SessionBars
+from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.sessions import Session
 
 SYMBOLS = ("AAPL", "IBM", "MSFT")
@@ -97,7 +98,7 @@ def fault_rates(**rates: float) -> FaultRates:
 
 
 def make_broker(
-    folder: Path, market: ScriptedMarket | None = None, seed: int = 7, failpoints: Any = None, **terms: Any
+    folder: Path, market: MarketDataPort | None = None, seed: int = 7, failpoints: Any = None, **terms: Any
 ) -> SimulatedBroker:
     unarmed = failpoints or (lambda label: None)
     return SimulatedBroker(folder / "broker-simulator.db", market or ScriptedMarket(), broker_policy(**terms), seed, unarmed)

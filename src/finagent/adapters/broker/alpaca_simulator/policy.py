@@ -18,7 +18,7 @@ class AlpacaSimulatorPolicy:
     `pace`: market seconds a wall second; 0: market time moves by POST /control/advance alone. `requests_per_minute` bounds
     requests as Alpaca does per key, in minutes of `requests_by` time; 0: no bound, for lock-step. `fault_rates`: chance of each
     kind of fault of a request, drawn by `seed`; of reads too where they are `faulty_reads`. `corrected_bars`: chance that a live
-    bar is updated a minute later.
+    bar is updated a minute later; `halts`: that a symbol is halted once in a session.
     """
 
     host: str = "127.0.0.1"
@@ -31,6 +31,7 @@ class AlpacaSimulatorPolicy:
     fault_rates: Mapping[FaultKind, float] = field(default_factory=dict)
     faulty_reads: bool = True
     corrected_bars: float = 0
+    halts: float = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -47,6 +48,8 @@ class AlpacaSimulatorPolicy:
             raise BadInput("alpaca_simulator.faults: each is a chance in [0, 1]")
         if not 0 <= self.corrected_bars <= 1:
             raise BadInput(f"alpaca_simulator.corrected_bars is {self.corrected_bars}: not between 0 and 1")
+        if not 0 <= self.halts <= 1:
+            raise BadInput(f"alpaca_simulator.halts is {self.halts}: not between 0 and 1")
         if not self.key_id or not self.secret:
             raise BadInput("alpaca_simulator.key_id and secret must not be empty")
 

@@ -30,6 +30,7 @@ from finagent.adapters.broker.alpaca_simulator.faults import (
     faults_from_json,
     reset,
 )
+from finagent.adapters.broker.alpaca_simulator.halts import HaltingMarket, halts_from_json
 from finagent.adapters.broker.alpaca_simulator.market_data import MarketData, MarketDataPolicy
 from finagent.adapters.broker.alpaca_simulator.orders import BAD_REQUEST, OrderDesk, instant_of
 from finagent.adapters.broker.alpaca_simulator.policy import AlpacaSimulatorPolicy
@@ -61,7 +62,7 @@ class AlpacaSimulator:
         policy: AlpacaSimulatorPolicy,
         calendar: ExchangeCalendar,
     ) -> None:
-        self.policy = policy
+        self.policy, self._market = policy, market
         self.desk = Desk(broker, market.sessions()[0].opens_at)
         self.faults = FaultSource(policy.seed, policy.fault_rates, reads=policy.faulty_reads)
         keys = (policy.key_id, policy.secret)
@@ -113,6 +114,7 @@ class AlpacaSimulator:
         ]
         routes.append(Route("/control/advance", self._answered(self._advance, keys=False), methods=["POST"]))
         routes.append(Route("/control/clock", self._answered(self._control_clock, keys=False), methods=["GET"]))
+        routes.append(Route("/control/halts", self._answered(self._halt, keys=False), methods=["POST"]))
         routes.append(Route("/control/faults", self._answered(self._script, keys=False), methods=["POST"]))
         routes.append(WebSocketRoute("/stream", self._updates.serve))
         routes.append(WebSocketRoute("/v2/{feed}", self._market_stream))
@@ -260,6 +262,16 @@ class AlpacaSimulator:
         """`{"script": [...]}` takes the place of the script before."""
         self.faults.script[:] = faults_from_json((await _body(request)).get("script") or [])
         return JSONResponse({"entries": len(self.faults.script)})
+
+    async def _halt(self, request: Request) -> Response:
+        """`{"halts": [{"symbol", "at", "minutes"}]}` takes the place of the halts before."""
+        if not isinstance(self._market, HaltingMarket):
+            raise Refused(404, None, "this market cannot be halted")
+        halts = halts_from_json((await _body(request)).get("halts") or [], self._market.symbols, self.desk.now)
+        begun = [halt for halt in self._market.script if halt.at < self.desk.now]
+        self._market.script[:] = [*begun, *halts]
+        await self.desk.ask(lambda broker: broker.forget_bars())
+        return JSONResponse({"entries": len(halts)})
 
     async def _control_clock(self, request: Request) -> Response:
         """Market time, and how many connections listen to something."""

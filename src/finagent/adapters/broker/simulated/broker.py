@@ -80,6 +80,10 @@ class SimulatedBroker:
         self._tape.close()
         self._ledger.close()
 
+    def forget_bars(self) -> None:
+        """The market has other bars from now on: those that are known are loaded anew."""
+        self._tape.forget()
+
     @property
     def now(self) -> datetime | None:
         """The ledger's market time; None before the first advance."""

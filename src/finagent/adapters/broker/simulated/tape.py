@@ -47,6 +47,11 @@ class Tape:
         if self._runner is not None:
             self._runner.close()
 
+    def forget(self) -> None:
+        """Load the bars anew when they are wanted: the market has other ones."""
+        self._bars.clear()
+        self._columns.clear()
+
     def lists(self, symbol: str) -> bool:
         """Whether the symbol is known at all."""
         return symbol in self._symbols
