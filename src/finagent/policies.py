@@ -207,6 +207,7 @@ def live_policy(settings: Settings) -> LivePolicy:
         clock_seconds=wall.clock_seconds,
         skew_seconds_max=wall.skew_seconds_max,
         stale_seconds_max=wall.stale_seconds_max,
+        silence_seconds_max=wall.silence_seconds_max,
         retry_seconds=wall.retry_seconds,
         poll_seconds=settings.queue.poll_seconds,
         follows_broker_clock=is_loopback(url),

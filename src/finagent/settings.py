@@ -82,6 +82,7 @@ class WallTimeSettings(Section):
     reconcile_seconds: Annotated[int, Field(ge=1, le=3600)]
     skew_seconds_max: Annotated[float, Field(gt=0, le=60)]
     stale_seconds_max: Annotated[float, Field(gt=0, le=3600)]
+    silence_seconds_max: Annotated[float, Field(gt=0, le=3600)]
     retry_seconds: Annotated[float, Field(gt=0, le=600)]
 
 

@@ -73,6 +73,10 @@ class RunningClock:
         """Wait for wall seconds."""
         await asyncio.sleep(seconds)
 
+    def wall_seconds(self) -> float:
+        """Wall seconds since some instant; nobody sets them."""
+        return self._monotonic()
+
     def _present(self) -> datetime:
         return self._at + timedelta(seconds=(self._monotonic() - self._since) * self.pace)
 

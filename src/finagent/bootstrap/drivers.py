@@ -48,6 +48,7 @@ def build_driver(
     )
     if isinstance(outside, Live):
         watch = BrokerWatch(activity, outside.clock, outside.policy, ledger(parts.reads).started_at)
+        outside.reservations.silent_seconds = watch.silent_seconds
         return LiveDriver(
             parts=shared,
             clock=outside.clock,

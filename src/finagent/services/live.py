@@ -52,13 +52,18 @@ class LiveTime(Clock, Protocol):
         """Wait for wall seconds."""
         ...
 
+    def wall_seconds(self) -> float:
+        """Wall seconds since some instant; nobody sets them."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class LivePolicy:
     """Seconds of market time: `bar_grace_seconds` after a minute its bars are taken as they are; a session is prepared
     `prepare_seconds` before its open; the broker's activity is asked for every `activity_seconds`, from `overlap_seconds` before
     the last answer, at a start from `lookback_seconds`, and at most every `spacing_seconds` of wall time; its clock every
-    `clock_seconds`. New risk waits while clocks differ by more than `skew_seconds_max` or no bar came for `stale_seconds_max`.
+    `clock_seconds`. New risk waits while clocks differ by more than `skew_seconds_max`, no bar came for `stale_seconds_max`, or
+    the broker did not answer for `silence_seconds_max` of wall time.
     What failed is tried again after `retry_seconds` of wall time. `follows_broker_clock`: the broker is a simulator, whose nights
     take no time."""
 
@@ -71,6 +76,7 @@ class LivePolicy:
     clock_seconds: float
     skew_seconds_max: float
     stale_seconds_max: float
+    silence_seconds_max: float
     retry_seconds: float
     poll_seconds: float
     follows_broker_clock: bool
@@ -87,6 +93,11 @@ class BrokerWatch:
         self._began = began
         self._asked_until = clock.now() - timedelta(seconds=policy.lookback_seconds)
         self.looked_at = began
+        self._looked_at_wall = clock.wall_seconds()
+
+    def silent_seconds(self) -> float:
+        """Of wall time, since the last look that had an answer began."""
+        return self._clock.wall_seconds() - self._looked_at_wall
 
     def sign(self) -> None:
         """Something may have happened: look soon."""
@@ -95,11 +106,11 @@ class BrokerWatch:
     async def catch_up(self) -> None:
         """Everything at the broker by now is in the store afterwards. Raises Transient when it gave no usable answer."""
         async with self._asking:
-            now = self._clock.now()
+            now, wall = self._clock.now(), self._clock.wall_seconds()
             overlap = timedelta(seconds=self._policy.overlap_seconds)
             since = max(self._began, self._asked_until)
             complete = await self._activity.apply(since, now + overlap)  # its clock may be ahead of ours
-            self.looked_at = now
+            self.looked_at, self._looked_at_wall = now, wall
             if complete:
                 self._asked_until = now - overlap
 
@@ -128,6 +139,7 @@ class Reservations:
         self._market, self._policy = market, policy
         self.skew_seconds = 0.0
         self.calendar = ""
+        self.silent_seconds: Callable[[], float] = lambda: 0.0  # of the broker; whoever watches it says
 
     def held_back(self) -> str:
         """Empty when nothing speaks against a send."""
@@ -136,6 +148,9 @@ class Reservations:
             return self.calendar
         if abs(self.skew_seconds) > policy.skew_seconds_max:
             return f"the broker's clock is {self.skew_seconds:+.1f} s from ours, limit {policy.skew_seconds_max:g} s"
+        silent = self.silent_seconds()
+        if silent > policy.silence_seconds_max:
+            return f"the broker has not answered for {silent:.0f} s, limit {policy.silence_seconds_max:g} s"
         stale = self._market.stale_seconds()
         if stale > policy.stale_seconds_max:
             return f"no market data for {stale:.0f} s, limit {policy.stale_seconds_max:g} s"

@@ -37,6 +37,7 @@ POLICY = LivePolicy(
     clock_seconds=30,
     skew_seconds_max=2,
     stale_seconds_max=180,
+    silence_seconds_max=60,
     retry_seconds=0.001,
     poll_seconds=0.001,
     follows_broker_clock=True,
@@ -239,6 +240,7 @@ async def test_what_was_told_without_its_executions_is_asked_for_again_from_ther
     for _ in range(5):
         await watch.catch_up()
     assert spans[0] < spans[1] == spans[2] == spans[3] < spans[4]
+    assert watch.silent_seconds() == 100, "the last look began then"
 
 
 async def test_a_stream_that_ends_by_itself_ends_the_process(living: Any) -> None:
@@ -256,7 +258,9 @@ async def test_new_risk_waits_while_the_outside_is_not_as_it_should_be() -> None
     assert reservations.held_back() == ""
     outside.stale = 181
     assert "no market data for 181 s" in reservations.held_back()
-    outside.stale, reservations.skew_seconds = 0.0, -2.5
+    outside.stale, reservations.silent_seconds = 0.0, lambda: 61.0
+    assert "the broker has not answered for 61 s" in reservations.held_back()
+    reservations.silent_seconds, reservations.skew_seconds = lambda: 0.0, -2.5
     assert "-2.5 s" in reservations.held_back()
     reservations.skew_seconds, reservations.calendar = 0.0, "the broker's calendar has no session on 2026-11-27"
     assert reservations.held_back() == reservations.calendar

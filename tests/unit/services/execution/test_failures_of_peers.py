@@ -340,6 +340,7 @@ async def test_lean_ib_249_fills_of_an_hour_without_connection_are_fetched_after
             broker.trade(broker.named(entry), 50, "104.02")
         with pytest.raises(Transient):
             await watch.catch_up()
+    assert watch.silent_seconds() > 3500, "and nobody may think meanwhile that all is well"
     broker.activity = answers
     await watch.catch_up()
 
