@@ -1,6 +1,6 @@
 """The event loop while the broker hangs on every thread, beside the same agent at a broker that answers.
 
-`python tests/benchmarks/hung_broker.py 30` lives through half a minute of each, at a minute of the market a second, and ends with
+`python -m tests.benchmarks.hung_broker 30` lives through half a minute of each, at a minute of the market a second, and ends with
 3 where the loop's lag at p99.9 is more than 10 ms above that of the control.
 """
 
