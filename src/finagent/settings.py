@@ -330,6 +330,7 @@ class AlpacaSimulatorSettings(Section):
     requests_by: Literal["wall", "market"]
     corrected_bars: Chance
     halts: Chance
+    double_fills: Chance
     faults: AlpacaFaultSettings
 
 

@@ -239,6 +239,18 @@ async def test_point_7_a_group_is_cancelled_as_one_and_a_filled_entry_cannot_be(
         assert [leg["status"] for leg in ended["legs"]] == ["canceled"] * 2
 
 
+async def test_point_7_both_legs_may_fill(tmp_path: Path) -> None:
+    market = ScriptedMarket()
+    market.script["AAPL"] = {4: (100, 112, 100, 111, 1e4)}
+    async with alpaca(tmp_path, market, double_fill_rate=1.0, short_selling=True) as venue:
+        await venue.to(1)
+        entry = (await venue.post(**BRACKET)).json()
+        await venue.to(4)
+        ended = await venue.get(f"/v2/orders/{entry['id']}", nested="true")
+        assert [leg["status"] for leg in ended["legs"]] == ["filled", "filled"]
+        assert (await venue.get("/v2/positions/AAPL"))["qty"] == "-10"
+
+
 async def test_point_8_a_multi_status_tells_half_a_success(tmp_path: Path) -> None:
     async with alpaca(tmp_path, judged=False) as venue:  # the official file knows no item that failed; the SDK does
         await venue.to(1)

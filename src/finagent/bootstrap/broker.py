@@ -62,6 +62,7 @@ def build_alpaca_simulator(
     make_folder("alpaca_simulator.directory", simulator.directory)
     terms = broker_policy(settings)
     terms = replace(terms, account_id=paper_number(terms.account_id), stop_entry_brackets=False)
+    terms = replace(terms, double_fill_rate=simulator.double_fills)
     market = HaltingMarket(market, policy.seed, policy.halts)
     return alpaca_simulator(_on_ledger(simulator.directory, terms, settings, market, failpoints), terms, market, policy)
 

@@ -118,6 +118,7 @@ async def test_exits_that_sell_more_than_was_bought_are_recorded_and_halt(desk: 
     assert (floor.held(), floor.exit(plan)) == (-30, "")
     assert desk.state().state is TradingState.ACTIVE, "its entry may be told later"
     await floor.step()
+    assert desk.state().state is TradingState.HALTED
     assert "exits filled 30 shares more than the entry" in desk.state().reason
 
 

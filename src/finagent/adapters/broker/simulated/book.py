@@ -88,8 +88,13 @@ class Book:
         if result.price is None or quantity == 0:
             return 0
         quantity = self._cut_short(order, quantity, at)
+        self._execute(order, quantity, result.price, at)
+        self._follow(order, quantity, at)
+        return quantity
+
+    def _execute(self, order: LedgerOrder, quantity: int, price: Decimal, at: datetime) -> None:
         order.filled_quantity += quantity
-        order.notional += quantity * result.price
+        order.notional += quantity * price
         self.executions.append(
             Execution(
                 f"{order.broker_order_id}-{order.filled_quantity}",
@@ -97,14 +102,12 @@ class Book:
                 order.symbol,
                 order.side,
                 quantity,
-                result.price,
+                price,
                 quantity * self._policy.commission_usd_per_share,
                 at,
             )
         )
         self._move(order, OrderState.PARTIALLY_FILLED if order.remaining else OrderState.FILLED, at)
-        self._follow(order, quantity, at)
-        return quantity
 
     def _cut_short(self, order: LedgerOrder, quantity: int, at: datetime) -> int:
         """The quantity of this fill, cut short by chance."""
@@ -128,12 +131,16 @@ class Book:
             self._end_sibling(order, at)
 
     def _end_sibling(self, order: LedgerOrder, at: datetime) -> None:
-        """One of target and stop decides: the other is cancelled."""
+        """One of target and stop decides: the other is cancelled, unless both fill before the broker can."""
         if order.order_class is OrderClass.SIMPLE or order.leg is Leg.ENTRY:
             return
         for other in self.group(order.group_id):
             if other is not order and other.leg is not Leg.ENTRY:
-                self._move(other, OrderState.CANCELLED, at)
+                price = other.limit_price or other.stop_price
+                if price and uniform(self._seed, "double_fill", order.group_id) < self._policy.double_fill_rate:
+                    self._execute(other, other.remaining, price, at)
+                else:
+                    self._move(other, OrderState.CANCELLED, at)
 
     def _move(self, order: LedgerOrder, status: OrderState, at: datetime) -> None:
         order.status = status

@@ -61,7 +61,8 @@ class BrokerPolicy:
 
     Buying power is `leverage` x equity, less what is held and what open orders reserve; a market order reserves
     `market_order_buffer_bps` above the last price. `stop_entry_brackets`: a bracket may enter by a stop or stop-limit order
-    (Alpaca takes market and limit entries only).
+    (Alpaca takes market and limit entries only). `double_fill_rate`: the chance that both target and stop of a group fill, which
+    brokers warn of.
     """
 
     account_id: str
@@ -77,6 +78,7 @@ class BrokerPolicy:
     short_selling: bool
     stop_entry_brackets: bool
     faults: FaultRates
+    double_fill_rate: float = 0
 
     def __post_init__(self) -> None:
         require_finite(self)
@@ -85,6 +87,8 @@ class BrokerPolicy:
                 raise BadInput(f"broker {name} is {getattr(self, name)}: not negative")
         if self.start_cash_usd <= 0 or self.leverage <= 0:
             raise BadInput(f"broker start_cash_usd {self.start_cash_usd} and leverage {self.leverage} must be positive")
+        if not 0 <= self.double_fill_rate <= 1:
+            raise BadInput(f"broker double_fill_rate is {self.double_fill_rate}: not between 0 and 1")
         if not 0 < self.volume_fraction <= 1 or not 0 <= self.partial_fill_rate <= 1:
             raise BadInput(
                 f"broker volume_fraction {self.volume_fraction} must be in (0, 1], "
