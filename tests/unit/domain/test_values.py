@@ -159,7 +159,7 @@ def test_priorities_follow_the_phases_and_entries_are_sent_after_every_exit() ->
 def test_orders_and_exits_park_and_everything_else_may_die() -> None:
     parking = {kind.name for kind in JOB_TYPES.values() if kind.parks}
 
-    assert parking == {"resolve", "expire", "protect", "flatten", "close_out", "execute", "send"}
+    assert parking == {"resolve", "expire", "protect", "flatten", "close_out", "execute", "send", "trade_update"}
 
 
 def test_only_a_person_brings_a_dead_or_parked_job_back_and_nothing_a_finished_one() -> None:
