@@ -122,6 +122,26 @@ async def test_exits_that_sell_more_than_was_bought_are_recorded_and_halt(desk: 
     assert "exits filled 30 shares more than the entry" in desk.state().reason
 
 
+@pytest.mark.parametrize("last", ["STOP", "TARGET"])
+async def test_how_a_decision_was_left_is_found_again_when_the_rest_is_told(
+    desk: Any, floor: Any, broker: Any, last: str
+) -> None:
+    """A part of the entry and the exit of that part are told first: it looked flat already."""
+    plan = await entered(desk, floor, broker, 40)
+    broker.trade("b-0-TARGET", 40, "108.03")
+    await floor.now()
+    assert (floor.held(), floor.exit(plan)) == (0, "TARGET")
+    desk.clock.set(desk.minute(6))
+    broker.trade("b-0", 60, "104.02")
+    await floor.now(desk.minute(5))
+    assert floor.exits._not_flat(None, desk.reads) == {plan.decision_id}
+    broker.trade(f"b-0-{last}", 60, "102.00")
+    await floor.now()
+
+    assert (floor.held(), floor.exit(plan)) == (0, last)
+    assert desk.told("position_flat") == (2 if last == "STOP" else 1)
+
+
 async def test_a_fill_after_the_end_was_told_is_true_all_the_same(desk: Any, floor: Any, broker: Any) -> None:
     """The broker said cancelled and unfilled, and then tells a fill: the position is ours, and a person is called."""
     plan = await desk.approved()

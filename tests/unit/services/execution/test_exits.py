@@ -1,5 +1,6 @@
 """Leaving: entries end with their validity, what is held is protected, and everything is flat before the close."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from finagent.domain.effect import Effect
 from finagent.domain.errors import Permanent
 from finagent.domain.jobs import Job, Next
 from finagent.domain.orders import Leg, OrderClass, OrderState, OrderType, SendOutcome, Side
+from finagent.domain.ports.order_execution import ExecutionReport
 from finagent.domain.ports.store import Reads
 from finagent.domain.time import to_text
 from finagent.services.execution.book import decision_book
@@ -146,6 +148,18 @@ async def test_protection_refused_for_ever_is_parked_for_a_person(desk: Any, flo
 
     assert [status for _, status, _ in desk.waiting("protect")] == ["PARKED"]
     assert len(floor.submitted()) == 1 + 4
+
+
+async def test_what_a_person_has_sold_is_not_protected(desk: Any, floor: Any, broker: Any) -> None:
+    plan = await desk.approved()
+    entry = await floor.bracket(plan)
+    broker.trade(broker.named(entry), 30, "104.02")
+    await floor.now()
+    sold = ExecutionReport("x-person", "b-person", "IBM", Side.SELL, 30, Decimal(103), Decimal(0), desk.clock.now())
+    broker.executions.append(sold)
+    await floor.until(12)
+
+    assert (len(broker.requests), desk.told("not_protected"), desk.waiting("protect")) == (1, 1, [])
 
 
 async def test_protection_of_what_is_gone_by_then_does_nothing(desk: Any, floor: Any, broker: Any) -> None:
