@@ -83,6 +83,7 @@ class WallTimeSettings(Section):
     skew_seconds_max: Annotated[float, Field(gt=0, le=60)]
     stale_seconds_max: Annotated[float, Field(gt=0, le=3600)]
     silence_seconds_max: Annotated[float, Field(gt=0, le=3600)]
+    account_cache_seconds: Annotated[float, Field(ge=0, le=600)]
     retry_seconds: Annotated[float, Field(gt=0, le=600)]
 
 

@@ -31,6 +31,7 @@ from finagent.settings import Settings, load_settings
 PATIENCE_SECONDS = 100
 DAY = ("market_data.first_session=2008-10-09", "market_data.last_session=2008-10-09")
 STEPS = (*range(1, 75), *range(75, 391, 15))  # minutes of the session at which the test stops
+HELD = 9  # the minute after the day's first entry
 
 
 def at_alpaca(folder: Path, url: str, *more: str) -> Settings:
@@ -163,8 +164,11 @@ async def test_a_day_on_wall_time_is_traded_over_two_lives_and_ends_flat(tmp_pat
     there = simulator(tmp_path / "alpaca")
     async with build_alpaca_simulator(there, build_market(there)) as url:
         settings = at_alpaca(tmp_path / "agent", url)
-        await lived(settings, url, (step for step in STEPS if step <= 40))
-        await lived(settings, url, (step for step in STEPS if step > 40))
+        await lived(settings, url, (step for step in STEPS if step <= HELD))
+        async with build_application(settings) as application:
+            theirs = {one["symbol"]: one["quantity"] for one in (await application.broker_account())["positions"]}
+            assert theirs == {one.symbol: one.quantity for one in application.reads.find(Position) if one.quantity} != {}
+        await lived(settings, url, (step for step in STEPS if step > HELD))
         async with build_application(settings) as application:
             reads = application.reads
             assert application.kill_switch.state().state is TradingState.ACTIVE

@@ -47,6 +47,8 @@ class KeptStore(Protocol):
 
     async def reconcile(self, release_by: str | None) -> dict[str, Any]: ...
 
+    async def broker_account(self) -> dict[str, Any]: ...
+
     async def accept_store(self, reason: str, by: str) -> None: ...
 
     async def copy_store(self, target: Path) -> None: ...
@@ -114,8 +116,8 @@ class Copy(BaseModel):
 def control_routes(switch: Switch, jobs: StuckJobs, store: KeptStore, wall_seconds: Callable[[], float]) -> APIRouter:
     """`POST /control/halt`, `POST /control/arm`, `POST /control/db/accept`, `GET /control/status`: each answers with the state in
     force after it. `POST /control/db/backup` answers when the copy is there; 400 and 503 say why it cannot be.
-    `POST /control/reconcile` compares with the broker now. `POST /control/jobs/retry` and `/control/jobs/discard`: which of the
-    jobs were, and why the others could not be."""
+    `POST /control/reconcile` compares with the broker now, `GET /control/account` is what it says the account holds.
+    `POST /control/jobs/retry` and `/control/jobs/discard`: which of the jobs were, and why the others could not be."""
     routes = APIRouter(prefix="/control", tags=["control"])
 
     def state() -> dict[str, Any]:
@@ -171,6 +173,10 @@ def control_routes(switch: Switch, jobs: StuckJobs, store: KeptStore, wall_secon
     async def discard(order: Discard) -> Moved:
         in_time(order.good_until)
         return await move_all(order.jobs, lambda job: jobs.discard(job, order.reason, order.by))
+
+    @routes.get("/account")
+    async def account() -> dict[str, Any]:
+        return await done(store.broker_account())
 
     @routes.get("/status")
     async def status() -> dict[str, Any]:

@@ -30,6 +30,7 @@ from finagent.domain.jobs import Job
 from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.trading_state import MarketClock, StartGate, TradingState
 from finagent.policies import check, execution_policy, queue_policy, scan_rules
+from finagent.services.execution.account_cache import AccountCache
 from finagent.services.execution.activity import BrokerActivity
 from finagent.services.execution.reconciliation import Reconciler, ReconciliationPolicy
 from finagent.services.execution.symbol_locks import locked_symbols
@@ -41,6 +42,7 @@ from finagent.services.market_data.feed import Feed
 from finagent.services.portfolio import ledger
 from finagent.services.progress import Onlookers, ProgressObserver, RecoveryInfo, StartInfo
 from finagent.services.queue.processor import JobProcessor
+from finagent.services.reporting.canonical import as_plain
 from finagent.settings import Settings
 from finagent.telemetry.metrics import Metrics
 
@@ -95,12 +97,15 @@ async def build_application(
         if opening != Effect():
             with around(failpoints, "first_effect"):
                 await durable.release(await durable.submit(opening))
+        account = AccountCache(broker, clock, settings.wall_time.account_cache_seconds)
+        durable.on_commit.append(lambda effects, _jobs: account.committed(effects))
         await audit.begin()
         await stack.enter_async_context(audit.running())
         parts = Parts(
             settings,
             outside,
             wraps.broker(broker),
+            account,
             wraps.queue(durable),
             wraps.reads(store),
             failpoints,
@@ -232,6 +237,18 @@ class Application:
         """A copy of the store in a new file. Raises BadInput for one on a server, or a file that is there, Unavailable where it
         cannot be written."""
         await self.parts.copy_store(target)
+
+    async def broker_account(self) -> dict[str, Any]:
+        """What the broker says the account holds. Raises Unavailable where it does not answer, BadInput in a replay, whose broker
+        is at the market's instant and at no other."""
+        if not isinstance(self.parts.outside, Live):
+            raise BadInput("a replay's account is in its store: `finagent status`")
+        try:
+            held = await self.parts.account.read()
+        except Transient as error:
+            raise Unavailable(f"the broker does not answer: {error}") from error
+        document: dict[str, Any] = as_plain(held)
+        return document
 
     async def reconcile(self, release_by: str | None) -> dict[str, Any]:
         """Compare with the broker now. Where a person is named, they have looked: locked symbols are released with what the

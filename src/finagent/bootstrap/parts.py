@@ -12,6 +12,7 @@ from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.ports.order_execution import OrderExecutionPort
 from finagent.domain.ports.store import JobQueue, Reads
 from finagent.domain.sessions import Session
+from finagent.services.execution.account_cache import AccountCache
 from finagent.services.failpoints import Failpoints
 from finagent.services.progress import ProgressObserver
 from finagent.services.queue.processor import Handler
@@ -31,6 +32,7 @@ class Parts:
     settings: Settings
     outside: "Replay | Live"
     broker: OrderExecutionPort
+    account: AccountCache
     queue: JobQueue
     reads: Reads
     failpoints: Failpoints

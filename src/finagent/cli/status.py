@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from finagent.store_access import Store
 
 ANSWER_SECONDS = 1.0
+BROKER_SECONDS = 5.0  # the agent may have to ask the broker first
 
 
 def status(settings_file: SettingsFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
@@ -93,7 +94,28 @@ def _agent(settings: "Settings") -> dict[str, Any]:
         return {"presence": Presence.ABSENT, "start_gate": None}
     except NoAnswer as silence:
         return {"presence": Presence.NOT_ANSWERING, "start_gate": None, "why": str(silence)}
-    return {"presence": Presence.RUNNING, "start_gate": answer["start_gate"], "held_back": answer["held_back"]}
+    found = {"presence": Presence.RUNNING, "start_gate": answer["start_gate"], "held_back": answer["held_back"]}
+    return found | ({"broker_account": _broker_account(settings)} if settings.on_wall_time else {})
+
+
+def _broker_account(settings: "Settings") -> dict[str, Any]:
+    """What the broker says the account holds, or why it does not say."""
+    from finagent.cli.control_client import NoAgent, NoAnswer, ask
+    from finagent.store_access import CONTROL_SOCKET
+
+    try:
+        return ask(settings.storage.directory / CONTROL_SOCKET, "GET", "/control/account", None, BROKER_SECONDS)
+    except (BadInput, NoAgent, NoAnswer) as silence:
+        return {"why": str(silence)}
+
+
+def _held_there(theirs: dict[str, Any]) -> str:
+    if "why" in theirs:
+        return f"not known: {theirs['why']}"
+    account, held = theirs["account"], ", ".join(f"{one['symbol']} {one['quantity']}" for one in theirs["positions"])
+    return (
+        f"{held or 'flat'}; cash {account['cash']} USD, buying power {account['buying_power']} USD at {theirs['read_at'][:19]}Z"
+    )
 
 
 def _order(order: Any) -> dict[str, Any]:
@@ -122,6 +144,8 @@ def _lines(document: dict[str, Any]) -> list[str]:
         lines.append(f"market time    {clock['at'][:19]}Z, {clock['state'].lower()}")
     if account:
         lines.append(f"account        equity {account['equity']} USD, cash {account['cash']} USD at {account['at'][:19]}Z")
+    if theirs := agent.get("broker_account"):
+        lines.append(f"at the broker  {_held_there(theirs)}")
     if last:
         lines.append(f"last pass      {last['entry']} {last['fired_at'][:19]}Z {last['state']}, {last['candidates']} candidates")
     lines.append(f"data           {document['notice']}")

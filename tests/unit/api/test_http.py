@@ -64,6 +64,11 @@ class RecordedStore:
             raise Unavailable("the broker does not answer")
         return {"differences": [], "locked": [], "released": [release_by]}
 
+    async def broker_account(self) -> dict[str, Any]:
+        if self.accepted:
+            raise Unavailable("the broker does not answer")
+        return {"positions": []}
+
     async def accept_store(self, reason: str, by: str) -> None:
         if self.accepted:
             raise BadInput("there is nothing to accept")
@@ -233,6 +238,17 @@ async def test_a_store_is_accepted_by_whoever_asked(socket_path: Path) -> None:
     assert accepted.json()["held_back"] == ""
     assert (again.status_code, again.json()["detail"]) == (400, "there is nothing to accept")
     assert store.accepted == [("checked", "ann")]
+
+
+async def test_what_the_broker_holds_is_told_or_why_not(socket_path: Path) -> None:
+    store = RecordedStore()
+    async with serving(control_app(RecordedSwitch(), RecordedJobs(), store, lambda: 100.0), bind_control(socket_path)):
+        told = await control(socket_path, "GET", "/control/account", {})
+        store.accepted.append(("now", "silent"))
+        silent = await control(socket_path, "GET", "/control/account", {})
+
+    assert told.json() == {"positions": []}
+    assert (silent.status_code, silent.json()["detail"]) == (503, "the broker does not answer")
 
 
 async def test_a_copy_is_made_where_it_is_wanted(socket_path: Path) -> None:
