@@ -58,7 +58,7 @@ def test_a_saved_state_goes_on_as_if_nothing_had_been(seed: int, cut: int, holes
     whole = over_history(first, bars)
     second_half = features(3)
     over_history(second, bars[:cut])
-    second_half.restore(second.state())
+    second_half.bars.restore(second.bars.state())
     np.testing.assert_array_equal(over_history(second_half, bars[cut:]), whole[cut:])
 
 

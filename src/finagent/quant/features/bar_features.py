@@ -1,79 +1,74 @@
 """Every feature of completed bars: one definition, driven bar by bar or over history."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from finagent.domain.bars import Floats
 from finagent.quant.features.bar_windows import BarRows, BarWindows
 from finagent.quant.features.catalogue import BARS, MARKET, MOMENTS, MOMENTUM, RANGES, RETURNS, TREND, VOLUME
 from finagent.quant.features.cross_section import ranks
-from finagent.quant.features.family import Family, State
-from finagent.quant.features.momentum import Momentum
-from finagent.quant.features.returns import Market, Moments, Returns
-from finagent.quant.features.trend import Trend
-from finagent.quant.features.volatility import Ranges
-from finagent.quant.features.volume import Volume
+from finagent.quant.features.momentum import momentum
+from finagent.quant.features.returns import market, moments, returns
+from finagent.quant.features.trend import trend
+from finagent.quant.features.volatility import ranges
+from finagent.quant.features.volume import volume
 
+# In the order of the catalogue. A family writes values [features, symbols]; where a symbol has fewer bars than the warm-up they
+# may be anything, and where nothing moved what 0/0 gives.
+Family = Callable[[BarWindows, Floats], None]
+FAMILIES: tuple[tuple[Family, int], ...] = (
+    (returns, len(RETURNS)),
+    (moments, len(MOMENTS)),
+    (ranges, len(RANGES)),
+    (momentum, len(MOMENTUM)),
+    (volume, len(VOLUME)),
+    (trend, len(TREND)),
+    (market, len(MARKET)),
+)
 RANKED = ("return_1", "return_20", "volatility_20", "volume_ratio_20")
+_WARMUP = np.asarray([feature.warmup for feature in BARS.features])[:, np.newaxis]
+_LONGEST = int(_WARMUP.max())
+_NEUTRAL = np.asarray([np.nan if feature.neutral is None else feature.neutral for feature in BARS.features])[:, np.newaxis]
 
 
 class BarFeatures:
-    """The features of BARS for `symbols` symbols, whose state is the last bars. `index` is the column of the market index, None
-    for the mean of all symbols."""
+    """The features of BARS for `symbols` symbols; see BarWindows for `index` and holes. `push` takes in bars, `values` says what
+    the features are as of then: over history, whoever wants the last values alone pushes all bars and asks once."""
 
     def __init__(self, symbols: int, *, index: int | None, hole_bars_max: int) -> None:
-        self.bars = BarWindows(symbols, hole_bars_max)
-        families: tuple[tuple[Family, int], ...] = (
-            (Returns(), len(RETURNS)),
-            (Moments(), len(MOMENTS)),
-            (Ranges(symbols), len(RANGES)),
-            (Momentum(symbols), len(MOMENTUM)),
-            (Volume(), len(VOLUME)),
-            (Trend(symbols), len(TREND)),
-            (Market(index), len(MARKET)),
-        )
+        self.bars = BarWindows(symbols, index=index, hole_bars_max=hole_bars_max)
         self._values: Floats = np.full((len(BARS.features), symbols), np.nan)
         self._families: list[tuple[Family, Floats]] = []
         start = 0
-        for family, rows in families:
+        for family, rows in FAMILIES:
             self._families.append((family, self._values[start : start + rows]))
             start += rows
         self._ranks = self._values[start:]
         self._ranked = [BARS.columns[name] for name in RANKED]
-        self._warmup = np.asarray([feature.warmup for feature in BARS.features])[:, np.newaxis]
-        self._longest = int(self._warmup.max())
-        self._neutral = np.asarray([np.nan if f.neutral is None else f.neutral for f in BARS.features])[:, np.newaxis]
 
-    def update(self, bars: BarRows) -> Floats:
-        """Take in the bars of the next bar-time; the values [features, symbols] as of then, NaN where unknown. The array is
-        written anew by the next update."""
+    def push(self, bars: BarRows) -> None:
+        """Take in the bars of the next bar-time."""
         self.bars.push(bars)
+
+    def values(self) -> Floats:
+        """[features, symbols] as of the last bars, NaN where unknown. The array is written anew by the next call."""
         values = self._values
         with np.errstate(all="ignore"):
             for family, rows in self._families:
-                family.update(self.bars, rows)
-            np.copyto(values, self._neutral, where=~np.isfinite(values))
-            if self.bars.fewest < self._longest:
-                np.copyto(values, np.nan, where=self.bars.count < self._warmup)
+                family(self.bars, rows)
+            np.copyto(values, _NEUTRAL, where=~np.isfinite(values))
+            if self.bars.fewest < _LONGEST:
+                np.copyto(values, np.nan, where=self.bars.count < _WARMUP)
             self._ranks[:] = ranks(values[self._ranked])
         return values
 
-    def state(self) -> dict[str, State]:
-        """Copies of all arrays that the next bars build on; `restore` goes on from them."""
-        kept: dict[str, State] = {"bars": self.bars.state()}
-        for family, _ in self._families:
-            kept |= family.state()
-        return {part: {name: array.copy() for name, array in arrays.items()} for part, arrays in kept.items()}
-
-    def restore(self, state: Mapping[str, State]) -> None:
-        """Go on from a saved state of as many symbols."""
-        self.bars.restore(state["bars"])
-        for family, _ in self._families:
-            family.restore(state)
+    def update(self, bars: BarRows) -> Floats:
+        """`push` and `values`."""
+        self.push(bars)
+        return self.values()
 
 
-def over_history(features: BarFeatures, history: Iterable[BarRows]) -> NDArray[np.float64]:
+def over_history(features: BarFeatures, history: Iterable[BarRows]) -> Floats:
     """Values [bar-times, symbols, features] of a history in order of time: the very updates, one after the other."""
     return np.stack([features.update(bars).T.copy() for bars in history])

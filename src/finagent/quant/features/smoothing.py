@@ -1,7 +1,8 @@
 """Exponential means whose first value is the plain mean of as many observations as their period (TA-Lib's convention)."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,37 +27,39 @@ def warmup(alpha: float) -> int:
     return math.ceil(math.log(MEMORY_MAX) / math.log(1.0 - alpha))
 
 
-class Smoother:
-    """Rows [means, symbols], each with its weight and the count of observations whose plain mean it begins with."""
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """Of one mean: `alpha` of the newest observation, `seed` observations whose plain mean it begins with, `late` bars of a
+    symbol before its first observation."""
 
-    def __init__(self, alphas: tuple[float, ...], seeds: tuple[int, ...], symbols: int) -> None:
-        self._alphas = np.asarray(alphas)[:, np.newaxis]
-        self._seeds = np.asarray(seeds)[:, np.newaxis]
-        self._longest = max(seeds)
-        self.mean: Floats = np.zeros((len(alphas), symbols))
+    alpha: float
+    seed: int
+    late: int
+
+
+class Smoother:
+    """Means [weights, symbols]."""
+
+    def __init__(self, weights: Sequence[Weight], symbols: int) -> None:
+        self._alphas = np.asarray([[weight.alpha] for weight in weights])
+        self._seeds = np.asarray([[weight.seed] for weight in weights])
+        self._late = np.asarray([[weight.late] for weight in weights])
+        self._longest = max(weight.late + weight.seed for weight in weights)
+        self.mean: Floats = np.zeros((len(weights), symbols))
         self._change: Floats = np.zeros_like(self.mean)
 
     def update(self, observed: Floats, count: NDArray[np.int64], fewest: int) -> Floats:
-        """Take in one observation [means, symbols] or [symbols], the `count`-th of its symbol (0 and less: none yet, nothing
-        changes); `fewest` is the least count. Returns `mean`."""
+        """Take in one observation [weights, symbols] at the `count`-th bar of each symbol; before its first nothing changes.
+        `fewest` is the least count. Returns `mean`."""
         np.subtract(observed, self.mean, out=self._change)
         if fewest > self._longest:
             self._change *= self._alphas
             self.mean += self._change
             return self.mean
+        number = count - self._late
         with np.errstate(divide="ignore", invalid="ignore"):
-            self._change *= np.where(count <= self._seeds, 1.0 / count, self._alphas)
-        self._change[:, count <= 0] = 0.0
+            self._change *= np.where(number <= self._seeds, 1.0 / number, self._alphas)
+        np.copyto(self._change, 0.0, where=number <= 0)
         self.mean += self._change
-        first = count == 1
-        if first.any():
-            self.mean[:, first] = np.broadcast_to(observed, self.mean.shape)[:, first]
+        np.copyto(self.mean, observed, where=number == 1)
         return self.mean
-
-    def state(self) -> dict[str, Floats]:
-        """The means."""
-        return {"mean": self.mean}
-
-    def restore(self, state: Mapping[str, NDArray[np.float64] | NDArray[np.int64]]) -> None:
-        """Go on from saved means."""
-        self.mean[:] = state["mean"]
