@@ -76,6 +76,29 @@ def test_the_source_names_itself(source: Callable[[int], MarketDataPort]) -> Non
     assert source(1).notice
 
 
+async def test_the_days_before_a_session_are_raw_and_end_with_the_one_before(source: Callable[[int], MarketDataPort]) -> None:
+    """What a later session knows of them is the same, and they are as many as there are, however far back one asks."""
+    market = source(1)
+    sessions = market.sessions()
+    early, late = [await market.daily_history(each, date(2008, 11, 10)) for each in (sessions[1], sessions[-1])]
+    whole = await market.daily_history(sessions[-1], date(1990, 1, 1))
+
+    assert early.sessions[-1] == sessions[0].date
+    assert late.sessions[-1] == sessions[-2].date
+    assert early.sessions[0] == late.sessions[0] >= date(2008, 11, 10)
+    assert whole.sessions[-len(late.sessions) :] == late.sessions
+    assert early.symbols == market.symbols
+    for name in ("open", "high", "low", "close", "volume", "split"):
+        known = getattr(early, name)
+        np.testing.assert_array_equal(getattr(late, name)[: len(known)], known)
+    prior = await market.prior_facts(sessions[1], (5,))
+    believed = np.isfinite(early.close[-1])
+    np.testing.assert_array_equal(
+        (early.close[-1] / (await market.daily_history(sessions[2], sessions[1].date)).split[0])[believed],
+        prior.previous_close[believed],
+    )
+
+
 async def test_columns_are_the_symbols_in_every_array(source: Callable[[int], MarketDataPort]) -> None:
     market = source(1)
     width = len(market.symbols)

@@ -14,7 +14,7 @@ import numpy as np
 
 from finagent.bench.contest import Row, spread
 from finagent.bootstrap import Application, Parts, Wraps, build_application
-from finagent.domain.bars import BarQuality, Floats, PriorFacts, SessionBars
+from finagent.domain.bars import BarQuality, DailyHistory, Floats, PriorFacts, SessionBars, no_history
 from finagent.domain.effect import Effect
 from finagent.domain.errors import InvariantViolated
 from finagent.domain.jobs import Job
@@ -63,6 +63,10 @@ class GapMarket:
         """Ordinary volume of 100,000 shares a minute."""
         usual = np.repeat(np.asarray(minutes, dtype=np.float64)[:, np.newaxis] * 100_000.0, SYMBOLS, axis=1)
         return PriorFacts(session, self.symbols, self._previous, self._previous * 1e6, minutes, usual, {})
+
+    async def daily_history(self, session: Session, first: date) -> DailyHistory:
+        """None: what lies before the session is in its prior facts."""
+        return no_history(self.symbols)
 
     async def session_bars(self, session: Session) -> SessionBars:
         """Prices breathe by half a per cent around the open, so that each candidate has a range."""

@@ -38,6 +38,7 @@ from finagent.services.execution.trade_updates import TradeUpdateInbox
 from finagent.services.failpoints import Failpoints, around, unarmed
 from finagent.services.kill_switch import KillSwitch
 from finagent.services.live import LiveDriver
+from finagent.services.market_data.daily_features import DailyFeatures
 from finagent.services.market_data.feed import Feed
 from finagent.services.portfolio import ledger
 from finagent.services.progress import Onlookers, ProgressObserver, RecoveryInfo, StartInfo
@@ -132,7 +133,8 @@ class Application:
         self.kill_switch = KillSwitch(
             reads, queue, clock, halt_file.exists, failpoints=parts.failpoints, held_back=self._held_back
         )
-        self.feed = Feed(parts.market, clock, scan_rules(settings), parts.metrics.scan_duration.time)
+        days = DailyFeatures(parts.market, settings.market_data.hole_sessions_max, asyncio.to_thread)
+        self.feed = Feed(parts.market, clock, scan_rules(settings), days, parts.metrics.scan_duration.time)
         self.reconciler = Reconciler(
             parts.broker, clock, ReconciliationPolicy(settings.reconcile_seconds), self.kill_switch, self._look
         )

@@ -9,7 +9,8 @@ from finagent.domain.bars import Floats
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.predictor import Predictor
 from finagent.policies import cron_entries, execution_policy, plan_policy, risk_profile
-from finagent.quant.specialists.gap_and_go import GapAndGoFormula, features
+from finagent.quant.features.catalogue import CANDIDATE
+from finagent.quant.specialists.gap_and_go import GapAndGoFormula
 from finagent.services.execution.exits import ExitService
 from finagent.services.execution.gateway import ExecutionGateway
 from finagent.services.execution.reconciliation import Reconciler
@@ -36,8 +37,6 @@ def agent_handlers(
         feed,
         clock,
         ScannerPolicy(settings.scan.misfire_seconds, settings.scan.gather_seconds, settings.wall_time.bar_wait_seconds),
-        features,
-        GapAndGoFormula().data_spec_hash,
     )
     risk = RiskService(feed, clock, risk_profile(settings), settings.risk.sectors, kill_switch)
 
@@ -90,7 +89,7 @@ def shared_handlers(settings: Settings, clock: Clock, metrics: Metrics) -> dict[
     """What needs neither market, broker nor gate, and so can run in any process."""
     formula = GapAndGoFormula()
     policy = ScoringPolicy(settings.model.score_decimals, settings.model.score_min)
-    scoring = ScoringService(formula, clock, policy, _infer(formula, metrics))
+    scoring = ScoringService(formula, clock, policy, _infer(formula, metrics), CANDIDATE)
     return {"score": scoring.score, "plan": one_by_one(PlannerService(clock, plan_policy(settings)).plan)}
 
 

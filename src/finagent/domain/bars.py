@@ -1,7 +1,7 @@
 """Bars as columns over symbols: the one file of the domain that knows numpy."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import IntEnum
 
 import numpy as np
@@ -77,6 +77,35 @@ def no_bars(session: Session, symbols: tuple[str, ...]) -> SessionBars:
     shape = (session.minutes, len(symbols))
     columns = {name: np.full(shape, np.nan) for name in ("open", "high", "low", "close", "volume")}
     return SessionBars(session, symbols, **columns, quality=np.full(shape, BarQuality.MISSING, dtype=np.uint8))
+
+
+@dataclass(frozen=True, slots=True)
+class DailyHistory:
+    """Daily bars as traded, of the sessions before one, as they were known at its open; arrays [sessions, symbols], oldest first.
+
+    USD and shares; NaN: no bar, or one that was refused. `split`: new shares per old, taking effect at the open of that session.
+    """
+
+    sessions: tuple[date, ...]
+    symbols: tuple[str, ...]
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+    split: Floats
+
+    def __post_init__(self) -> None:
+        shape = (len(self.sessions), len(self.symbols))
+        for name in ("open", "high", "low", "close", "volume", "split"):
+            if getattr(self, name).shape != shape:
+                raise BadInput(f"daily bars: {name} has shape {getattr(self, name).shape}, not {shape}")
+
+
+def no_history(symbols: tuple[str, ...]) -> DailyHistory:
+    """A history of which nothing is known."""
+    empty = np.empty((0, len(symbols)))
+    return DailyHistory((), symbols, empty, empty, empty, empty, empty, empty)
 
 
 @dataclass(frozen=True, slots=True)

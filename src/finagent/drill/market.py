@@ -1,6 +1,8 @@
 """A market in memory: made once in the fork server, shared by all its children."""
 
-from finagent.domain.bars import PriorFacts, SessionBars
+from datetime import date
+
+from finagent.domain.bars import DailyHistory, PriorFacts, SessionBars
 from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.sessions import Session
 
@@ -11,6 +13,7 @@ class MarketInMemory:
     def __init__(self, source: MarketDataPort) -> None:
         self._source = source
         self._facts: dict[tuple[Session, tuple[int, ...]], PriorFacts] = {}
+        self._daily: dict[tuple[Session, date], DailyHistory] = {}
         self._bars: dict[Session, SessionBars] = {}
 
     @property
@@ -33,6 +36,11 @@ class MarketInMemory:
         if key not in self._facts:
             self._facts[key] = await self._source.prior_facts(session, minutes)
         return self._facts[key]
+
+    async def daily_history(self, session: Session, first: date) -> DailyHistory:
+        if (session, first) not in self._daily:
+            self._daily[session, first] = await self._source.daily_history(session, first)
+        return self._daily[session, first]
 
     async def session_bars(self, session: Session) -> SessionBars:
         if session not in self._bars:

@@ -1,34 +1,18 @@
 """The formula: bounded, monotone in what the rule looks for, blind to what is not a number."""
 
-from dataclasses import replace
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from finagent.domain.gap import Direction, GapFacts
-from finagent.quant.specialists.gap_and_go import COLUMNS, GapAndGoFormula, features
+from finagent.quant.features.catalogue import CANDIDATE
+from finagent.quant.specialists.gap_and_go import GapAndGoFormula
 
-FACTS = GapFacts(0.04, 100.0, 104.0, 105.0, 103.0, 104.5, 1e6, 2.0, 1e9, 5)
 FORMULA = GapAndGoFormula()
 
 
 def score(*row: float) -> float:
     return float(FORMULA.predict(np.array([row]))[0])
-
-
-def test_features_are_size_volume_and_place_in_the_direction_of_the_gap() -> None:
-    up = features(FACTS, Direction.UP)
-    down = features(replace(FACTS, gap=-0.04), Direction.DOWN)
-
-    assert up == (0.04, float(np.log(2.0)), 0.75)
-    assert down == (0.04, float(np.log(2.0)), 0.25)
-    assert len(up) == len(COLUMNS) == len(FORMULA.columns)
-
-
-def test_a_range_of_zero_counts_as_its_middle() -> None:
-    assert features(replace(FACTS, high=104.0, low=104.0, last=104.0), Direction.UP)[2] == 0.5
 
 
 def test_an_average_symbol_scores_a_half() -> None:
@@ -67,6 +51,6 @@ def test_a_row_that_is_not_finite_has_no_score_and_touches_no_other(
     assert_array_equal(scores[:-1], clean[:-1])
 
 
-def test_the_specification_has_a_name_that_follows_its_columns() -> None:
-    assert FORMULA.data_spec_hash == GapAndGoFormula("another version").data_spec_hash
-    assert len(FORMULA.data_spec_hash) == 16
+def test_it_is_made_for_features_of_the_catalogue() -> None:
+    assert FORMULA.spec.names == ("gap_magnitude", "log_relative_volume", "position_in_range")
+    CANDIDATE.select("the same", FORMULA.spec.names).require(FORMULA.spec, FORMULA.model_version)

@@ -1,5 +1,6 @@
 """A store on disk with one account and one open session, and the real parts that services stand on."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from finagent.adapters.database.reader import SqliteReads
 from finagent.adapters.job_queue.operations import DurableQueuePolicy
 from finagent.adapters.job_queue.sqlite import SqliteJobQueue
 from finagent.domain import identity
-from finagent.domain.bars import PriorFacts, SessionBars
+from finagent.domain.bars import DailyHistory, PriorFacts, SessionBars, no_history
 from finagent.domain.effect import Effect
 from finagent.domain.gap import Direction, FeatureVector, GapCandidate, GapFacts
 from finagent.domain.jobs import Job
@@ -33,6 +34,7 @@ from finagent.domain.trading_state import LedgerIdentity, MarketClock, StartGate
 from finagent.quant.features.gap_scan import ScanRules
 from finagent.services.failpoints import unarmed
 from finagent.services.kill_switch import KillSwitch
+from finagent.services.market_data.daily_features import DailyFeatures
 from finagent.services.market_data.feed import Feed
 
 DAY = date(2008, 10, 1)
@@ -234,6 +236,7 @@ class ArrayMarket:
         self.dollar_volume_mean = np.full(len(symbols), 1e9)
         self.cumulative_volume_mean = np.full(len(symbols), 2.5e4)
         self.excluded: dict[str, str] = {}
+        self.history = no_history(symbols)
         self.failures: list[Exception] = []
 
     def sessions(self) -> tuple[Session, ...]:
@@ -242,6 +245,9 @@ class ArrayMarket:
     async def prior_facts(self, session: Session, minutes: tuple[int, ...]) -> PriorFacts:
         volumes = np.tile(self.cumulative_volume_mean, (len(minutes), 1))
         return PriorFacts(session, self.symbols, self.previous_close, self.dollar_volume_mean, minutes, volumes, self.excluded)
+
+    async def daily_history(self, session: Session, first: date) -> DailyHistory:
+        return self.history
 
     async def session_bars(self, session: Session) -> SessionBars:
         if self.failures:
@@ -267,7 +273,7 @@ def open_feed(desk: Desk, market: ArrayMarket) -> Callable[..., Awaitable[Feed]]
     """Opens the session in a feed and takes in the bars complete by now, or by the instant that is named."""
 
     async def open_(complete: datetime | None = None) -> Feed:
-        feed = Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50))
+        feed = Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), DailyFeatures(market, 5, asyncio.to_thread))
         await feed.open_session(desk.session, (5, 15, 30))
         feed.advance(complete)
         return feed

@@ -12,7 +12,7 @@ import numpy as np
 
 from finagent.adapters.market_data.bridge import DailyBars, MinuteBars, MinuteBridge
 from finagent.adapters.market_data.daily_panel import DailyPanel, HistoryPolicy
-from finagent.domain.bars import BarQuality, Floats, PriorFacts, SessionBars
+from finagent.domain.bars import BarQuality, DailyHistory, Floats, PriorFacts, SessionBars
 from finagent.domain.errors import BadInput
 from finagent.domain.sessions import Session
 
@@ -89,6 +89,9 @@ class BridgedMarket:
 
     async def prior_facts(self, session: Session, minutes: tuple[int, ...]) -> PriorFacts:
         return await asyncio.to_thread(self._panel.prior_facts, session, minutes, self._policy.history, self._volume_shares)
+
+    async def daily_history(self, session: Session, first: date) -> DailyHistory:
+        return self._panel.daily_history(session, first)
 
     async def session_bars(self, session: Session) -> SessionBars:
         return await asyncio.to_thread(self._bars.fetch, session, lambda: self._generate(session))

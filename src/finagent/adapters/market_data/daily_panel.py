@@ -9,7 +9,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from finagent.domain.bars import Floats, PriorFacts
+from finagent.domain.bars import DailyHistory, Floats, PriorFacts
 from finagent.domain.errors import BadInput
 from finagent.domain.sessions import Session
 
@@ -123,6 +123,22 @@ class DailyPanel:
         if day is None:
             raise BadInput(f"no daily bars for the session {session.date}")
         return day
+
+    def daily_history(self, session: Session, first: date) -> DailyHistory:
+        """The days from `first` to the one before the session."""
+        end = self.day_of(session)
+        start = next((row for row, each in enumerate(self.sessions[:end]) if each.date >= first), end)
+        days = slice(start, end)
+        return DailyHistory(
+            sessions=tuple(each.date for each in self.sessions[days]),
+            symbols=self.symbols,
+            open=self.open[days],
+            high=self.high[days],
+            low=self.low[days],
+            close=self.close[days],
+            volume=self.volume[days],
+            split=self.split[days],
+        )
 
     def prior_facts(self, session: Session, minutes: tuple[int, ...], policy: HistoryPolicy, shares: VolumeShares) -> PriorFacts:
         """What was known before the open. Means are over each symbol's last `mean_sessions` bars; a bar older than the

@@ -15,7 +15,7 @@ from finagent.adapters.market_data.bar_repair import GapPolicy, repaired
 from finagent.adapters.market_data.bridge import MinuteBridge
 from finagent.adapters.market_data.daily_files import panel_of, sessions_of
 from finagent.adapters.market_data.daily_panel import DailyPanel, HistoryPolicy
-from finagent.domain.bars import BarQuality, Floats, PriorFacts, SessionBars
+from finagent.domain.bars import BarQuality, DailyHistory, Floats, PriorFacts, SessionBars
 from finagent.domain.errors import BadInput
 from finagent.domain.ports.calendar import ExchangeCalendar
 from finagent.domain.sessions import Session
@@ -135,6 +135,9 @@ class MinuteFileMarket:
 
     async def prior_facts(self, session: Session, minutes: tuple[int, ...]) -> PriorFacts:
         return await asyncio.to_thread(self._panel.prior_facts, session, minutes, self._history, self._shares)
+
+    async def daily_history(self, session: Session, first: date) -> DailyHistory:
+        return self._panel.daily_history(session, first)
 
     async def session_bars(self, session: Session) -> SessionBars:
         row = self._row.get(session.date)

@@ -1,8 +1,9 @@
 """Where bars come from."""
 
+from datetime import date
 from typing import Protocol
 
-from finagent.domain.bars import PriorFacts, SessionBars
+from finagent.domain.bars import DailyHistory, PriorFacts, SessionBars
 from finagent.domain.sessions import Session
 
 
@@ -35,6 +36,11 @@ class MarketDataPort(Protocol):
 
     async def prior_facts(self, session: Session, minutes: tuple[int, ...]) -> PriorFacts:
         """What was known before the open; cumulative volume means for the given minutes after the open."""
+        ...
+
+    async def daily_history(self, session: Session, first: date) -> DailyHistory:
+        """The daily bars from `first` to the session before, as known at its open; fewer where the source does not reach so far
+        back."""
         ...
 
     async def session_bars(self, session: Session) -> SessionBars:

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from finagent.domain.bars import Floats
+from finagent.domain.data_spec import DataSpec
 
 
 class Predictor(Protocol):
@@ -15,13 +16,10 @@ class Predictor(Protocol):
     def model_version(self) -> str: ...
 
     @property
-    def data_spec_hash(self) -> str: ...
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of the features, in the order of the columns of `rows`."""
+    def spec(self) -> DataSpec:
+        """The features that it was made for, in the order of the columns of `rows`."""
         ...
 
     def predict(self, rows: Floats) -> Floats:
-        """Scores [n] of feature rows [n, len(columns)]."""
+        """Scores [n] of feature rows [n, len(spec.features)]."""
         ...

@@ -1,4 +1,5 @@
-"""The catalogue: every feature there is, declared here and nowhere else.
+"""The catalogue: every feature there is, declared here and nowhere else. BARS is of any series of bars, CANDIDATE of a symbol at
+a scan: what is known of its session, and BARS of its days.
 
 All values are free of scale: prices of other shares (a split) or another currency leave them as they are. The exception says so
 in its unit. A row: name, unit, window and warm-up in bars, neutral value, inputs, source of the formula.
@@ -164,6 +165,43 @@ MARKET: list[Row] = [
     ("idiosyncratic_return_1", FRACTION, 61, 61, None, C, "return - beta_60 x market_return_1"),
     ("idiosyncratic_volatility_60", BAR, 61, 61, 0.0, C, "deviation of the residuals of the regression on the market, n - 2"),
 ]
+GAP: list[Row] = [
+    ("gap", FRACTION, 1, 1, None, "open previous_close", "open / previous close in today's shares - 1"),
+    ("gap_magnitude", FRACTION, 1, 1, None, "open previous_close", "|gap|"),
+    ("gap_over_natr", RATIO, 15, W14, None, OHLC, "gap / (natr_14 / 100) as of the previous close"),
+    ("gap_z", DEVIATIONS, 21, 21, None, OC, "gap / overnight_volatility_20 as of the previous close"),
+    ("gap_rank", RATIO, 1, 1, None, "open previous_close", "place of gap among all symbols, 0 the least, 1 the greatest"),
+]
+SESSION: list[Row] = [
+    (
+        "log_relative_volume",
+        "ln",
+        1,
+        1,
+        None,
+        "volume",
+        "ln of volume since the open / its mean by that minute of 20 sessions",
+    ),
+    ("position_in_range", RATIO, 1, 1, 0.5, HLC, "place of the price in the session's range, in the direction of the gap"),
+    ("session_return", FRACTION, 1, 1, None, OC, "price / open - 1"),
+    ("session_range", FRACTION, 1, 1, None, "high low previous_close", "(high - low) / previous close"),
+    ("session_range_over_natr", RATIO, 15, W14, None, HLC, "session_range / (natr_14 / 100) as of the previous close"),
+    ("day_return", FRACTION, 1, 1, None, "close previous_close", "price / previous close - 1"),
+    (
+        "gap_filled",
+        RATIO,
+        1,
+        1,
+        None,
+        "open high low previous_close",
+        "share of the gap that the price came back at its best",
+    ),
+    ("session_vwap_distance", FRACTION, 1, 1, 0.0, HLCV, "price / volume-weighted mean of typical prices since the open - 1"),
+    ("price_age", "minutes", 1, 1, None, "close", "minutes since the last tradable bar"),
+    ("minutes_since_open", "minutes", 1, 1, None, "clock", "minutes since the open"),
+    ("minutes_to_close", "minutes", 1, 1, None, "clock", "minutes until the close, of half days the early one"),
+    ("weekday", "day", 1, 1, None, "clock", "0 Monday to 4 Friday"),
+]
 RANKS: list[Row] = [
     ("rank_return_1", RATIO, 2, 2, None, C, PLACE),
     ("rank_return_20", RATIO, 21, 21, None, C, PLACE),
@@ -179,20 +217,29 @@ def _declared(group: Group, available_at: AvailableAt, rows: Iterable[Row]) -> t
     )
 
 
+def _families(available_at: AvailableAt, *families: tuple[Group, list[Row]]) -> tuple[FeatureSpec, ...]:
+    return tuple(feature for group, rows in families for feature in _declared(group, available_at, rows))
+
+
 BARS = DataSpec(
     "bars",
-    tuple(
-        feature
-        for group, rows in (
-            (Group.RETURNS, RETURNS),
-            (Group.MOMENTS, MOMENTS),
-            (Group.VOLATILITY, RANGES),
-            (Group.MOMENTUM, MOMENTUM),
-            (Group.VOLUME, VOLUME),
-            (Group.TREND, TREND),
-            (Group.MARKET, MARKET),
-            (Group.CROSS_SECTION, RANKS),
-        )
-        for feature in _declared(group, AvailableAt.PREVIOUS_CLOSE, rows)
+    _families(
+        AvailableAt.PREVIOUS_CLOSE,
+        (Group.RETURNS, RETURNS),
+        (Group.MOMENTS, MOMENTS),
+        (Group.VOLATILITY, RANGES),
+        (Group.MOMENTUM, MOMENTUM),
+        (Group.VOLUME, VOLUME),
+        (Group.TREND, TREND),
+        (Group.MARKET, MARKET),
+        (Group.CROSS_SECTION, RANKS),
+    ),
+)
+CANDIDATE = DataSpec(
+    "candidate",
+    (
+        *_families(AvailableAt.OPEN, (Group.GAP, GAP)),
+        *_families(AvailableAt.INTRADAY, (Group.SESSION, SESSION)),
+        *BARS.features,
     ),
 )

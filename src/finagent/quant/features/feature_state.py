@@ -16,9 +16,10 @@ _BAD = np.uint8(BarQuality.BAD)
 class FeatureState:
     """Columns over symbols, as of `minute` (minutes since the open whose bars were taken in; 0 after `reset`).
 
-    `open`, `high`, `low`, `last` in USD (NaN: no tradable bar yet), `cumulative_volume` in shares, `last_minute` the minute of
-    the last tradable bar (NEVER: none), `bad_bars` how many bars were refused. A bar is tradable when its quality is OK or FILLED
-    *and* it is sound: whatever an adapter says, no NaN, infinity or negative price enters the columns.
+    `open`, `high`, `low`, `last` in USD (NaN: no tradable bar yet), `cumulative_volume` in shares, `cumulative_dollars` the sum
+    of typical price x volume in USD, `last_minute` the minute of the last tradable bar (NEVER: none), `bad_bars` how many bars
+    were refused. A bar is tradable when its quality is OK or FILLED *and* it is sound: whatever an adapter says, no NaN, infinity
+    or negative price enters the columns.
     """
 
     def __init__(self, symbols: tuple[str, ...]) -> None:
@@ -37,6 +38,7 @@ class FeatureState:
         self.low: Floats = np.full(count, np.nan)
         self.last: Floats = np.full(count, np.nan)
         self.cumulative_volume: Floats = np.zeros(count)
+        self.cumulative_dollars: Floats = np.zeros(count)
         self.last_minute: NDArray[np.int32] = np.full(count, NEVER, dtype=np.int32)
         self.bad_bars: NDArray[np.int32] = np.zeros(count, dtype=np.int32)
 
@@ -47,6 +49,7 @@ class FeatureState:
         for column in (self.open, self.high, self.low, self.last):
             column.fill(np.nan)
         self.cumulative_volume.fill(0.0)
+        self.cumulative_dollars.fill(0.0)
         self.last_minute.fill(NEVER)
         self.bad_bars.fill(0)
 
@@ -66,4 +69,7 @@ class FeatureState:
         np.fmin(self.low, block.low, out=self.low, where=tradable)
         np.copyto(self.last, block.close, where=tradable)
         np.add(self.cumulative_volume, block.volume, out=self.cumulative_volume, where=tradable)
+        with np.errstate(invalid="ignore", over="ignore"):  # of bars that are not tradable
+            dollars = (block.high + block.low + block.close) / 3.0 * block.volume
+        np.add(self.cumulative_dollars, dollars, out=self.cumulative_dollars, where=tradable)
         np.copyto(self.last_minute, minute, where=tradable)

@@ -8,40 +8,28 @@ what the gap-and-go rule of the trade looks for (docs/strategy.md). The weights 
 terms on a like scale (a 10 % gap, 3.3x volume, the top tenth of the range add 0.6, 0.6 and 0.8).
 """
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 
 from finagent.domain.bars import Floats
-from finagent.domain.gap import Direction, GapFacts
+from finagent.domain.data_spec import DataSpec
+from finagent.quant.features.catalogue import CANDIDATE
 
-COLUMNS = ("gap_magnitude", "log_relative_volume", "position_in_range")
+SPEC = CANDIDATE.select("gap and go", ("gap_magnitude", "log_relative_volume", "position_in_range"))
 GAP_CAP = 0.20
 WEIGHTS = (6.0, 0.5, 2.0)
 
 
-def features(facts: GapFacts, direction: Direction) -> tuple[float, ...]:
-    """The row of COLUMNS for one candidate; a range of zero counts as its middle."""
-    width = facts.high - facts.low
-    place = (facts.last - facts.low) / width if width > 0 else 0.5
-    along = place if direction is Direction.UP else 1.0 - place
-    return (abs(facts.gap), float(np.log(facts.relative_volume)), along)
-
-
 @dataclass(frozen=True, slots=True)
 class GapAndGoFormula:
-    """Predictor over COLUMNS."""
+    """Predictor over SPEC."""
 
     model_version: str = "gap-and-go-formula-1"
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        return COLUMNS
-
-    @property
-    def data_spec_hash(self) -> str:
-        return hashlib.sha256("\x1f".join(("gap_and_go", "float64", *COLUMNS)).encode()).hexdigest()[:16]
+    def spec(self) -> DataSpec:
+        return SPEC
 
     def predict(self, rows: Floats) -> Floats:
         """Scores [n] of rows [n, 3]; NaN where a feature is not finite."""

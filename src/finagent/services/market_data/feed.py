@@ -6,14 +6,22 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from math import isfinite
 
-from finagent.domain.bars import BarBlock, PriorFacts, SessionBars
-from finagent.domain.errors import InvariantViolated
+import numpy as np
+import structlog
+
+from finagent.domain.bars import BarBlock, Floats, PriorFacts, SessionBars
+from finagent.domain.errors import InvariantViolated, Transient
 from finagent.domain.money import exact
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.sessions import MINUTE, Session
+from finagent.quant.features.candidate_features import candidate_rows
+from finagent.quant.features.catalogue import BARS
 from finagent.quant.features.feature_state import NEVER, FeatureState
 from finagent.quant.features.gap_scan import ScanResult, ScanRules, scan
+from finagent.services.market_data.daily_features import DailyFeatures
+
+log = structlog.get_logger(__name__)
 
 
 class Feed:
@@ -24,9 +32,10 @@ class Feed:
         market: MarketDataPort,
         clock: Clock,
         rules: ScanRules,
+        days: DailyFeatures,
         timed: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        self._market, self._clock, self._rules, self._timed = market, clock, rules, timed
+        self._market, self._clock, self._rules, self._days, self._timed = market, clock, rules, days, timed
         self._state = FeatureState(market.symbols)
         self._bars: SessionBars | None = None
         self._prior: PriorFacts | None = None
@@ -76,6 +85,20 @@ class Feed:
             raise InvariantViolated("no session is open in the feed")
         with self._timed():
             return scan(self._state, self._prior, self.session.minute_of(self._clock.now()), self._rules)
+
+    async def daily_features(self) -> Floats:
+        """Of the session being fed, as of the close before; asked for ahead they are there when a scan needs them."""
+        return await self._days.before(self.session)
+
+    async def candidate_rows(self, found: ScanResult) -> Floats:
+        """The features of each candidate of that scan, the best first (see candidate_features). Where the history of days cannot
+        be had, what is made of it is unknown."""
+        try:
+            days = await self.daily_features()
+        except Transient as error:
+            log.warning("daily_features_unknown", session=self.session.date.isoformat(), error=str(error))
+            days = np.full(BARS.shape(len(self.symbols)), np.nan)
+        return candidate_rows(found, self._state, days)
 
     def exclusions(self) -> dict[str, str]:
         """Symbols out for the session, and why."""

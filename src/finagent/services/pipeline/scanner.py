@@ -1,10 +1,13 @@
 """One vectorised pass over the universe; each candidate is committed with its facts, its score job and its trace id."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import isnan
+
+import numpy as np
 
 from finagent.domain import identity
+from finagent.domain.bars import Floats
 from finagent.domain.decision import DecisionEvent, SubjectType
 from finagent.domain.effect import Effect
 from finagent.domain.gap import Direction, FeatureVector, GapCandidate, GapFacts
@@ -13,13 +16,13 @@ from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.store import Reads
 from finagent.domain.runs import PipelineRun, RunState, Stage, SymbolRun, SymbolState
 from finagent.domain.time import from_text, to_text
+from finagent.quant.features.catalogue import CANDIDATE
 from finagent.quant.features.gap_scan import NearMiss, ScanReason, ScanResult
 from finagent.services.market_data.feed import Feed
 from finagent.services.pipeline.outcome import story
 from finagent.services.portfolio import ledger
 
 BAR_WAIT_STEP_SECONDS = 1
-FeatureRow = Callable[[GapFacts, Direction], tuple[float, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,6 @@ class ScannerService:
     feed: Feed
     clock: Clock
     policy: ScannerPolicy
-    feature_row: FeatureRow
-    data_spec_hash: str
 
     async def scan(self, job: Job, reads: Reads) -> Effect:
         entry, fired_at, now = job.payload["entry"], from_text(job.payload["fired_at"]), self.clock.now()
@@ -58,10 +59,12 @@ class ScannerService:
         session = self.feed.session
         seen = {candidate.symbol for candidate in reads.find(GapCandidate, session_date=session.date)}
         found = self.feed.scan()
-        new = [(symbol, direction, facts) for symbol, direction, facts in found.candidates() if symbol not in seen]
+        candidates = found.candidates()
+        rows = await self.feed.candidate_rows(found) if candidates else np.empty((0, 0))
+        new = [(each, row) for each, row in zip(candidates, rows, strict=True) if each[0] not in seen]
         effect = Effect()
-        for symbol, direction, facts in new:
-            effect += self._candidate(run_id, symbol, direction, facts, now)
+        for (symbol, direction, facts), row in new:
+            effect += self._candidate(run_id, symbol, direction, facts, row, now)
         taken = len(new)
         near = [
             SymbolRun(run_id, miss.symbol, Stage.SCAN, SymbolState.NEAR_MISS, missed(miss))
@@ -101,7 +104,7 @@ class ScannerService:
             for symbol in found.symbols_with(ScanReason.BAD_DATA)
         ]
 
-    def _candidate(self, run_id: str, symbol: str, direction: Direction, facts: GapFacts, now: datetime) -> Effect:
+    def _candidate(self, run_id: str, symbol: str, direction: Direction, facts: GapFacts, row: Floats, now: datetime) -> Effect:
         decision = identity.decision_id(run_id, symbol)
         candidate = GapCandidate(
             decision,
@@ -113,7 +116,9 @@ class ScannerService:
             now,
             facts,
         )
-        vector = FeatureVector(decision, now, now, self.data_spec_hash, self.feature_row(facts, direction), "OK")
+        values = tuple(row.tolist())
+        unknown = sum(isnan(value) for value in values)
+        vector = FeatureVector(decision, now, now, CANDIDATE.hash, values, f"{unknown} unknown" if unknown else "OK")
         return Effect(
             records=(candidate, vector, SymbolRun(run_id, symbol, Stage.SCAN, SymbolState.RUNNING, "")),
             next=(Next("score", f"score:{decision}", {"decision_id": decision}, trace_id=candidate.trace_id),),

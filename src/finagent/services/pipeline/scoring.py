@@ -1,11 +1,12 @@
 """Candidates that wait together are one inference, off the event loop; no score means no trade, stated."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from finagent.domain.bars import Floats
+from finagent.domain.data_spec import DataSpec
 from finagent.domain.decision import SignalOutcome
 from finagent.domain.effect import Effect
 from finagent.domain.errors import Permanent
@@ -29,16 +30,26 @@ class ScoringPolicy:
 
 @dataclass(frozen=True, slots=True)
 class ScoringService:
+    """`spec` is that of the vectors; the model reads those of its columns that it was made for."""
+
     predictor: Predictor
     clock: Clock
     policy: ScoringPolicy
     infer: Callable[[Floats], Awaitable[Floats]]
+    spec: DataSpec
+    columns: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Raises BadInput for a model that was made for other features than there are."""
+        wanted = self.predictor.spec
+        self.spec.select(self.spec.name, wanted.names).require(wanted, f"model {self.predictor.model_version}")
+        object.__setattr__(self, "columns", [self.spec.columns[name] for name in wanted.names])
 
     async def score(self, jobs: Sequence[Job], reads: Reads) -> Sequence[Effect]:
         """One effect a job, in their order."""
         stories = [self._inputs(job, reads) for job in jobs]
         rows = np.asarray([vector.values for _, vector in stories], dtype=np.float64)
-        scores = await self.infer(rows)
+        scores = await self.infer(rows[:, self.columns])
         scored = zip(stories, scores, strict=True)
         return [
             Effect() if has_ended(candidate, reads) else self._effect(candidate, vector, float(score))
@@ -50,10 +61,10 @@ class ScoringService:
         candidate, vector = reads.get(GapCandidate, decision), reads.get(FeatureVector, decision)
         if candidate is None or vector is None:
             raise Permanent(f"score {decision}: its candidate or feature vector is not stored")
-        if vector.data_spec_hash != self.predictor.data_spec_hash:
+        if vector.data_spec_hash != self.spec.hash:
             raise Permanent(
-                f"score {decision}: features of DataSpec {vector.data_spec_hash}, model {self.predictor.model_version} wants "
-                f"{self.predictor.data_spec_hash}"
+                f"score {decision}: its features are of data spec {vector.data_spec_hash}, model {self.predictor.model_version} "
+                f"reads {self.spec.hash}"
             )
         return candidate, vector
 

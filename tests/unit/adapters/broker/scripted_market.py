@@ -11,7 +11,7 @@ import numpy as np
 
 from finagent.adapters.broker.simulated.broker import SimulatedBroker
 from finagent.adapters.broker.simulated.policy import NO_FAULTS, BrokerPolicy, FaultRates
-from finagent.domain.bars import BarQuality, PriorFacts, SessionBars
+from finagent.domain.bars import BarQuality, DailyHistory, PriorFacts, SessionBars, no_history
 from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.sessions import Session
 
@@ -49,6 +49,9 @@ class ScriptedMarket:
         flat = np.full(len(self.symbols), 100.0)
         volumes = np.full((len(minutes), len(self.symbols)), 1e4)
         return PriorFacts(session, self.symbols, flat, flat * 1e4, minutes, volumes, {})
+
+    async def daily_history(self, session: Session, first: date) -> DailyHistory:
+        return no_history(self.symbols)
 
     async def session_bars(self, session: Session) -> SessionBars:
         self.loaded.append(session.date)

@@ -1,5 +1,6 @@
 """At a pace the market runs on: what happened meanwhile is fetched whole, and nothing runs before broker and store agree."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,7 @@ from finagent.domain.orders import Leg, OrderState
 from finagent.domain.trading_state import MarketClock
 from finagent.quant.features.gap_scan import ScanRules
 from finagent.services.driver import DriverParts
+from finagent.services.market_data.daily_features import DailyFeatures
 from finagent.services.market_data.feed import Feed
 from finagent.services.paced import PacedDriver
 from finagent.services.progress import Onlookers
@@ -58,7 +60,7 @@ def drive(desk: Any, paced_floor: Any, market: Any) -> Callable[..., Awaitable[b
         async def nothing() -> None: ...
 
         parts = DriverParts(
-            feed=Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50)),
+            feed=Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), DailyFeatures(market, 5, asyncio.to_thread)),
             activity=paced_floor.activity,
             processor=paced_floor.processor,
             queue=desk.queue,

@@ -1,5 +1,6 @@
 """The feed: bars go in once and in order, prices have an age, an unknown price is no price."""
 
+import asyncio
 from decimal import Decimal
 from typing import Any
 
@@ -9,12 +10,13 @@ import pytest
 from finagent.domain.bars import BarQuality
 from finagent.domain.errors import InvariantViolated, Transient
 from finagent.quant.features.gap_scan import ScanRules
+from finagent.services.market_data.daily_features import DailyFeatures
 from finagent.services.market_data.feed import Feed
 
 
 @pytest.fixture
 def feed(desk: Any, market: Any) -> Feed:
-    return Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50))
+    return Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), DailyFeatures(market, 5, asyncio.to_thread))
 
 
 async def test_before_a_session_is_open_nothing_is_known(desk: Any, feed: Feed) -> None:

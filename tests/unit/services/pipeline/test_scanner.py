@@ -1,5 +1,6 @@
 """A scan commits each candidate with its facts, turns nobody away without a reason, and is never run too late."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -10,14 +11,15 @@ from finagent.domain.gap import Direction, FeatureVector, GapCandidate
 from finagent.domain.runs import PipelineRun, RunState, SymbolRun, SymbolState
 from finagent.domain.sessions import Session
 from finagent.domain.time import to_text
+from finagent.quant.features.catalogue import BARS, CANDIDATE
 from finagent.quant.features.gap_scan import ScanRules
-from finagent.quant.specialists.gap_and_go import GapAndGoFormula, features
+from finagent.services.market_data.daily_features import DailyFeatures
 from finagent.services.market_data.feed import Feed
 from finagent.services.pipeline.scanner import ScannerPolicy, ScannerService
 
 
 def scanner(desk: Any, feed: Feed) -> ScannerService:
-    return ScannerService(feed, desk.clock, ScannerPolicy(300, 120, 15), features, GapAndGoFormula().data_spec_hash)
+    return ScannerService(feed, desk.clock, ScannerPolicy(300, 120, 15))
 
 
 def scan_job(desk: Any, minute: int = 5) -> Any:
@@ -45,7 +47,12 @@ async def test_a_gap_is_committed_with_the_facts_that_later_stages_use(desk: Any
         2.0,
     )
     assert (run.state, run.candidates, run.symbols, run.reasons) == (RunState.RUNNING, 2, 4, {"CANDIDATE": 2, "NO_GAP": 2})
+    vector = desk.reads.get(FeatureVector, found["IBM"].decision_id)
+    told = dict(zip(CANDIDATE.names, vector.values, strict=True))
     assert desk.reads.count(FeatureVector) == 2
+    assert (vector.data_spec_hash, vector.quality) == (CANDIDATE.hash, f"{len(BARS.names) + 3} unknown")  # a market without days
+    assert (round(told["gap"], 9), told["position_in_range"], told["minutes_since_open"]) == (0.04, 0.5, 5.0)
+    assert np.isnan(told["rsi_14"])
     assert len(desk.keys("score")) == 2
     assert [run_at for _, _, run_at in desk.waiting("gather")] == [to_text(desk.minute(7))]
 
@@ -113,7 +120,7 @@ async def test_three_bad_symbols_of_ten_thousand_fail_alone(desk: Any, array_mar
     market.bars.quality[2, 7] = BarQuality.BAD
     market.bars.close[3, 500] = np.nan
     market.excluded["S01000"] = "UNEXPLAINED_SPLIT: 0.5"
-    feed = Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50))
+    feed = Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), DailyFeatures(market, 5, asyncio.to_thread))
     await feed.open_session(session, (5,))
     feed.advance()
     await desk.commit(await scanner(desk, feed).scan(scan_job(desk), desk.reads))
@@ -152,7 +159,7 @@ async def test_a_scan_whose_bars_do_not_come_goes_on_without_them(desk: Any, mar
 
 
 async def test_a_scan_of_a_session_that_is_not_fed_yet_waits_for_it(desk: Any, market: Any, open_feed: Any) -> None:
-    feed = Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50))
+    feed = Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), DailyFeatures(market, 5, asyncio.to_thread))
     await desk.commit(await scanner(desk, feed).scan(scan_job(desk), desk.reads))
     assert [run_at for _, _, run_at in desk.waiting("scan")] == [to_text(desk.minute(5) + timedelta(seconds=1))]
     await feed.open_session(desk.session, (5,))

@@ -1,13 +1,15 @@
 """One inference for all that wait; no score means no trade, stated; one bad row hurts nobody else."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from finagent.domain.data_spec import AvailableAt, DataSpec, FeatureSpec, Group
 from finagent.domain.decision import DecisionOutcome, SignalOutcome
 from finagent.domain.effect import Effect
-from finagent.domain.errors import Permanent
+from finagent.domain.errors import BadInput, Permanent
 from finagent.domain.gap import FeatureVector
 from finagent.domain.jobs import JobStatus, Next, RetryPolicy
 from finagent.domain.prediction import Prediction
@@ -17,11 +19,16 @@ from finagent.services.pipeline.outcome import ended
 from finagent.services.pipeline.scoring import ScoringPolicy, ScoringService
 from finagent.services.queue.processor import JobProcessor, QueuePolicy, one_by_one
 
+VECTORS = DataSpec(
+    "vectors", tuple(FeatureSpec(name, Group.GAP, "fraction", 1, 1, ("close",), AvailableAt.OPEN, "made up") for name in "abc")
+)
+SPEC = VECTORS.select("model", ("b",))
+
 
 class Table:
     """A predictor that reads its scores from a table, by the first feature."""
 
-    model_version, data_spec_hash, columns = "m1", "spec", ("a", "b", "c")
+    model_version, spec = "m1", SPEC
 
     def __init__(self, scores: dict[float, float]) -> None:
         self.scores = scores
@@ -36,15 +43,15 @@ def service(desk: Any, predictor: Table) -> ScoringService:
         predictor.batches.append(len(rows))
         return predictor.predict(rows)
 
-    return ScoringService(predictor, desk.clock, ScoringPolicy(3, 0.35), infer)
+    return ScoringService(predictor, desk.clock, ScoringPolicy(3, 0.35), infer, VECTORS)
 
 
-async def candidate(desk: Any, run: str, symbol: str, feature: float, spec: str = "spec") -> Any:
+async def candidate(desk: Any, run: str, symbol: str, feature: float, spec: str = VECTORS.hash) -> Any:
     """A candidate whose first feature is the given number."""
     found = await desk.candidate(run, symbol)
     from finagent.domain.effect import Set
 
-    values = {"values": (feature, 0.7, 0.95), "data_spec_hash": spec}
+    values = {"values": (0.7, feature, 0.95), "data_spec_hash": spec}
     await desk.commit(Set(FeatureVector, (found.decision_id,), values))
     return found
 
@@ -95,10 +102,18 @@ async def test_a_low_score_is_recorded_and_ends_the_candidate(desk: Any) -> None
 async def test_features_of_another_specification_are_refused(desk: Any) -> None:
     found = await candidate(desk, await desk.run(), "IBM", 1.0, spec="older")
 
-    with pytest.raises(Permanent, match="DataSpec older, model m1 wants spec"):
+    with pytest.raises(Permanent, match=f"data spec older, model m1 reads {VECTORS.hash}"):
         await service(desk, Table({})).score(jobs_of(desk, found), desk.reads)
     with pytest.raises(Permanent, match="dec-0: its candidate or feature vector is not stored"):
         await service(desk, Table({})).score([desk.job("score", decision_id="dec-0")], desk.reads)
+
+
+def test_a_model_of_other_features_is_refused_by_name(desk: Any) -> None:
+    other = Table({})
+    other.spec = DataSpec("model", (replace(SPEC.features[0], window=2),))
+
+    with pytest.raises(BadInput, match=r"model m1 is made for data spec .* window of b is 1, expected 2"):
+        service(desk, other)
 
 
 async def test_a_score_that_comes_too_late_changes_nothing(desk: Any) -> None:

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from finagent.adapters.broker.alpaca_simulator.orders import instant_of
-from finagent.domain.bars import BarQuality, PriorFacts, SessionBars
+from finagent.domain.bars import BarQuality, DailyHistory, PriorFacts, SessionBars
 from finagent.domain.chance import uniform
 from finagent.domain.errors import BadInput
 from finagent.domain.ports.market_data import MarketDataPort
@@ -50,6 +50,9 @@ class HaltingMarket:
 
     async def prior_facts(self, session: Session, minutes: tuple[int, ...]) -> PriorFacts:
         return await self.market.prior_facts(session, minutes)
+
+    async def daily_history(self, session: Session, first: date) -> DailyHistory:
+        return await self.market.daily_history(session, first)
 
     async def session_bars(self, session: Session) -> SessionBars:
         bars, halts = await self.market.session_bars(session), [*self.script, *self._drawn(session)]

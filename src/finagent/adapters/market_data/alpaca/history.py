@@ -10,7 +10,7 @@ from finagent.adapters.market_data.alpaca.policy import AlpacaMarketPolicy
 from finagent.adapters.market_data.alpaca.wire import Bar, SplitAction
 from finagent.adapters.market_data.daily_files import suspected_splits
 from finagent.adapters.market_data.daily_panel import DailyPanel
-from finagent.domain.bars import Floats, PriorFacts
+from finagent.domain.bars import DailyHistory, Floats, PriorFacts
 from finagent.domain.ports.calendar import ExchangeCalendar
 from finagent.domain.sessions import MINUTE, Session
 
@@ -43,6 +43,12 @@ class AlpacaHistory:
             return np.asarray(traded[session.date] / whole)
 
         return panel.prior_facts(session, minutes, self._policy.history, shares)
+
+    async def daily_history(self, session: Session, first: date) -> DailyHistory:
+        """Raises Transient where history cannot be had whole."""
+        past = self._calendar.sessions(first, session.date - timedelta(days=1))
+        daily = await self._bars("1Day", self._policy.history_feed, _midnight(first), past[-1].closes_at)
+        return self._panel((*past, session), daily, await self._splits(first, session.date)).daily_history(session, first)
 
     def _past(self, session: Session) -> tuple[Session, ...]:
         history = self._policy.history

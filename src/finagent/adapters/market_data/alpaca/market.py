@@ -29,7 +29,7 @@ from finagent.adapters.market_data.alpaca.wire import (
     quote,
     snapshots,
 )
-from finagent.domain.bars import PriorFacts, SessionBars
+from finagent.domain.bars import DailyHistory, PriorFacts, SessionBars
 from finagent.domain.errors import BadInput, Transient
 from finagent.domain.ports.calendar import ExchangeCalendar
 from finagent.domain.ports.clock import Clock
@@ -86,6 +86,9 @@ class AlpacaMarket:
 
     async def prior_facts(self, session: Session, minutes: tuple[int, ...]) -> PriorFacts:
         return await self._history.prior_facts(session, minutes)
+
+    async def daily_history(self, session: Session, first: date) -> DailyHistory:
+        return await self._history.daily_history(session, first)
 
     async def session_bars(self, session: Session) -> SessionBars:
         """What is known of the session; of the one at hand the arrays fill as its bars come."""

@@ -1,0 +1,93 @@
+"""The row of a candidate: what is known of its session, side by side with its days."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from finagent.domain.bars import BarBlock, Floats, PriorFacts
+from finagent.domain.errors import InvariantViolated
+from finagent.domain.sessions import Session
+from finagent.quant.features.candidate_features import candidate_rows
+from finagent.quant.features.catalogue import BARS, CANDIDATE
+from finagent.quant.features.feature_state import FeatureState
+from finagent.quant.features.gap_scan import ScanResult, ScanRules, scan
+
+OPENS_AT = datetime(2008, 10, 9, 13, 30, tzinfo=UTC)
+SESSION = Session(date(2008, 10, 9), OPENS_AT, OPENS_AT + timedelta(minutes=390))
+SYMBOLS = ("UP", "DOWN", "FLAT")
+Bars = tuple[Floats, Floats, Floats, Floats, Floats]
+
+
+def scanned(*minutes: Bars) -> tuple[ScanResult, FeatureState]:
+    """After bars (open, high, low, close, volume) of one minute each, against a previous close of 100 and 1,000 shares."""
+    state = FeatureState(SYMBOLS)
+    state.reset(SESSION)
+    for number, each in enumerate(minutes, 1):
+        state.update(BarBlock(SESSION.instant_of(number), *each, quality=np.zeros(3, dtype=np.uint8)))
+    minute = len(minutes)
+    prior = PriorFacts(SESSION, SYMBOLS, np.full(3, 100.0), np.full(3, 1e9), (minute,), np.full((1, 3), 1000.0), {})
+    return scan(state, prior, minute, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50)), state
+
+
+def rows(found: ScanResult, state: FeatureState, days: Floats) -> dict[str, dict[str, float]]:
+    names = [found.symbols[column] for column in found.ranked.columns]
+    table = candidate_rows(found, state, days).tolist()
+    return {name: dict(zip(CANDIDATE.names, row, strict=True)) for name, row in zip(names, table, strict=True)}
+
+
+def days() -> Floats:
+    values = np.zeros(BARS.shape(3))
+    values[:, BARS.columns["natr_14"]] = (4.0, 5.0, 6.0)
+    values[:, BARS.columns["overnight_volatility_20"]] = (0.01, 0.02, 0.03)
+    return values
+
+
+def bars(up: tuple[float, ...], down: tuple[float, ...], flat: tuple[float, ...]) -> Bars:
+    open_, high, low, close, volume = np.array([up, down, flat]).T
+    return open_, high, low, close, volume
+
+
+QUIET = (100.0, 101.0, 99.0, 100.0, 10.0)
+FIRST = bars((104.0, 106.0, 103.0, 105.0, 2000.0), (96.0, 97.0, 94.0, 95.0, 3000.0), QUIET)
+SECOND = bars((105.0, 107.0, 101.0, 102.0, 1000.0), (95.0, 98.0, 95.0, 97.0, 1000.0), QUIET)
+
+
+def test_a_gap_and_its_session_by_hand() -> None:
+    told = rows(*scanned(FIRST, SECOND), days())
+    up, down = told["UP"], told["DOWN"]
+    assert up["gap"] == pytest.approx(0.04)
+    assert down["gap"] == pytest.approx(-0.04)
+    assert down["gap_magnitude"] == pytest.approx(0.04)
+    assert up["gap_over_natr"] == pytest.approx(1.0)
+    assert down["gap_z"] == pytest.approx(-2.0)
+    assert (up["gap_rank"], down["gap_rank"]) == (1.0, 0.0)
+    assert up["log_relative_volume"] == pytest.approx(np.log(3.0))
+    assert up["position_in_range"] == pytest.approx((102 - 101) / (107 - 101))
+    assert down["position_in_range"] == pytest.approx(1 - (97 - 94) / (98 - 94))
+    assert up["session_return"] == pytest.approx(102 / 104 - 1)
+    assert up["session_range"] == pytest.approx(0.06)
+    assert up["session_range_over_natr"] == pytest.approx(1.5)
+    assert down["day_return"] == pytest.approx(-0.03)
+    assert up["gap_filled"] == pytest.approx((104 - 101) / 4)
+    assert down["gap_filled"] == pytest.approx((98 - 96) / 4)
+    vwap = (2000 * (106 + 103 + 105) / 3 + 1000 * (107 + 101 + 102) / 3) / 3000
+    assert up["session_vwap_distance"] == pytest.approx(102 / vwap - 1)
+    assert (up["price_age"], up["minutes_since_open"], up["minutes_to_close"], up["weekday"]) == (0.0, 2.0, 388.0, 3.0)
+
+
+def test_a_range_of_zero_counts_as_its_middle() -> None:
+    told = rows(*scanned(bars((104.0,) * 4 + (2000.0,), (96.0,) * 4 + (3000.0,), QUIET)), days())
+    assert told["UP"]["position_in_range"] == told["DOWN"]["position_in_range"] == 0.5
+
+
+def test_without_days_only_what_is_made_of_them_is_unknown() -> None:
+    told = rows(*scanned(FIRST), np.full(BARS.shape(3), np.nan))["UP"]
+    unknown = {name for name, value in told.items() if np.isnan(value)}
+    assert unknown == {*BARS.names, "gap_over_natr", "gap_z", "session_range_over_natr"}
+
+
+def test_a_state_that_went_on_is_refused() -> None:
+    found, _ = scanned(FIRST)
+    with pytest.raises(InvariantViolated):
+        candidate_rows(found, scanned(FIRST, SECOND)[1], days())
