@@ -14,6 +14,7 @@ from finagent.cli import (
     doctor,
     drill,
     explain,
+    features,
     halt,
     jobs,
     orchestrate,
@@ -53,6 +54,7 @@ root.add_typer(jobs.app, name="jobs")
 root.add_typer(db.app, name="db")
 root.add_typer(config.app, name="config")
 root.add_typer(drill.app, name="drill")
+root.add_typer(features.app, name="features")
 root.command(epilog="Example: finagent bench scan --json")(bench.bench)
 
 

@@ -1,0 +1,96 @@
+"""The whole catalogue, and the model behind it, on real data of which everything that was not known is replaced."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from finagent.domain.bars import BarBlock, Floats, PriorFacts, SessionBars
+from finagent.domain.ports.market_data import MarketDataPort
+from finagent.domain.ports.predictor import Predictor
+from finagent.domain.sessions import Session
+from finagent.quant.features.bar_features import BarFeatures, over_history
+from finagent.quant.features.bar_soundness import sound_bars
+from finagent.quant.features.bar_windows import BarRows
+from finagent.quant.features.candidate_features import candidate_rows
+from finagent.quant.features.catalogue import BARS, CANDIDATE
+from finagent.quant.features.feature_state import FeatureState
+from finagent.quant.features.gap_scan import ScanRules, scan
+from finagent.quant.features.lookahead import Columns, Leak, decision_rows, find_leaks
+from finagent.services.market_data.daily_features import anchor
+
+NUMBERS = ("open", "high", "low", "close", "volume")
+SYMBOLS_MAX = 3
+SCORE = "score"
+TESTED_DAYS = 60  # after the longest warm-up; a history that is too short for it is tested in its second half
+
+
+@dataclass(frozen=True, slots=True)
+class LeakReport:
+    """`decisions` were tested of `features`; `symbols` and `session` are those of the data."""
+
+    session: Session
+    symbols: tuple[str, ...]
+    features: int
+    decisions: int
+    leaks: tuple[Leak, ...]
+
+
+async def check_catalogue(
+    market: MarketDataPort, session: Session, predictor: Predictor, points: int, hole_max: int
+) -> LeakReport:
+    """Of days: each feature at the close. Of the session: each feature of a candidate and its score, minute by minute. BadInput
+    for data that are too few."""
+    history = await market.daily_history(session, anchor(session))
+    places = list(range(min(SYMBOLS_MAX, len(market.symbols))))
+    longest = max(feature.warmup for feature in BARS.features)
+    days = {name: getattr(history, name)[-longest - TESTED_DAYS :, places] for name in NUMBERS}
+    rows = decision_rows(days, min(longest, len(history.sessions) // 2), points)
+    leaks = find_leaks(lambda columns: _of_days(columns, hole_max), days, BARS.names, rows, frozenset(NUMBERS))
+
+    minutes = tuple(range(1, session.minutes + 1))
+    prior, bars = await market.prior_facts(session, minutes), await market.session_bars(session)
+    of_days = np.full(BARS.shape(len(market.symbols)), 1.0)
+    columns = {name: getattr(bars, name) for name in NUMBERS}
+    chosen = decision_rows(columns, 1, points)
+    names = (*CANDIDATE.names, SCORE)
+    path = _ScanPath(prior, bars, of_days, predictor, chosen)
+    leaks += find_leaks(path.compute, columns, names, chosen, frozenset(NUMBERS))
+    symbols = tuple(market.symbols[place] for place in places)
+    return LeakReport(session, symbols, len(BARS.features) + len(names), len(rows) + len(chosen), leaks)
+
+
+def _of_days(columns: Columns, hole_max: int) -> Floats:
+    open_, high, low, close, volume = (columns[name] for name in NUMBERS)
+    usable = sound_bars(open_, high, low, close, volume)
+    bars = (BarRows(*row) for row in zip(open_, high, low, close, volume, usable, strict=True))
+    return over_history(BarFeatures(open_.shape[1], index=None, hole_bars_max=hole_max), bars)
+
+
+@dataclass(frozen=True, slots=True)
+class _ScanPath:
+    """From minute bars through the scan to the row of a candidate and its score, for every symbol of the universe: under rules
+    that turn nobody away."""
+
+    prior: PriorFacts
+    bars: SessionBars
+    days: Floats
+    predictor: Predictor
+    rows: Sequence[int]
+
+    def compute(self, columns: Columns) -> Floats:
+        symbols, session = self.bars.symbols, self.bars.session
+        rules = ScanRules(0.0, 0.0, 0.0, 0.0, session.minutes, session.minutes, len(symbols))
+        state = FeatureState(symbols)
+        state.reset(session)
+        values = np.full((session.minutes, len(symbols), len(CANDIDATE.features) + 1), np.nan)
+        wanted = [CANDIDATE.columns[name] for name in self.predictor.spec.names]
+        for row in range(session.minutes):
+            numbers = {name: columns[name][row] for name in NUMBERS}
+            state.update(BarBlock(session.instant_of(row + 1), **numbers, quality=self.bars.quality[row]))
+            if row in self.rows:
+                found = scan(state, self.prior, row + 1, rules)
+                told = candidate_rows(found, state, self.days)
+                values[row, found.ranked.columns, :-1] = told
+                values[row, found.ranked.columns, -1] = self.predictor.predict(told[:, wanted])
+        return values

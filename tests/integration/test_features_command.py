@@ -1,0 +1,64 @@
+"""`finagent features`: the catalogue, its values on the sample, and nothing in it that looks ahead."""
+
+import contextlib
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from finagent.cli.app import run
+from finagent.domain.bars import Floats
+from finagent.quant.features import bar_features
+from finagent.quant.features.catalogue import BARS, CANDIDATE
+
+WINDOW = ("--set", "market_data.first_session=2012-10-01", "--set", "market_data.last_session=2012-12-31")
+
+
+def said(*words: str, code: int = 0) -> Any:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert run(["features", *words, "--json"]) == code
+    return json.loads(out.getvalue())
+
+
+def test_the_catalogue_is_listed_with_everything_that_decides_what_a_number_means() -> None:
+    whole, gaps = said("list"), said("list", "--group", "gap")
+    assert len(whole["features"]) == len(CANDIDATE.features) >= 100
+    assert whole["hash"] == CANDIDATE.hash
+    assert {each["group"] for each in gaps["features"]} == {"GAP"}
+    assert all(each["source"] for each in whole["features"])
+    assert said("list", "--group", "nothing", code=2)["exit_code"] == 2
+
+
+def test_values_are_told_of_symbols_dates_and_names() -> None:
+    symbols, names = ("--symbol", "AAPL", "--symbol", "FB"), ("--feature", "rsi_14", "--feature", "return_1")
+    told = said("compute", *symbols, *names, "--date", "2012-11-01", *WINDOW)
+    assert told["session"] == "2012-11-01"
+    assert told["values"]["AAPL"].keys() == {"rsi_14", "return_1"}
+    assert 0 < told["values"]["AAPL"]["rsi_14"] < 100
+    assert told["values"]["FB"]["return_1"] is not None
+    for wrong in (("--symbol", "NOSUCH"), ("--feature", "nosuch"), ("--date", "2012-12-25")):
+        assert said("compute", *wrong, *WINDOW, code=2)["exit_code"] == 2
+
+
+def test_nothing_in_the_catalogue_looks_ahead() -> None:
+    told = said("lookahead", "--points", "4")
+    assert told["leaks"] == []
+    assert told["features"] == len(BARS.features) + len(CANDIDATE.features) + 1
+    assert told["decisions"] >= 8
+
+
+def test_a_planted_leak_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that mixes in the bar after the decision."""
+
+    def over_history(features: bar_features.BarFeatures, history: Any) -> Floats:
+        values = bar_features.over_history(features, history)
+        values[:-1, :, BARS.columns["rsi_14"]] *= values[1:, :, BARS.columns["return_1"]]
+        return values
+
+    monkeypatch.setattr("finagent.services.market_data.leak_check.over_history", over_history)
+    told = said("lookahead", "--points", "2", code=3)
+    assert [leak["feature"] for leak in told["leaks"]] == ["rsi_14"]
+    assert "close" in told["leaks"][0]["column"].split(", ")
+    assert np.isfinite(told["leaks"][0]["before"])
