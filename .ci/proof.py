@@ -38,6 +38,7 @@ PROOFS: dict[str, tuple[str | tuple[str, int], ...]] = {
         "tests/crash/test_scale_out.py",
     ),
     "bench-scan": ("finagent bench scan --json",),
+    "bench-features": ("finagent bench features --json",),
     "bench-queue": ("finagent bench queue --json",),
     "protocol-model": ("python -m tests.model",),
     "stateful": ("python -m pytest -q --durations=5 tests/stateful",),

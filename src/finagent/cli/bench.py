@@ -22,6 +22,7 @@ class BenchName(StrEnum):
 
     scan = "scan"
     queue = "queue"
+    features = "features"
 
 
 def bench(
@@ -35,6 +36,7 @@ def bench(
     """Measure one part beside the physical limit and every installed peer, interleaved, one at a time.
 
     scan: 10,000 symbols from resident columns to the ranked best 50, and a whole pass from the scan to committed intents.
+    features: one bar of 200 and of 5,000 symbols, a batch over history, memory, and a first scan.
     queue: the durable queue beside SQLite alone, its prototype and its peers, with the goals that were set. Its parts: drain,
     backlog, callers, latency, history, start.
     Peers that are not installed are listed: pip install "finagent[bench]" brings them.
@@ -56,6 +58,12 @@ def _contest(name: BenchName, repeats: int, only: list[str], overrides: list[str
                 raise BadInput(f"--only {only[0]}: bench scan has no parts")
             peers = scan_contest(repeats)
             return Contest((*peers.rows, whole_pass(repeats, overrides)), peers.absent)
+        case BenchName.features:
+            from finagent.bench.features import features_contest
+
+            if only:
+                raise BadInput(f"--only {only[0]}: bench features has no parts")
+            return features_contest(repeats)
         case BenchName.queue:
             from finagent.bench.queue import QueuePart, queue_contest
 
