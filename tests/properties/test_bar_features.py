@@ -151,18 +151,18 @@ def test_what_is_before_the_warm_up_is_forgotten(seed: int) -> None:
 
 def test_many_bars_leave_no_drift() -> None:
     """What a symbol is after many bars it would be after a few."""
-    bars = walk(5, 1000, 1)
-    long, short = features(1), features(1)
+    bars = walk(5, 1000, 2)
+    long, short = features(2), features(2)
     for _ in range(5):
         for row in bars:
-            long.update(row)
+            long.push(row)
     for row in bars:
-        short.update(row)
+        short.push(row)
     same(long.update(bars[0])[:, 0], short.update(bars[0])[:, 0])
 
 
 def test_the_numbers_and_their_hash_change_together() -> None:
     """A formula that computes something else needs another version, so that no model takes it for the one that it knows."""
     values = over_history(features(3, index=0), walk(7, LONGEST + 10, 3))[-1]
-    assert BARS.hash == "f51fef5146fdc864"
-    assert float(np.round(values, 9).sum()) == pytest.approx(1664.141868463, abs=1e-6)
+    assert BARS.hash == "9cff8f909155f48e"
+    assert float(np.round(values, 9).sum()) == pytest.approx(1522.979511510, abs=1e-6)

@@ -9,24 +9,24 @@ from finagent.quant.features.bar_windows import BarRows, BarWindows
 from finagent.quant.features.catalogue import BARS, MARKET, MOMENTS, MOMENTUM, RANGES, RETURNS, TREND, VOLUME
 from finagent.quant.features.cross_section import ranks
 from finagent.quant.features.momentum import momentum
-from finagent.quant.features.returns import market, moments, returns
+from finagent.quant.features.returns import moments, returns
 from finagent.quant.features.trend import trend
 from finagent.quant.features.volatility import ranges
 from finagent.quant.features.volume import volume
 
-# In the order of the catalogue. A family writes values [features, symbols]; where a symbol has fewer bars than the warm-up they
+# In the order of the catalogue. A family is given the bars and sums over them, which it may change where no other family reads
+# them, and writes values [features, symbols]; where a symbol has fewer bars than the warm-up they
 # may be anything, and where nothing moved what 0/0 gives.
-Family = Callable[[BarWindows, Floats], None]
+Family = Callable[[BarWindows, Floats, Floats], None]
 FAMILIES: tuple[tuple[Family, int], ...] = (
     (returns, len(RETURNS)),
-    (moments, len(MOMENTS)),
+    (moments, len(MOMENTS) + len(MARKET)),
     (ranges, len(RANGES)),
     (momentum, len(MOMENTUM)),
     (volume, len(VOLUME)),
     (trend, len(TREND)),
-    (market, len(MARKET)),
 )
-RANKED = ("return_1", "return_20", "volatility_20", "volume_ratio_20")
+RANKED = ("return_1", "return_20", "volatility_20")
 _WARMUP = np.asarray([feature.warmup for feature in BARS.features])[:, np.newaxis]
 _LONGEST = int(_WARMUP.max())
 _NEUTRAL = np.asarray([np.nan if feature.neutral is None else feature.neutral for feature in BARS.features])[:, np.newaxis]
@@ -55,8 +55,9 @@ class BarFeatures:
         """[features, symbols] as of the last bars, NaN where unknown. The array is written anew by the next call."""
         values = self._values
         with np.errstate(all="ignore"):
+            sums = self.bars.sums()
             for family, rows in self._families:
-                family(self.bars, rows)
+                family(self.bars, sums, rows)
             np.copyto(values, _NEUTRAL, where=~np.isfinite(values))
             if self.bars.fewest < _LONGEST:
                 np.copyto(values, np.nan, where=self.bars.count < _WARMUP)

@@ -12,22 +12,21 @@ from finagent.quant.features.bar_windows import (
     RANGES,
     SIGNAL,
     SLOW,
+    SUMS,
     BarWindows,
-    product_sum,
     summed,
 )
 
-EQUAL = 1e-12  # of the price: two typical prices that only rounding tells apart are no rise and no fall
 _STEPS = np.arange(20.0) - 9.5
 _SPREAD = float(_STEPS @ _STEPS)
 _WEIGHTS = _STEPS / _SPREAD
 
 
-def momentum(bars: BarWindows, values: Floats) -> None:
+def momentum(bars: BarWindows, sums: Floats, values: Floats) -> None:
     """Oscillators of closes and ranges (catalogue.MOMENTUM)."""
     _of_means(bars, values)
     _of_places(bars, values)
-    _of_typical_prices(bars, values)
+    _of_typical_prices(bars, sums, values)
     _of_the_line(bars, values)
 
 
@@ -61,30 +60,23 @@ def _of_places(bars: BarWindows, values: Floats) -> None:
     np.subtract(last[-1], 100.0, out=values[16])
 
 
-def _of_typical_prices(bars: BarWindows, values: Floats) -> None:
+def _of_typical_prices(bars: BarWindows, sums: Floats, values: Floats) -> None:
     prices = bars.window("typical_price", 20)
-    for row, width in ((17, 14), (18, 20)):
-        away = prices[-width:] - prices[-1]
-        mean = summed(away)
-        mean /= width
-        away -= mean
-        np.abs(away, out=away)
-        np.divide(-mean, 0.015 / width * summed(away), out=values[row])
-    change = prices[-14:] - prices[-15:-1]
-    flow = prices[-14:] * bars.window("volume", 14)
-    up = product_sum(flow, (change > EQUAL * prices[-1]).astype(np.float64))
-    down = product_sum(flow, (change < -EQUAL * prices[-1]).astype(np.float64))
-    np.divide(up, up + down, out=values[19])
-    values[19] *= 100.0
+    away = prices - prices[-1]
+    mean = summed(away)
+    mean /= 20.0
+    away -= mean
+    np.abs(away, out=away)
+    np.divide(-mean, 0.015 / 20.0 * summed(away), out=values[17])
+    up, down = sums[SUMS["flow_up"]][0], sums[SUMS["flow_down"]][0]
+    np.divide(up, up + down, out=values[18])
+    values[18] *= 100.0
 
 
 def _of_the_line(bars: BarWindows, values: Floats) -> None:
-    close = bars.last("close")
-    away = bars.window("close", 20) - close
+    away, _, total = bars.closes_away()
     slope = np.einsum("i,ij->j", _WEIGHTS, away)
-    np.divide(slope, close, out=values[20])
-    total = product_sum(away, away)
-    total -= summed(away) ** 2 / 20.0
+    np.divide(slope, bars.last("close"), out=values[19])
     slope *= slope
     slope *= _SPREAD
-    np.divide(slope, total, out=values[21])
+    np.divide(slope, total, out=values[20])

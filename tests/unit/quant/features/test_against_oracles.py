@@ -139,9 +139,8 @@ def stochastic(s: Series) -> tuple[Floats, Floats]:
     return slow_k, slow_d
 
 
-def illiquidity(returns: Floats, dollars: Floats) -> float:
-    traded = dollars > 0
-    return float((np.abs(returns[traded]) / dollars[traded]).mean() * 1e6)
+def overnight(s: Series) -> Floats:
+    return np.asarray(np.log(s.open / lag(s.close, 1)))
 
 
 def obv_change(s: Series) -> Floats:
@@ -160,7 +159,7 @@ def channel(s: Series, width: int) -> Floats:
 
 
 def _references() -> Iterator[tuple[str, Reference]]:
-    for bars in (1, 5, 10, 20, 60):
+    for bars in (1, 2, 3, 5, 10, 20, 40, 60):
         yield f"return_{bars}", at(bars, lambda s, bars: talib.ROCP(s.close, bars))
     yield "return_overnight", lambda s: s.open / lag(s.close, 1) - 1
     yield "return_open_to_close", lambda s: s.close / s.open - 1
@@ -171,18 +170,20 @@ def _references() -> Iterator[tuple[str, Reference]]:
     for width in (5, 10, 20, 60):
         yield f"volatility_{width}", at(width, lambda s, width: deviation(s.returns, width))
     yield "volatility_ratio_5_60", lambda s: deviation(s.returns, 5) / deviation(s.returns, 60)
-    for width in (20, 60):
-        yield f"skewness_{width}", at(width, lambda s, width: windowed(width, skewness, s.returns))
-        yield f"kurtosis_{width}", at(width, lambda s, width: windowed(width, kurtosis, s.returns))
+    yield "volatility_ratio_10_60", lambda s: deviation(s.returns, 10) / deviation(s.returns, 60)
+    yield "volatility_ratio_20_60", lambda s: deviation(s.returns, 20) / deviation(s.returns, 60)
+    yield "skewness_20", lambda s: windowed(20, skewness, s.returns)
+    yield "kurtosis_20", lambda s: windowed(20, kurtosis, s.returns)
     yield "return_z_20", lambda s: (s.returns - mean(s.returns, 20)) / deviation(s.returns, 20)
     yield "up_fraction_20", lambda s: mean((s.returns > 0).astype(float), 20)
-    yield "autocorrelation_20", lambda s: windowed(20, correlation, s.returns, lag(s.returns, 1))
     for width in (10, 20):
         yield f"parkinson_{width}", at(width, lambda s, w: np.sqrt(mean(np.log(s.high / s.low) ** 2, w) / np.log(16)))
         yield f"garman_klass_{width}", at(width, lambda s, w: np.sqrt(np.maximum(mean(garman_klass(s), w), 0)))
         yield f"rogers_satchell_{width}", at(width, lambda s, w: np.sqrt(mean(rogers_satchell(s), w)))
         yield f"yang_zhang_{width}", at(width, lambda s, w: yang_zhang(s, w))
         yield f"overnight_volatility_{width}", at(width, lambda s, w: deviation(np.log(s.open / lag(s.close, 1)), w))
+    yield "overnight_z_20", lambda s: overnight(s) / deviation(overnight(s), 20)
+    yield "natr_ratio_7_21", lambda s: talib.NATR(s.high, s.low, s.close, 7) / talib.NATR(s.high, s.low, s.close, 21)
     yield "true_range_1", lambda s: talib.TRANGE(s.high, s.low, s.close) / s.close
     for period in (7, 14, 21):
         yield f"natr_{period}", at(period, lambda s, p: talib.NATR(s.high, s.low, s.close, p))
@@ -204,33 +205,31 @@ def _references() -> Iterator[tuple[str, Reference]]:
     yield "stochastic_slow_k_14", lambda s: stochastic(s)[0]
     yield "stochastic_slow_d_14", lambda s: stochastic(s)[1]
     yield "williams_r_14", lambda s: talib.WILLR(s.high, s.low, s.close, 14)
-    for period in (14, 20):
-        yield f"cci_{period}", at(period, lambda s, p: talib.CCI(s.high, s.low, s.close, p))
+    yield "cci_20", lambda s: talib.CCI(s.high, s.low, s.close, 20)
     yield "mfi_14", money_flow
     yield "slope_20", lambda s: talib.LINEARREG_SLOPE(s.close, 20) / s.close
     yield "slope_fit_20", lambda s: windowed(20, line_fit, s.close)
     for width in (5, 20, 60):
         yield f"volume_ratio_{width}", at(width, lambda s, w: s.volume / mean(s.volume, w))
     yield "volume_ratio_5_60", lambda s: mean(s.volume, 5) / mean(s.volume, 60)
-    for width in (20, 60):
-        yield f"volume_z_{width}", at(width, lambda s, w: (s.volume - mean(s.volume, w)) / deviation(s.volume, w, ddof=0))
+    yield "volume_ratio_20_60", lambda s: mean(s.volume, 20) / mean(s.volume, 60)
+    yield "volume_z_20", lambda s: (s.volume - mean(s.volume, 20)) / deviation(s.volume, 20, ddof=0)
     yield "log_dollar_volume_20", lambda s: np.log(mean(s.close * s.volume, 20))
     yield "obv_20", obv_change
     yield "accumulation_20", accumulation_change
     yield "vwap_distance_20", lambda s: s.close * mean(s.volume, 20) / mean(s.typical * s.volume, 20) - 1
-    yield "illiquidity_20", lambda s: windowed(20, illiquidity, s.returns, s.close * s.volume)
-    yield "return_volume_correlation_20", lambda s: windowed(20, correlation, s.returns, s.volume)
-    for width in (5, 10, 20, 60, 120):
+    for width in (5, 10, 20, 60):
         yield f"sma_distance_{width}", at(width, lambda s, w: s.close / talib.SMA(s.close, w) - 1)
     for period in (5, 10, 20):
         yield f"ema_distance_{period}", at(period, lambda s, p: s.close / talib.EMA(s.close, p) - 1)
     yield "sma_cross_5_20", lambda s: talib.SMA(s.close, 5) / talib.SMA(s.close, 20) - 1
     yield "sma_cross_20_60", lambda s: talib.SMA(s.close, 20) / talib.SMA(s.close, 60) - 1
-    for width in (20, 60, 120):
+    for width in (20, 60):
         yield f"drawdown_{width}", at(width, lambda s, w: s.close / talib.MAX(s.close, w) - 1)
     for width in (20, 60):
         yield f"rebound_{width}", at(width, lambda s, w: s.close / talib.MIN(s.close, w) - 1)
-        yield f"channel_position_{width}", at(width, lambda s, w: channel(s, w))
+    yield "channel_position_20", lambda s: channel(s, 20)
+    yield "ema_cross_5_20", lambda s: talib.EMA(s.close, 5) / talib.EMA(s.close, 20) - 1
     yield "market_return_1", lambda s: s.market
     yield "market_volatility_20", lambda s: deviation(s.market, 20)
     yield "beta_60", lambda s: windowed(60, beta, s.returns, s.market)

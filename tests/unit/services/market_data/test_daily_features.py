@@ -107,7 +107,7 @@ async def test_a_split_is_no_move() -> None:
     session = next(each for each in PANEL.sessions if each.date == date(2005, 3, 1))
     found = await features(Days()).before(session)
     assert abs(found[0, BARS.columns["return_1"]]) < 0.02
-    assert found[0, BARS.columns["drawdown_120"]] > -0.3
+    assert found[0, BARS.columns["drawdown_60"]] > -0.3
 
 
 async def test_what_cannot_be_had_is_asked_for_again() -> None:
