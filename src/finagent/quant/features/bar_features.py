@@ -60,7 +60,7 @@ class BarFeatures:
                 family(self.bars, sums, rows)
             np.copyto(values, _NEUTRAL, where=~np.isfinite(values))
             if self.bars.fewest < _LONGEST:
-                np.copyto(values, np.nan, where=self.bars.count < _WARMUP)
+                np.copyto(values, np.nan, where=self.bars.counted < _WARMUP)
             self._ranks[:] = ranks(values[self._ranked])
         return values
 
@@ -72,4 +72,8 @@ class BarFeatures:
 
 def over_history(features: BarFeatures, history: Iterable[BarRows]) -> Floats:
     """Values [bar-times, symbols, features] of a history in order of time: the very updates, one after the other."""
-    return np.stack([features.update(bars).T.copy() for bars in history])
+    rows = list(history)
+    found = np.empty((len(rows), len(BARS.features), features.bars.symbols))
+    for bars, values in zip(rows, found, strict=True):
+        values[:] = features.update(bars)
+    return found.transpose(0, 2, 1)

@@ -147,6 +147,7 @@ class BarWindows:
         self._at = 0
         self.count: NDArray[np.int64] = np.zeros(symbols, dtype=np.int64)
         self.fewest = 0  # bars of the symbol with the fewest
+        self.counted: NDArray[np.int64] | int = 0  # one number where it is that of all
         self._hole: NDArray[np.int64] = np.zeros(symbols, dtype=np.int64)
         self.market: Floats = np.zeros(_MARKET)  # its last returns
         self.open, self.low, self.volume, self.previous_close, self._previous_high = np.full((5, symbols), np.nan)
@@ -227,6 +228,7 @@ class BarWindows:
         else:
             self._fill_holes(bars.usable)
         self.fewest = int(self.count.min())
+        self.counted = self.fewest if self.fewest == self.count.max() else self.count
         begun = None
         if self.fewest <= 1:  # who has just begun has no bar before: its first return is nothing
             begun = self.count <= 1
@@ -336,7 +338,7 @@ class BarWindows:
         np.multiply(down, (down > 0.0) & (up < down), out=observed[10])
         np.square(self.returns, out=observed[SQUARES])
         observed[_EMAS] = close
-        means = self._first.update(observed, self.count, self.fewest)
+        means = self._first.update(observed, self.counted, self.fewest)
         total = means[9] + means[10]
         np.subtract(means[9], means[10], out=following[DX])
         np.abs(following[DX], out=following[DX])
@@ -345,9 +347,9 @@ class BarWindows:
             np.copyto(following[DX], 0.0, where=total == 0.0)
         np.subtract(means[FAST], means[SLOW], out=following[SIGNAL])
         following[TWICE] = means[TRIPLE]
-        again = self._second.update(following, self.count, self.fewest)
+        again = self._second.update(following, self.counted, self.fewest)
         self.triple_before[:] = self._third.mean[0]
-        self._third.update(again[TWICE:], self.count, self.fewest)
+        self._third.update(again[TWICE:], self.counted, self.fewest)
 
     def state(self) -> dict[str, NDArray[np.float64] | NDArray[np.int64]]:
         """Copies of the arrays that the next bars build on."""
@@ -365,7 +367,7 @@ class BarWindows:
             means.mean[:] = state[name]
         self._at, self._away = int(state["at"][0]), None
         self._totals.go_on(int(state["at"][1]))
-        self.fewest = int(self.count.min())
+        self.fewest, self.counted = int(self.count.min()), self.count
 
 
 def summed(rows: Floats) -> Floats:

@@ -48,9 +48,9 @@ class Smoother:
         self.mean: Floats = np.zeros((len(weights), symbols))
         self._change: Floats = np.zeros_like(self.mean)
 
-    def update(self, observed: Floats, count: NDArray[np.int64], fewest: int) -> Floats:
-        """Take in one observation [weights, symbols] at the `count`-th bar of each symbol; before its first nothing changes.
-        `fewest` is the least count. Returns `mean`."""
+    def update(self, observed: Floats, count: NDArray[np.int64] | int, fewest: int) -> Floats:
+        """Take in one observation [weights, symbols] at the `count`-th bar of each symbol, or of all; before its first nothing
+        changes. `fewest` is the least count. Returns `mean`."""
         np.subtract(observed, self.mean, out=self._change)
         if fewest > self._longest:
             self._change *= self._alphas
