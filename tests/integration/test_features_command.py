@@ -3,11 +3,14 @@
 import contextlib
 import io
 import json
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from finagent.adapters.features.history_files import open_history
 from finagent.cli.app import run
 from finagent.domain.bars import Floats
 from finagent.quant.features import bar_features
@@ -40,6 +43,31 @@ def test_values_are_told_of_symbols_dates_and_names() -> None:
     assert told["values"]["FB"]["return_1"] is not None
     for wrong in (("--symbol", "NOSUCH"), ("--feature", "nosuch"), ("--date", "2012-12-25")):
         assert said("compute", *wrong, *WINDOW, code=2)["exit_code"] == 2
+
+
+def test_a_history_is_what_was_known_at_each_open(tmp_path: Path) -> None:
+    span = ("--from", "2012-12-20", "--to", "2013-01-04", "--set", "market_data.last_session=2013-01-31")
+    told = said("history", "--output", str(tmp_path / "features"), *span, *WINDOW[:2])
+    kept = open_history(tmp_path / "features", BARS)
+    day = said("compute", "--date", "2013-01-03", "--set", "market_data.last_session=2013-01-31", *WINDOW[:2])
+    assert (told["sessions"], told["hash"]) == (len(kept.sessions), BARS.hash) == (10, BARS.hash)
+    row = kept.sessions.index(date(2013, 1, 3))
+    for place, symbol in enumerate(kept.symbols):
+        known = [np.nan if value is None else value for value in day["values"][symbol].values()]
+        np.testing.assert_array_equal(kept.values[row, place], known)
+    again = said("history", "--output", str(tmp_path / "features"), *span, *WINDOW[:2], code=2)
+    assert "is there already" in again["error"]
+
+
+def test_a_feature_is_drawn_under_its_bars(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    options = ["--feature", "rsi_14", "--feature", "natr_14", "--output", str(page), *WINDOW]
+    assert run(["features", "chart", "--symbol", "AAPL", *options]) == 0
+    found = page.read_text()
+    assert found.count('class="of"') == 2
+    assert "AAPL: rsi_14, natr_14" in found
+    assert "nan" not in found
+    assert run(["features", "chart", "--symbol", "NOSUCH", *options]) == 2
 
 
 def test_nothing_in_the_catalogue_looks_ahead() -> None:

@@ -1,7 +1,9 @@
 """`finagent features`: the catalogue, its values, and the proof that none of them looks ahead."""
 
 import asyncio
+import sys
 from datetime import date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +14,7 @@ from finagent.domain.errors import BadInput
 if TYPE_CHECKING:
     from finagent.domain.ports.market_data import MarketDataPort
     from finagent.domain.sessions import Session
+    from finagent.services.market_data.feature_past import FeaturePast
     from finagent.settings import Settings
 
 WRONG = 3
@@ -59,7 +62,7 @@ def compute(
     settings = settings_in_force(settings_file, overrides)
     from finagent.cli.output import print_json
 
-    document = asyncio.run(_computed(settings, symbol or [], day.date() if day else None, feature or []))
+    document = asyncio.run(_computed(settings, symbol or [], _day(day), feature or []))
     if as_json:
         print_json(document)
         return
@@ -89,6 +92,92 @@ async def _computed(settings: "Settings", symbols: list[str], day: date | None, 
     return {"session": session.date.isoformat(), "hash": BARS.hash, "notice": notice, "values": known}
 
 
+@app.command(epilog="Example: finagent features history --output var/features")
+def history(
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="A new folder for values.npy and history.json.")],
+    first: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First session.")] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last session.")] = None,
+    settings_file: SettingsFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Features of days for a span of sessions, each as known at its open, in a file that training maps and does not copy."""
+    settings = settings_in_force(settings_file, overrides)
+    from finagent.cli.output import print_json
+
+    document = asyncio.run(_history(settings, output, _day(first), _day(last)))
+    if as_json:
+        print_json(document)
+    else:
+        typer.echo(
+            f"{document['sessions']} sessions x {document['symbols']} symbols x {document['features']} features of data spec "
+            f"{document['hash']} in {document['folder']} ({document['bytes'] / 1e6:.1f} MB)"
+        )
+
+
+async def _history(settings: "Settings", folder: Path, first: date | None, last: date | None) -> dict[str, Any]:
+    from finagent.adapters.features.history_files import VALUES, write_history
+    from finagent.quant.features.catalogue import BARS
+
+    past, source_id = await _past(settings, first, last)
+    write_history(folder, past.values, BARS, [each.date for each in past.sessions], past.symbols, source_id)
+    counts = {"sessions": len(past.sessions), "symbols": len(past.symbols), "features": len(BARS.features)}
+    return {"folder": str(folder), "hash": BARS.hash, **counts, "bytes": (folder / VALUES).stat().st_size}
+
+
+async def _past(settings: "Settings", first: date | None, last: date | None) -> "tuple[FeaturePast, str]":
+    """With a bar on stderr that shows how far it is, where somebody watches."""
+    from finagent.bootstrap import open_market
+    from finagent.services.market_data.daily_features import DailyFeatures
+    from finagent.services.market_data.feature_past import feature_past, sessions_between
+
+    async with open_market(settings) as market:
+        sessions = sessions_between(market, first, last)
+        days = DailyFeatures(market, settings.market_data.hole_sessions_max, asyncio.to_thread)
+        with typer.progressbar(length=len(sessions), label="sessions", file=sys.stderr) as bar:
+            past = await feature_past(market, sessions, days, lambda _: bar.update(1))
+        return past, market.source_id
+
+
+@app.command(epilog="Example: finagent features chart --symbol AAPL --feature rsi_14 --feature natr_14 --output rsi.html")
+def chart(
+    symbol: Annotated[str, typer.Option(metavar="SYMBOL", help="Whose bars.")],
+    feature: Annotated[list[str], typer.Option(metavar="NAME", help="May be repeated; drawn below each other.")],
+    output: Annotated[Path, typer.Option(metavar="FILE.html", help="The page to write.")],
+    first: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day.")] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last session of the window.")] = None,
+    settings_file: SettingsFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Draw features of days under the bars that they are made of."""
+    settings = settings_in_force(settings_file, overrides)
+    output.write_text(asyncio.run(_page(settings, symbol, feature, _day(first), _day(last))))
+    typer.echo(f"written: {output}")
+
+
+async def _page(settings: "Settings", symbol: str, names: list[str], first: date | None, last: date | None) -> str:
+    from finagent.bootstrap import open_market
+    from finagent.quant.features.catalogue import BARS
+    from finagent.services.market_data.feature_past import days_between, sessions_between
+    from finagent.services.reporting.feature_chart import DayBars, feature_page
+
+    columns = {name: BARS.columns[BARS.feature(name).name] for name in names}
+    async with open_market(settings) as market:
+        place = _place(market, symbol)
+        days = await days_between(market, sessions_between(market, first, last))
+        notice = market.notice
+    if not days.sessions:
+        raise BadInput(f"{symbol}: one session is no span to draw, name --from and --to")
+    past, _ = await _past(settings, first, last)
+    drawn = {name: past.values[1:, place, column] for name, column in columns.items()}  # before a session: of the day before
+    bars = DayBars(days.sessions, days.open[:, place], days.high[:, place], days.low[:, place], days.close[:, place])
+    return feature_page(symbol, bars, drawn, notice)
+
+
+def _day(moment: datetime | None) -> date | None:
+    return moment.date() if moment is not None else None
+
+
 @app.command(epilog="Example: finagent features lookahead --points 24 --json")
 def lookahead(
     points: Annotated[int, typer.Option(min=1, max=1000, help="Random decisions to test, beside those at holes and ends.")] = 24,
@@ -104,7 +193,7 @@ def lookahead(
     settings = settings_in_force(settings_file, overrides)
     from finagent.cli.output import print_json
 
-    document = asyncio.run(_leaks(settings, points, day.date() if day else None))
+    document = asyncio.run(_leaks(settings, points, _day(day)))
     if as_json:
         print_json(document)
     else:

@@ -1,0 +1,1 @@
+"""Features at rest: histories for training, and tables for people."""
