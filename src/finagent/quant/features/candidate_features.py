@@ -4,10 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finagent.domain.bars import Floats
-from finagent.domain.errors import InvariantViolated
+from finagent.domain.sessions import Session
 from finagent.quant.features.catalogue import BARS, CANDIDATE, GAP, SESSION
 from finagent.quant.features.cross_section import ranks
-from finagent.quant.features.feature_state import FeatureState
 from finagent.quant.features.gap_scan import ScanResult
 
 _NATR, _OVERNIGHT = BARS.columns["natr_14"], BARS.columns["overnight_volatility_20"]
@@ -15,17 +14,14 @@ _DAYS = len(GAP) + len(SESSION)
 _NEUTRAL = np.asarray([np.nan if feature.neutral is None else feature.neutral for feature in CANDIDATE.features[:_DAYS]])
 
 
-def candidate_rows(found: ScanResult, state: FeatureState, days: Floats) -> Floats:
-    """Rows [candidates, features] of CANDIDATE, best candidate first, NaN where unknown; `days` [symbols, features] of BARS. The
-    state must be the one that was scanned."""
-    if state.session is None or state.symbols != found.symbols or state.minute > found.minute:
-        raise InvariantViolated("the feature state is not the one that was scanned")
+def candidate_rows(found: ScanResult, session: Session, days: Floats) -> Floats:
+    """Rows [candidates, features] of CANDIDATE, best candidate first, NaN where unknown; `days` [symbols, features] of BARS."""
     columns = found.ranked.columns
     rows = np.full((len(columns), len(CANDIDATE.features)), np.nan)
     rows[:, _DAYS:] = days[columns]
     with np.errstate(all="ignore"):
         _gap(found, columns, rows[:, : len(GAP)], days[columns])
-        _session(found, state, rows[:, len(GAP) : _DAYS], days[columns])
+        _session(found, session, rows[:, len(GAP) : _DAYS], days[columns])
         known = rows[:, :_DAYS]
         np.copyto(known, _NEUTRAL, where=~np.isfinite(known))
     return rows
@@ -39,11 +35,9 @@ def _gap(found: ScanResult, columns: NDArray[np.intp], rows: Floats, days: Float
     rows[:, 4] = ranks(found.gap[np.newaxis])[0, columns]
 
 
-def _session(found: ScanResult, state: FeatureState, rows: Floats, days: Floats) -> None:
-    ranked, session = found.ranked, state.session
-    assert session is not None
-    columns = ranked.columns
-    up = found.gap[columns] > 0.0
+def _session(found: ScanResult, session: Session, rows: Floats, days: Floats) -> None:
+    ranked = found.ranked
+    up = found.gap[ranked.columns] > 0.0
     place = (ranked.last - ranked.low) / (ranked.high - ranked.low)
     rows[:, 0] = np.log(ranked.relative_volume)
     rows[:, 1] = np.where(up, place, 1.0 - place)
@@ -52,6 +46,6 @@ def _session(found: ScanResult, state: FeatureState, rows: Floats, days: Floats)
     rows[:, 4] = rows[:, 3] / (days[:, _NATR] / 100.0)
     rows[:, 5] = ranked.last / ranked.previous_close - 1.0
     rows[:, 6] = (ranked.open - np.where(up, ranked.low, ranked.high)) / (ranked.open - ranked.previous_close)
-    rows[:, 7] = ranked.last * ranked.cumulative_volume / state.cumulative_dollars[columns] - 1.0
-    rows[:, 8] = found.minute - state.last_minute[columns]
+    rows[:, 7] = ranked.last * ranked.cumulative_volume / ranked.cumulative_dollars - 1.0
+    rows[:, 8] = ranked.age
     rows[:, 9], rows[:, 10], rows[:, 11] = found.minute, session.minutes - found.minute, session.date.weekday()

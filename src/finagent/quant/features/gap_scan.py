@@ -103,6 +103,8 @@ class Ranked:
     low: Floats
     last: Floats
     cumulative_volume: Floats
+    cumulative_dollars: Floats
+    age: NDArray[np.int32]
     relative_volume: Floats
     dollar_volume_mean: Floats
     score: Floats
@@ -280,6 +282,8 @@ def _ranked(state: FeatureState, prior: PriorFacts, past: PastThreshold, best: C
         low=state.low[columns],
         last=state.last[columns],
         cumulative_volume=state.cumulative_volume[columns],
+        cumulative_dollars=state.cumulative_dollars[columns],
+        age=past.age[best],
         relative_volume=past.relative_volume[best],
         dollar_volume_mean=past.dollar_volume_mean[best],
         score=past.score[best],

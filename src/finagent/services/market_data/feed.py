@@ -87,18 +87,17 @@ class Feed:
             return scan(self._state, self._prior, self.session.minute_of(self._clock.now()), self._rules)
 
     async def daily_features(self) -> Floats:
-        """Of the session being fed, as of the close before; asked for ahead they are there when a scan needs them."""
-        return await self._days.before(self.session)
-
-    async def candidate_rows(self, found: ScanResult) -> Floats:
-        """The features of each candidate of that scan, the best first (see candidate_features). Where the history of days cannot
-        be had, what is made of it is unknown."""
+        """Of the session being fed, as of the close before [symbols, features]; asked for ahead they are there when a scan needs
+        them. Where the history of days cannot be had now they are unknown, and nothing else waits for them."""
         try:
-            days = await self.daily_features()
+            return await self._days.before(self.session)
         except Transient as error:
             log.warning("daily_features_unknown", session=self.session.date.isoformat(), error=str(error))
-            days = np.full(BARS.shape(len(self.symbols)), np.nan)
-        return candidate_rows(found, self._state, days)
+            return np.full(BARS.shape(len(self.symbols)), np.nan)
+
+    async def candidate_rows(self, found: ScanResult) -> Floats:
+        """The features of each candidate of that scan, the best first (see candidate_features)."""
+        return candidate_rows(found, self.session, await self.daily_features())
 
     def exclusions(self) -> dict[str, str]:
         """Symbols out for the session, and why."""

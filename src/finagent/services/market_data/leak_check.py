@@ -90,7 +90,7 @@ class _ScanPath:
             state.update(BarBlock(session.instant_of(row + 1), **numbers, quality=self.bars.quality[row]))
             if row in self.rows:
                 found = scan(state, self.prior, row + 1, rules)
-                told = candidate_rows(found, state, self.days)
+                told = candidate_rows(found, session, self.days)
                 values[row, found.ranked.columns, :-1] = told
                 values[row, found.ranked.columns, -1] = self.predictor.predict(told[:, wanted])
         return values

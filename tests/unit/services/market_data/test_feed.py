@@ -1,14 +1,17 @@
 """The feed: bars go in once and in order, prices have an age, an unknown price is no price."""
 
 import asyncio
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pytest
 
-from finagent.domain.bars import BarQuality
+from finagent.domain.bars import BarQuality, DailyHistory, no_history
 from finagent.domain.errors import InvariantViolated, Transient
+from finagent.domain.sessions import Session
+from finagent.quant.features.catalogue import CANDIDATE
 from finagent.quant.features.gap_scan import ScanRules
 from finagent.services.market_data.daily_features import DailyFeatures
 from finagent.services.market_data.feed import Feed
@@ -97,3 +100,24 @@ async def test_a_source_that_fails_leaves_the_session_as_it_was(desk: Any, marke
 
     assert feed.session == desk.session
     assert feed.scan().minute == 5
+
+
+async def test_without_a_history_of_days_a_candidate_is_known_by_its_session(desk: Any, market: Any) -> None:
+    """And the next scan asks again."""
+    failures = [Transient("no answer")]
+
+    async def daily_history(session: Session, first: date) -> DailyHistory:
+        if failures:
+            raise failures.pop()
+        return no_history(market.symbols)
+
+    market.daily_history = daily_history
+    market.gap("IBM", 0.04)
+    feed = Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), DailyFeatures(market, 5, asyncio.to_thread))
+    await feed.open_session(desk.session, (5, 15, 30))
+    feed.advance()
+    (row,) = await feed.candidate_rows(feed.scan())
+    assert row[CANDIDATE.columns["gap"]] == pytest.approx(0.04)
+    assert np.isnan(row[CANDIDATE.columns["rsi_14"]])
+    assert failures == []
+    assert np.isnan(await feed.daily_features()).all()
