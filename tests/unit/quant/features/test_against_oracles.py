@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -243,20 +244,36 @@ REFERENCES: dict[str, Reference] = dict(_references())
 RANKED = tuple(feature.name for feature in BARS.features if feature.name.startswith("rank_"))
 
 
-@pytest.fixture(scope="module")
-def real_bars() -> tuple[list[Series], Floats]:
-    """Four stocks from 2004 on, splits adjusted, and our values [bars, symbols, features]."""
+def embedded() -> list[Floats]:
+    """Four stocks from 2004 on, splits adjusted."""
     panel = sample_panel(NewYorkCalendar()).of_symbols(("AAPL", "GOOG", "IBM", "MSFT"))
     rows = np.flatnonzero(np.isfinite(panel.close).all(axis=1))
     factor = np.cumprod(panel.split, axis=0)[rows]
-    prices = [column[rows] * factor for column in (panel.open, panel.high, panel.low, panel.close)]
-    open_, high, low, close = prices
-    volume, usable = panel.volume[rows] / factor, np.ones(4, dtype=np.bool_)
+    return [*(column[rows] * factor for column in (panel.open, panel.high, panel.low, panel.close)), panel.volume[rows] / factor]
+
+
+def large_caps(folder: Path) -> list[Floats]:
+    """Three of another vendor's, 2012 to 2017."""
+    table = pd.read_parquet(folder / "daily_yahoo88_shared.parquet")
+    table = table[table["symbol"].isin(["AAPL", "JNJ", "XOM"])]
+    return [table.pivot_table(index="timestamp", columns="symbol", values=name).dropna().to_numpy() for name in COLUMNS]
+
+
+COLUMNS = ("open", "high", "low", "close", "volume")
+
+
+@pytest.fixture(scope="module", params=["embedded", "yahoo88"])
+def real_bars(request: pytest.FixtureRequest) -> tuple[list[Series], Floats]:
+    """Real bars, and our values of them [bars, symbols, features]."""
+    own = request.param == "embedded"
+    open_, high, low, close, volume = embedded() if own else large_caps(request.getfixturevalue("market_data_folder"))
+    symbols = close.shape[1]
+    usable = np.ones(symbols, dtype=np.bool_)
     bars = (BarRows(*each, usable) for each in zip(open_, high, low, close, volume, strict=True))
-    values = over_history(BarFeatures(4, index=None, hole_bars_max=5), bars)
+    values = over_history(BarFeatures(symbols, index=None, hole_bars_max=5), bars)
     market = np.concatenate([[np.nan], (close[1:] / close[:-1] - 1).mean(axis=1)])
     o, h, low_, c, v = (column.T.copy() for column in (open_, high, low, close, volume))
-    return [Series(o[place], h[place], low_[place], c[place], v[place], market) for place in range(4)], values
+    return [Series(o[place], h[place], low_[place], c[place], v[place], market) for place in range(symbols)], values
 
 
 def test_every_feature_has_a_reference() -> None:
@@ -288,5 +305,5 @@ def _least_scale(name: str) -> float:
 def test_a_rank_is_the_place_among_all(real_bars: tuple[list[Series], Floats], name: str) -> None:
     _, values = real_bars
     ranked = values[:, :, BARS.columns[name.removeprefix("rank_")]]
-    expected = (pd.DataFrame(ranked).rank(axis=1) - 1).to_numpy() / 3
+    expected = (pd.DataFrame(ranked).rank(axis=1) - 1).to_numpy() / (ranked.shape[1] - 1)
     np.testing.assert_allclose(values[:, :, BARS.columns[name]][60:], expected[60:], rtol=1e-12)
