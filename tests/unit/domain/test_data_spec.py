@@ -3,8 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from finagent.domain.bars import no_history
 from finagent.domain.data_spec import AvailableAt, DataSpec, FeatureSpec, Group, difference
 from finagent.domain.errors import BadInput
 
@@ -72,3 +74,9 @@ def test_a_spec_has_each_feature_once() -> None:
         DataSpec("prices", (feature("one"), feature("one")))
     with pytest.raises(BadInput, match="no feature"):
         DataSpec("prices", ())
+
+
+def test_daily_bars_have_one_shape() -> None:
+    history = no_history(("AAPL", "IBM"))
+    with pytest.raises(BadInput, match=r"daily bars: volume has shape \(1, 2\), not \(0, 2\)"):
+        replace(history, volume=np.zeros((1, 2)))
