@@ -62,7 +62,7 @@ def test_a_history_is_what_was_known_at_each_open(tmp_path: Path) -> None:
 def test_a_feature_is_drawn_under_its_bars(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     options = ["--feature", "rsi_14", "--feature", "natr_14", "--output", str(page), *WINDOW]
-    assert run(["features", "chart", "--symbol", "AAPL", *options]) == 0
+    assert said("chart", "--symbol", "AAPL", *options) == {"file": str(page), "symbol": "AAPL", "features": ["rsi_14", "natr_14"]}
     found = page.read_text()
     assert found.count('class="of"') == 2
     assert "AAPL: rsi_14, natr_14" in found

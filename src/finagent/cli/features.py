@@ -148,11 +148,17 @@ def chart(
     last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last session of the window.")] = None,
     settings_file: SettingsFile = None,
     overrides: Overrides = None,
+    as_json: AsJson = False,
 ) -> None:
     """Draw features of days under the bars that they are made of."""
     settings = settings_in_force(settings_file, overrides)
+    from finagent.cli.output import print_json
+
     output.write_text(asyncio.run(_page(settings, symbol, feature, _day(first), _day(last))))
-    typer.echo(f"written: {output}")
+    if as_json:
+        print_json({"file": str(output), "symbol": symbol, "features": feature})
+    else:
+        typer.echo(f"written: {output}")
 
 
 async def _page(settings: "Settings", symbol: str, names: list[str], first: date | None, last: date | None) -> str:

@@ -31,8 +31,6 @@ class Group(Enum):
     CROSS_SECTION = "CROSS_SECTION"
     GAP = "GAP"
     SESSION = "SESSION"
-    QUOTE = "QUOTE"
-    NEWS = "NEWS"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from finagent.domain.sessions import Session
 from finagent.quant.features.bar_features import BarFeatures
 from finagent.quant.features.bar_soundness import sound_bars
 from finagent.quant.features.bar_windows import BarRows
+from finagent.quant.features.catalogue import BARS
 
 OffLoop = Callable[[Callable[[DailyHistory], Floats], DailyHistory], Awaitable[Floats]]  # computes without blocking the loop
 
@@ -41,6 +42,8 @@ class DailyFeatures:
             return self._known[1]
 
     def _values(self, history: DailyHistory) -> Floats:
+        if not history.sessions:
+            return np.full(BARS.shape(len(history.symbols)), np.nan)
         taken = len(self._taken.sessions) if self._taken is not None and _continues(history, self._taken) else 0
         if not taken:
             self._features = self._fresh()
