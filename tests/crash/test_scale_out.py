@@ -27,7 +27,7 @@ from finagent.domain.trading_state import MarketClock
 from finagent.drill.scenario import DAY, Scenario
 
 WORKERS = 4
-LEASE_SECONDS = 5
+LEASE_SECONDS = 10  # twenty heartbeats: a machine with eight processes on two cores lets one of them wait for seconds
 OPEN = datetime.fromisoformat(f"{DAY}T13:30:00+00:00").astimezone(UTC)
 SHARED = (
     "queue.backend=postgres",
@@ -208,11 +208,14 @@ def test_leaders_fall_and_workers_die_and_the_day_ends_the_same(postgres_url: st
         finished, said = made.ended("third")
         for worker in workers[1:]:
             worker.send_signal(signal.SIGTERM)
-        taken = [json.loads(made.ended(f"worker-{number}")[1])["jobs"] for number in range(1, WORKERS)]
+        ends = {name: made.ended(name) for name in (f"worker-{number}" for number in range(1, WORKERS))}
 
+    for name, (code, _) in ends.items():
+        assert code == 0, made.log(name)[-3000:]
+    taken = [json.loads(told)["jobs"] for _, told in ends.values()]
     assert finished == 0, made.log("third")[-3000:]
     assert json.loads(said)["outcome_hash"] == reference.outcome_hash
     assert sent(made) == reference.orders
     assert stopped == 4
-    assert "fenced" in made.log("second")
+    assert "fenced" in made.log("second"), made.log("second")[-3000:]
     assert sum(sum(jobs.values()) for jobs in taken) > 0, taken
