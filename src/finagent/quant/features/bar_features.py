@@ -15,8 +15,8 @@ from finagent.quant.features.volatility import ranges
 from finagent.quant.features.volume import volume
 
 # In the order of the catalogue. A family is given the bars and sums over them, which it may change where no other family reads
-# them, and writes values [features, symbols]; where a symbol has fewer bars than the warm-up they
-# may be anything, and where nothing moved what 0/0 gives.
+# them, and writes values [features, symbols]; where a symbol has fewer bars than the warm-up they may be anything, and where
+# nothing moved what 0/0 gives.
 Family = Callable[[BarWindows, Floats, Floats], None]
 FAMILIES: tuple[tuple[Family, int], ...] = (
     (returns, len(RETURNS)),

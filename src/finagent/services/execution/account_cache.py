@@ -42,6 +42,8 @@ class AccountCache:
 
     def committed(self, effects: Sequence[Effect]) -> None:
         """A fill changes what the account holds, and what is being read just now may be of before it."""
+        if self._known is None and not self._asking.locked():
+            return  # nobody looks
         if any(isinstance(record, Fill) for effect in effects for record in effect.records):
             self._known = None
             self._drops += 1
