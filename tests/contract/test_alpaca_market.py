@@ -138,10 +138,10 @@ async def test_the_stream_tells_bars_and_quotes_and_a_new_connection_makes_up_fo
             await subscribed(there)
             await there.to(5)
             same(await there.until_told(5), await there.truth(5))
-            quote = there.market.quote("IBM")
-            assert quote is not None
-            assert 0 < quote.bid <= quote.ask
-            assert quote.at == there.session.instant_of(5)
+            quotes = await there.market.quotes(there.session.instant_of(6))
+            assert (quotes.bid > 0).all()
+            assert (quotes.bid <= quotes.ask).all()
+            np.testing.assert_array_equal(quotes.age_seconds, 60.0)
         await there.to(9)  # nobody listens
         async with listening(there.market):
             same(await there.until_told(9), await there.truth(9))

@@ -15,7 +15,7 @@ import pytest
 from finagent.bootstrap import Application, build_application
 from finagent.domain.decision import DecisionEvent, DecisionExit, DecisionOutcome
 from finagent.domain.errors import BadInput
-from finagent.domain.gap import GapCandidate
+from finagent.domain.gap import FeatureVector, GapCandidate
 from finagent.domain.orders import BrokerOrder, Fill, OrderIntent
 from finagent.domain.portfolio import AccountSnapshot
 from finagent.domain.trading_state import TradingState
@@ -67,6 +67,7 @@ async def test_a_week_leaves_every_story_told_to_its_end(tmp_path: Path) -> None
         assert sum(outcomes.values()) == reads.count(GapCandidate) >= 8
         assert outcomes["FILLED"] == reads.count(DecisionExit) >= 2
         assert all(order.state.terminal for order in reads.find(BrokerOrder))
+        assert all(vector.simulated for vector in reads.find(FeatureVector)), "the sample's minutes are made up"
         assert reads.count(BrokerOrder) == reads.count(OrderIntent)
         assert reads.count(Fill) >= 4
         assert [snapshot.kind for snapshot in reads.find(AccountSnapshot)].count("CLOSE") == 4

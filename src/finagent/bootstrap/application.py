@@ -16,10 +16,11 @@ from finagent.adapters.database.lock import DatabaseLock
 from finagent.adapters.database.opening import open_reads
 from finagent.adapters.job_queue.sql import SqlJobQueue
 from finagent.adapters.job_queue.sqlite import SqliteJobQueue
+from finagent.adapters.news.lexicon import LexiconScorer
 from finagent.bootstrap.drivers import build_driver
 from finagent.bootstrap.handlers import agent_handlers
 from finagent.bootstrap.live import Live, build_live
-from finagent.bootstrap.market import build_market
+from finagent.bootstrap.market import Sources, build_sources
 from finagent.bootstrap.parts import Parts, Wraps
 from finagent.bootstrap.replay import Replay
 from finagent.bootstrap.start import FINISHED, begin, end, recovery_info
@@ -40,6 +41,7 @@ from finagent.services.kill_switch import KillSwitch
 from finagent.services.live import LiveDriver
 from finagent.services.market_data.daily_features import DailyFeatures
 from finagent.services.market_data.feed import Feed
+from finagent.services.market_data.news import NewsFeatures
 from finagent.services.portfolio import ledger
 from finagent.services.progress import Onlookers, ProgressObserver, RecoveryInfo, StartInfo
 from finagent.services.queue.processor import JobProcessor
@@ -81,7 +83,7 @@ async def build_application(
             outside = await build_live(settings, metrics)
             stack.push_async_callback(outside.close)
         else:
-            outside = Replay(settings, market or build_market(settings), store.get(MarketClock, 1))
+            outside = Replay(settings, Sources(market) if market else build_sources(settings), store.get(MarketClock, 1))
         clock = outside.clock
         durable = build_job_queue(settings, store, clock, failpoints, metrics)
         audit = build_audit(settings, store, durable, clock, failpoints)
@@ -134,7 +136,11 @@ class Application:
             reads, queue, clock, halt_file.exists, failpoints=parts.failpoints, held_back=self._held_back
         )
         days = DailyFeatures(parts.market, settings.market_data.hole_sessions_max, asyncio.to_thread)
-        self.feed = Feed(parts.market, clock, scan_rules(settings), days, parts.metrics.scan_duration.time)
+        sources = parts.outside.sources
+        news = NewsFeatures(sources.news, LexiconScorer(), asyncio.to_thread) if sources.news else None
+        self.feed = Feed(
+            sources.market, clock, scan_rules(settings), days, news, sources.quotes, parts.metrics.scan_duration.time
+        )
         self.reconciler = Reconciler(
             parts.broker, clock, ReconciliationPolicy(settings.reconcile_seconds), self.kill_switch, self._look
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from finagent.adapters.broker.alpaca.policy import Keys
 from finagent.adapters.clock import RunningClock, wall_now
 from finagent.bootstrap.broker import build_alpaca_rest
-from finagent.bootstrap.market import build_live_market, build_market, market_seconds
+from finagent.bootstrap.market import Sources, build_alpaca_news, build_live_market, build_market, market_seconds
 from finagent.bootstrap.start import ON_WALL_TIME, RUNNING
 from finagent.domain.effect import Effect
 from finagent.domain.errors import BadInput, Transient, Unavailable
@@ -44,7 +44,8 @@ class Live:
     ) -> None:
         self._settings, self._rest, self._exchange = settings, rest, exchange
         self.clock, self.policy = clock, live_policy(settings)
-        self.market = build_live_market(settings, clock, metrics)
+        self.market, self.news = build_live_market(settings, clock, metrics), build_alpaca_news(settings)
+        self.sources = Sources(self.market, self.market, self.news)
         self.reservations = Reservations(self.market, self.policy)
         self.sessions: tuple[Session, ...] = self.market.sessions()
 
@@ -115,6 +116,7 @@ class Live:
     async def close(self) -> None:
         """Give the connections back."""
         await self.market.close()
+        await self.news.close()
         await self._rest.close()
 
     def take_over(self, store: Reads) -> None:

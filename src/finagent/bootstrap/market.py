@@ -3,19 +3,22 @@
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finagent.adapters.broker.alpaca.policy import Keys
 from finagent.adapters.calendar import NewYorkCalendar
-from finagent.adapters.market_data.files import FilesHistory, files_history, files_market
+from finagent.adapters.market_data.files import FilesHistory, files_history, files_source
 from finagent.adapters.market_data.sample import sample_market
 from finagent.adapters.market_data.simulated import simulated_market
+from finagent.adapters.news.simulated import SimulatedNews
 from finagent.domain.errors import BadInput
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.ports.news import NewsPort
+from finagent.domain.ports.quotes import QuotePort
 from finagent.policies import alpaca_market_policies, bridged_market_policy, files_policy, scan_rules, simulated_policy
 from finagent.services.past_scan import PastScanPolicy, PastScanReport, VolumeBasis, scan_past_sessions
 from finagent.settings import Settings, alpaca_keys
@@ -23,6 +26,16 @@ from finagent.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from finagent.adapters.market_data.alpaca.market import AlpacaMarket
+    from finagent.adapters.news.alpaca import AlpacaNews
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where bars, quotes and news come from (None: nowhere)."""
+
+    market: MarketDataPort
+    quotes: QuotePort | None = None
+    news: NewsPort | None = None
 
 
 def market_seconds(settings: Settings) -> Callable[[], float]:
@@ -44,34 +57,47 @@ def build_live_market(settings: Settings, clock: Clock, metrics: Metrics) -> "Al
 @asynccontextmanager
 async def open_news(settings: Settings) -> AsyncIterator[NewsPort]:
     """The news of the source that the settings name. Raises BadInput for one that has none."""
-    if settings.market_data.source != "alpaca":
-        raise BadInput(f"market_data.source is {settings.market_data.source}: only alpaca has news")
+    if settings.market_data.source == "alpaca":
+        source = build_alpaca_news(settings)
+        try:
+            yield source
+        finally:
+            await source.close()
+        return
+    recorded = build_sources(settings).news
+    if recorded is None:
+        raise BadInput(f"market_data.source is {settings.market_data.source}: no news are there")
+    yield recorded
+
+
+def build_alpaca_news(settings: Settings) -> "AlpacaNews":
+    """Alpaca's archive of articles; who asks for it closes it."""
     from finagent.adapters.broker.alpaca.rest import AlpacaRest
     from finagent.adapters.market_data.alpaca.market import data_client
     from finagent.adapters.news.alpaca import AlpacaNews
 
     keys, policy = Keys(*alpaca_keys(settings)), alpaca_market_policies(settings)[1]
-    rest = AlpacaRest(policy, keys, market_seconds(settings), client=data_client, target="news")
-    try:
-        yield AlpacaNews(rest)
-    finally:
-        await rest.close()
+    return AlpacaNews(AlpacaRest(policy, keys, market_seconds(settings), client=data_client, target="news"))
 
 
 def build_market(settings: Settings) -> MarketDataPort:
-    """The recorded or simulated source that the settings name. Raises BadInput for one that is only there on wall time."""
+    """The recorded or simulated bars that the settings name. Raises BadInput for a source that is only there on wall time."""
+    return build_sources(settings).market
+
+
+def build_sources(settings: Settings) -> Sources:
+    """What the recorded or simulated source of the settings has; see `build_market`."""
     data, seed = settings.market_data, settings.replay.seed
     policy = bridged_market_policy(settings)
     if data.source == "sample":
-        return sample_market(
-            NewYorkCalendar(), seed=seed, first=data.first_session, last=data.last_session, policy=policy, symbols=data.symbols
-        )
+        first, last = data.first_session, data.last_session
+        return Sources(sample_market(NewYorkCalendar(), seed=seed, first=first, last=last, policy=policy, symbols=data.symbols))
     if data.source == "simulated":
         if data.symbols:
             raise BadInput(
                 "market_data.symbols: a simulated market names its own symbols; market_data.simulated.symbols counts them"
             )
-        return simulated_market(
+        market = simulated_market(
             NewYorkCalendar(),
             symbols_count=data.simulated.symbols,
             seed=seed,
@@ -79,9 +105,10 @@ def build_market(settings: Settings) -> MarketDataPort:
             last=data.last_session,
             policy=simulated_policy(settings),
         )
+        return Sources(market, news=SimulatedNews(market))
     if data.source == "alpaca":
         raise BadInput("market_data.source is alpaca: only orchestrate.mode paper and live have it")
-    return files_market(
+    files = files_source(
         Path(data.source.removeprefix("files:")),
         NewYorkCalendar(),
         seed=seed,
@@ -90,6 +117,7 @@ def build_market(settings: Settings) -> MarketDataPort:
         policy=files_policy(settings),
         symbols=data.symbols,
     )
+    return Sources(files.market, files.quotes, files.news)
 
 
 def scan_past(

@@ -8,12 +8,12 @@ import orjson
 
 from finagent.adapters.clock import VirtualClock, wall_now
 from finagent.bootstrap.broker import build_broker_client
+from finagent.bootstrap.market import Sources
 from finagent.bootstrap.start import ON_WALL_TIME, RUNNING
 from finagent.domain.effect import Effect
 from finagent.domain.errors import BadInput, InvariantViolated
 from finagent.domain.identity import digest
 from finagent.domain.money import plain
-from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.ports.order_execution import OrderExecutionPort
 from finagent.domain.ports.store import Reads
 from finagent.domain.sessions import Session
@@ -29,10 +29,10 @@ from finagent.telemetry.metrics import Metrics
 class Replay:
     """The outside of a replay."""
 
-    def __init__(self, settings: Settings, market: MarketDataPort, stored: MarketClock | None) -> None:
+    def __init__(self, settings: Settings, sources: Sources, stored: MarketClock | None) -> None:
         self._settings = settings
-        self.market = market
-        self.clock = VirtualClock(stored.at if stored is not None else market.sessions()[0].opens_at)
+        self.sources, self.market = sources, sources.market
+        self.clock = VirtualClock(stored.at if stored is not None else self.market.sessions()[0].opens_at)
         self._venue: VenueCalls | None = None
 
     @property

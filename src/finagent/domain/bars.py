@@ -1,4 +1,4 @@
-"""Bars as columns over symbols: the one file of the domain that knows numpy."""
+"""Bars and quotes as columns over symbols: the one file of the domain that knows numpy."""
 
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -41,7 +41,8 @@ class BarBlock:
 
 @dataclass(frozen=True, slots=True)
 class SessionBars:
-    """All minute bars of one session, arrays [minutes, symbols] (see BarBlock for units)."""
+    """All minute bars of one session, arrays [minutes, symbols] (see BarBlock for units). `simulated`: nobody traded so; the
+    minutes are made up, be it between the bars of real days."""
 
     session: Session
     symbols: tuple[str, ...]
@@ -51,6 +52,7 @@ class SessionBars:
     close: Floats
     volume: Floats
     quality: NDArray[np.uint8]
+    simulated: bool = False
 
     def __post_init__(self) -> None:
         shape = (self.session.minutes, len(self.symbols))
@@ -75,8 +77,9 @@ class SessionBars:
 def no_bars(session: Session, symbols: tuple[str, ...]) -> SessionBars:
     """A session of which nothing is known: arrays of its own, to be filled or not."""
     shape = (session.minutes, len(symbols))
-    columns = {name: np.full(shape, np.nan) for name in ("open", "high", "low", "close", "volume")}
-    return SessionBars(session, symbols, **columns, quality=np.full(shape, BarQuality.MISSING, dtype=np.uint8))
+    quality = np.full(shape, BarQuality.MISSING, dtype=np.uint8)
+    open_, high, low, close, volume = np.full((5, *shape), np.nan)
+    return SessionBars(session, symbols, open_, high, low, close, volume, quality)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,23 @@ def no_history(symbols: tuple[str, ...]) -> DailyHistory:
     """A history of which nothing is known."""
     empty = np.empty((0, len(symbols)))
     return DailyHistory((), symbols, empty, empty, empty, empty, empty, empty)
+
+
+@dataclass(frozen=True, slots=True)
+class Quotes:
+    """The best bid and ask of each symbol as last known; arrays over symbols, prices in USD, sizes in any unit that both sides
+    share, `age_seconds` since the quote was made. NaN: no quote is known."""
+
+    bid: Floats
+    bid_size: Floats
+    ask: Floats
+    ask_size: Floats
+    age_seconds: Floats
+
+
+def no_quotes(symbols: int) -> Quotes:
+    """Nothing is known of so many symbols."""
+    return Quotes(*np.full((5, symbols), np.nan))
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ class Group(Enum):
     CROSS_SECTION = "CROSS_SECTION"
     GAP = "GAP"
     SESSION = "SESSION"
+    QUOTES = "QUOTES"
+    NEWS = "NEWS"
 
 
 @dataclass(frozen=True, slots=True)

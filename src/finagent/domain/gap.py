@@ -51,9 +51,15 @@ class GapCandidate:
     facts: GapFacts
 
 
+SIMULATED = "SIMULATED"
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureVector:
-    """The very numbers the models saw: `values` in the order of the DataSpec with hash `data_spec_hash`."""
+    """The very numbers the models saw, of the bars until `as_of`: `values` in the order of the DataSpec of `data_spec_hash`.
+
+    `quality` is OK, or says how many values are unknown and whether the minutes behind them are SIMULATED: such a vector is no
+    evidence of what a model can do."""
 
     decision_id: str
     as_of: datetime
@@ -61,3 +67,8 @@ class FeatureVector:
     data_spec_hash: str
     values: tuple[float, ...]
     quality: str
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its minutes are made up."""
+        return self.quality.startswith(SIMULATED)

@@ -1,6 +1,7 @@
 """Bar files found and read: CSV or Parquet with the columns symbol, timestamp, open, high, low, close, volume [, adj_close].
 
-Timestamps are UTC instants: a minute bar carries its start, a daily bar midnight in New York of its session. Imports pandas.
+Timestamps are UTC instants: a minute bar carries its start, a daily bar midnight in New York of its session. Files of quotes and
+of news beside them are found by their columns. Imports pandas.
 """
 
 import hashlib
@@ -23,6 +24,9 @@ from finagent.domain.errors import BadInput, Unavailable
 
 NUMBERS = (*PRICES, "volume")
 ADJUSTED = "adj_close"
+Columns = tuple[str, ...]
+QUOTES: Columns = ("symbol", "timestamp", "bid_close", "bid_size", "ask_close", "ask_size")
+NEWS: Columns = ("symbol", "timestamp", "headline")
 ACTIONS_PREFIX = "corporate_actions"
 ACTIONS_COLUMNS = ("symbol", "last_cum_session", "kind", "value")
 _SUFFIXES = (".csv", ".parquet")
@@ -59,19 +63,22 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class BarFolder:
-    """What a location holds: daily and minute bars (None: none), splits, the files left aside with the reason, a content hash."""
+    """What a location holds: daily and minute bars (None: none), splits, files of quotes and of news, the files left aside with
+    the reason, a content hash."""
 
     daily: pd.DataFrame | None
     minute: pd.DataFrame | None
     splits: tuple[Split, ...]
     files: tuple[BarFile, ...]
+    quotes: tuple[Path, ...]
+    news: tuple[Path, ...]
     ignored: dict[str, str]
     sha256: str
 
 
 def read_folder(location: Path, unenclosed_fraction_max: float) -> BarFolder:
     """Read a folder, or one file with the corporate actions beside it; BadInput names what a person must mend."""
-    paths, ignored = _bar_paths(location)
+    paths, beside, ignored = _paths(location)
     found = []
     for path in paths:
         bars = _read(path)
@@ -87,36 +94,45 @@ def read_folder(location: Path, unenclosed_fraction_max: float) -> BarFolder:
         raise BadInput(f"no bars to use in {location}: {told}")
     folder = location if location.is_dir() else location.parent
     actions = sorted(folder.glob(f"{ACTIONS_PREFIX}*.csv"))
-    content = hashlib.sha256("".join([*(file.sha256 for file in found), *map(_sha256, actions)]).encode()).hexdigest()
+    others = [*actions, *beside[QUOTES], *beside[NEWS]]
+    content = hashlib.sha256("".join([*(file.sha256 for file in found), *map(_sha256, others)]).encode()).hexdigest()
     return BarFolder(
         daily=_joined(found, Timeframe.DAILY, location),
         minute=_joined(found, Timeframe.MINUTE, location),
         splits=tuple(split for path in actions for split in _read_splits(path)),
         files=tuple(found),
+        quotes=beside[QUOTES],
+        news=beside[NEWS],
         ignored=ignored,
         sha256=content,
     )
 
 
-def _bar_paths(location: Path) -> tuple[list[Path], dict[str, str]]:
-    """The files that have the columns of bars, and the others with the reason why not."""
+def _paths(location: Path) -> tuple[list[Path], dict[Columns, tuple[Path, ...]], dict[str, str]]:
+    """The files that have the columns of bars, those of QUOTES and of NEWS, and the others with the reason why not."""
     if not location.exists():
         raise BadInput(f"{location}: no such file or folder")
     if location.is_file():
         if location.suffix not in _SUFFIXES:
             raise BadInput(f"{location.name}: not a .csv or .parquet file")
         require_columns(_column_names(location), location.name)
-        return [location], {}
-    paths, ignored = [], {}
+        return [location], {QUOTES: (), NEWS: ()}, {}
+    paths: list[Path] = []
+    beside: dict[Columns, tuple[Path, ...]] = {QUOTES: (), NEWS: ()}
+    ignored: dict[str, str] = {}
     for path in sorted(path for path in location.iterdir() if path.suffix in _SUFFIXES):
         if path.name.startswith(ACTIONS_PREFIX):
             continue
-        missing = [name for name in COLUMNS if name not in _column_names(path)]
-        if missing:
+        names = _column_names(path)
+        missing = [name for name in COLUMNS if name not in names]
+        kind = next((kind for kind in beside if set(kind) <= set(names)), None)
+        if kind is not None:
+            beside[kind] += (path,)
+        elif missing:
             ignored[path.name] = f"no column {', '.join(missing)}"
         else:
             paths.append(path)
-    return paths, ignored
+    return paths, beside, ignored
 
 
 def _column_names(path: Path) -> list[str]:
@@ -147,6 +163,18 @@ def _unreadable(path: Path, error: Exception) -> BadInput | Unavailable:
 
 def _read(path: Path) -> pd.DataFrame:
     """COLUMNS (and adj_close where there is one) with UTC timestamps and float numbers, RangeIndex in the file's order."""
+    raw = read_table(path)
+    names = [*COLUMNS, *([ADJUSTED] if ADJUSTED in raw.columns else [])]
+    bars = raw[names].reset_index(drop=True)
+    bars["symbol"] = bars["symbol"].fillna("").astype(str)
+    bars["timestamp"] = instants(bars, "timestamp", path.name)
+    for name in names[2:]:
+        bars[name] = floats(bars, name, path.name)
+    return bars
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The rows as they stand, text where the file is CSV; BadInput for a file without any, or one that cannot be read."""
     if path.suffix == ".csv":
         raw = _csv(path)
     else:
@@ -155,34 +183,30 @@ def _read(path: Path) -> pd.DataFrame:
         except (OSError, ValueError) as error:
             raise _unreadable(path, error) from error
     if not len(raw):
-        raise BadInput(f"{path.name}: holds no bars")
-    names = [*COLUMNS, *([ADJUSTED] if ADJUSTED in raw.columns else [])]
-    bars = raw[names].reset_index(drop=True)
-    bars["symbol"] = bars["symbol"].fillna("").astype(str)
-    bars["timestamp"] = _instants(bars, path.name)
-    for name in names[2:]:
-        bars[name] = _floats(bars, name, path.name)
-    return bars
+        raise BadInput(f"{path.name}: holds no rows")
+    return raw
 
 
-def _instants(bars: pd.DataFrame, file: str) -> "pd.Series[pd.Timestamp]":
-    column = bars["timestamp"]
+def instants(bars: pd.DataFrame, name: str, file: str) -> "pd.Series[pd.Timestamp]":
+    """A column of UTC instants; BadInput that tells how many are none, and the first."""
+    column = bars[name]
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         return pd.Series(column.dt.tz_convert("UTC").dt.as_unit("ns"))
     text = column.astype(str)
     zoned = text.str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", regex=True)
-    instants = pd.to_datetime(text.where(zoned), utc=True, format="ISO8601", errors="coerce").dt.as_unit("ns")
-    bad = instants.isna()
+    found = pd.to_datetime(text.where(zoned), utc=True, format="ISO8601", errors="coerce").dt.as_unit("ns")
+    bad = found.isna()
     if bad.any():
         row = bars[bad].iloc[0]
         raise BadInput(
-            f"{file}: timestamp: {int(bad.sum())} rows are not UTC instants such as 2024-01-02T14:30:00Z, first "
-            f"{row['timestamp']!r} of {row['symbol']}. A daily bar carries midnight in New York of its session, in UTC"
+            f"{file}: {name}: {int(bad.sum())} rows are not UTC instants such as 2024-01-02T14:30:00Z, first "
+            f"{row[name]!r} of {row['symbol']}. A daily bar carries midnight in New York of its session, in UTC"
         )
-    return instants
+    return found
 
 
-def _floats(bars: pd.DataFrame, name: str, file: str) -> "pd.Series[float]":
+def floats(bars: pd.DataFrame, name: str, file: str) -> "pd.Series[float]":
+    """A column of numbers, NaN where it is empty; BadInput that tells how many are none, and the first."""
     column = bars[name]
     empty = column.isna()
     if not pd.api.types.is_numeric_dtype(column):

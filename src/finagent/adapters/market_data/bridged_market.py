@@ -122,7 +122,7 @@ class BridgedMarket:
         quality = np.full(shape, BarQuality.MISSING, dtype=np.uint8)
         quality[:, [place for place, symbol in enumerate(self.symbols) if symbol in panel.excluded[day]]] = BarQuality.BAD
         quality[:, present] = BarQuality.OK
-        bars = SessionBars(session, self.symbols, **whole._asdict(), quality=quality)
+        bars = SessionBars(session, self.symbols, **whole._asdict(), quality=quality, simulated=True)
         return bars if self._defects is None else self._defects(bars)
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from finagent.adapters.market_data.bar_files import BarFolder
+    from finagent.adapters.market_data.quote_files import FileQuotes
+    from finagent.adapters.news.files import FileNews
 
 _NAMED_MAX = 5
 
@@ -56,7 +58,16 @@ class FilesHistory:
     notes: tuple[str, ...]
 
 
-def files_market(
+@dataclass(frozen=True, slots=True)
+class FilesSource:
+    """The bars of a location, and the quotes and news beside them (None: there are none)."""
+
+    market: MarketDataPort
+    quotes: "FileQuotes | None"
+    news: "FileNews | None"
+
+
+def files_source(
     location: Path,
     calendar: ExchangeCalendar,
     *,
@@ -65,13 +76,31 @@ def files_market(
     last: date,
     policy: FilesPolicy,
     symbols: tuple[str, ...] = (),
-) -> MarketDataPort:
-    """Bars from `first` to `last` of `symbols` (empty: every symbol with a bar in that window)."""
+) -> FilesSource:
+    """What there is from `first` to `last` of `symbols` (empty: every symbol with a bar in that window)."""
     from finagent.adapters.market_data.bar_files import read_folder
+    from finagent.adapters.market_data.quote_files import FileQuotes
+    from finagent.adapters.news.files import FileNews
+
+    folder = read_folder(location, policy.unenclosed_fraction_max)
+    market = _market(folder, location, calendar, seed, first, last, policy, symbols)
+    quotes = FileQuotes(folder.quotes, market.symbols) if folder.quotes else None
+    return FilesSource(market, quotes, FileNews(folder.news) if folder.news else None)
+
+
+def _market(
+    folder: "BarFolder",
+    location: Path,
+    calendar: ExchangeCalendar,
+    seed: int,
+    first: date,
+    last: date,
+    policy: FilesPolicy,
+    symbols: tuple[str, ...],
+) -> MarketDataPort:
     from finagent.adapters.market_data.daily_files import panel_of
     from finagent.adapters.market_data.minute_files import MinuteFileMarket, MinuteRows
 
-    folder = read_folder(location, policy.unenclosed_fraction_max)
     if folder.minute is not None:
         chosen = _universe(folder.minute, first, last, symbols, location)
         return MinuteFileMarket(

@@ -64,12 +64,13 @@ class MinuteRows:
         part = slice(self.starts[row], self.starts[row + 1])
         shape = (session.minutes, len(self.symbols))
         at = (self.minute[part], self.place[part])
-        columns = {name: np.full(shape, np.nan) for name in NUMBERS}
-        for name, column in columns.items():
+        columns = np.full((len(NUMBERS), *shape), np.nan)
+        for name, column in zip(NUMBERS, columns, strict=True):
             column[at] = self.numbers[name][part]
+        open_, high, low, close, volume = columns
         quality = np.full(shape, BarQuality.MISSING, dtype=np.uint8)
         quality[at] = BarQuality.OK
-        return SessionBars(session, self.symbols, **columns, quality=quality)
+        return SessionBars(session, self.symbols, open_, high, low, close, volume, quality)
 
     def daily(self) -> pd.DataFrame:
         """Daily bars made of the sound minutes of each session and symbol, in the shape of a daily file."""

@@ -7,18 +7,21 @@ from finagent.adapters.broker.alpaca.errors import Unreadable
 from finagent.adapters.broker.alpaca.rest import AlpacaRest
 from finagent.adapters.broker.alpaca.wire import instant, rows, text
 from finagent.adapters.market_data.alpaca.pages import AlpacaPages, next_token
-from finagent.domain.ports.news import Article
+from finagent.domain.ports.news import HEADLINE_LENGTH_MAX, Article
 from finagent.domain.time import to_text
 
 ARTICLES_PER_PAGE = 50  # the most that Alpaca gives
-HEADLINE_LENGTH_MAX = 500
 
 
 class AlpacaNews:
     """Articles as Alpaca keeps them; the body of an article is not asked for."""
 
     def __init__(self, rest: AlpacaRest) -> None:
-        self._pages = AlpacaPages(rest)
+        self._rest, self._pages = rest, AlpacaPages(rest)
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._rest.close()
 
     async def articles(self, symbols: tuple[str, ...], since: datetime, until: datetime) -> tuple[Article, ...]:
         query = {
@@ -29,7 +32,7 @@ class AlpacaNews:
             "sort": "asc",
         }
         found: list[Article] = await self._pages.all("/news", query, page_of_articles, api_version="v1beta1")
-        within = {article.article_id: article for article in found if since <= article.at <= until}
+        within = {article.article_id: article for article in found if since <= article.at and article.known_at <= until}
         return tuple(sorted(within.values(), key=lambda article: (article.at, article.article_id)))
 
 
@@ -43,10 +46,11 @@ def _article(row: Any) -> Article:
     number = row.get("id") if isinstance(row, dict) else None
     if not isinstance(number, int) or isinstance(number, bool):
         raise Unreadable(f"an article of id {number!r}")
-    symbols = rows(row.get("symbols"))
+    symbols, published = rows(row.get("symbols")), instant(text(row, "created_at"))
     return Article(
         str(number),
-        instant(text(row, "created_at")),
+        published,
+        max(published, instant(text(row, "updated_at"))) if row.get("updated_at") else published,
         text(row, "headline")[:HEADLINE_LENGTH_MAX],
         text(row, "source"),
         tuple(str(symbol) for symbol in symbols),

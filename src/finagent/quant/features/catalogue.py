@@ -1,5 +1,5 @@
 """The catalogue: every feature there is, declared here and nowhere else. BARS is of any series of bars, CANDIDATE of a symbol at
-a scan: what is known of its session, and BARS of its days.
+a scan: what is known of its session, of its quote and of what is written about it, and BARS of its days.
 
 All values are free of scale: prices of other shares (a split) or another currency leave them as they are. The exception says so
 in its unit. A row: name, unit, window and warm-up in bars, neutral value, inputs, source of the formula.
@@ -193,6 +193,37 @@ SESSION: list[Row] = [
     ("minutes_to_close", "minutes", 1, 1, None, "clock", "minutes until the close, of half days the early one"),
     ("weekday", "day", 1, 1, None, "clock", "0 Monday to 4 Friday"),
 ]
+QUOTES: list[Row] = [
+    ("spread_bps", "bps", 1, 1, None, "bid ask", "(ask - bid) / mid"),
+    ("quote_imbalance", RATIO, 1, 1, 0.0, "bid_size ask_size", "(bid size - ask size) / (bid size + ask size)"),
+    (
+        "microprice_bps",
+        "bps",
+        1,
+        1,
+        0.0,
+        "bid ask bid_size ask_size",
+        "(ask x bid size + bid x ask size) / (bid size + ask size) / mid - 1 (Stoikov, Quantitative Finance 18 (2018), eq. 1)",
+    ),
+    ("price_to_mid_bps", "bps", 1, 1, None, "close bid ask", "last price / mid - 1"),
+    ("quote_age", "seconds", 1, 1, None, "clock", "seconds since the quote was made"),
+]
+VADER = "finance words in VADER (Hutto & Gilbert, ICWSM-14; Loughran & McDonald, Journal of Finance 66 (2011))"
+NEWS_HOURS, SENTIMENT_HALF_LIFE_HOURS = 24.0, 4.0
+NEWS: list[Row] = [
+    ("news_count_24h", "articles", 1, 1, None, "headline", "articles about the symbol of the last 24 hours"),
+    ("news_age", "hours", 1, 1, None, "headline", "hours since the last of them, 24 without any"),
+    ("news_sentiment_24h", RATIO, 1, 1, None, "headline", f"their mean score in [-1, 1], 0 without any: {VADER}"),
+    (
+        "news_sentiment_decay_4h",
+        RATIO,
+        1,
+        1,
+        None,
+        "headline",
+        "sum of their scores, each halved every 4 hours (exponential decay): fresh and one-sided news move it most",
+    ),
+]
 RANKS: list[Row] = [
     ("rank_return_1", RATIO, 2, 2, None, C, PLACE),
     ("rank_return_20", RATIO, 21, 21, None, C, PLACE),
@@ -229,7 +260,7 @@ CANDIDATE = DataSpec(
     "candidate",
     (
         *_families(AvailableAt.OPEN, (Group.GAP, GAP)),
-        *_families(AvailableAt.INTRADAY, (Group.SESSION, SESSION)),
+        *_families(AvailableAt.INTRADAY, (Group.SESSION, SESSION), (Group.QUOTES, QUOTES), (Group.NEWS, NEWS)),
         *BARS.features,
     ),
 )

@@ -9,17 +9,20 @@ from math import isfinite
 import numpy as np
 import structlog
 
-from finagent.domain.bars import BarBlock, Floats, PriorFacts, SessionBars
+from finagent.domain.bars import BarBlock, Floats, PriorFacts, Quotes, SessionBars, no_quotes
 from finagent.domain.errors import InvariantViolated, Transient
 from finagent.domain.money import exact
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.market_data import MarketDataPort
+from finagent.domain.ports.quotes import QuotePort
 from finagent.domain.sessions import MINUTE, Session
 from finagent.quant.features.candidate_features import candidate_rows
 from finagent.quant.features.catalogue import BARS
 from finagent.quant.features.feature_state import NEVER, FeatureState
 from finagent.quant.features.gap_scan import ScanResult, ScanRules, scan
+from finagent.quant.features.news_features import no_news
 from finagent.services.market_data.daily_features import DailyFeatures
+from finagent.services.market_data.news import NewsFeatures
 
 log = structlog.get_logger(__name__)
 
@@ -33,9 +36,12 @@ class Feed:
         clock: Clock,
         rules: ScanRules,
         days: DailyFeatures,
+        news: NewsFeatures | None = None,
+        quotes: QuotePort | None = None,
         timed: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        self._market, self._clock, self._rules, self._days, self._timed = market, clock, rules, days, timed
+        self._market, self._clock, self._rules, self._timed = market, clock, rules, timed
+        self._days, self._news, self._quotes = days, news, quotes
         self._state = FeatureState(market.symbols)
         self._bars: SessionBars | None = None
         self._prior: PriorFacts | None = None
@@ -97,7 +103,25 @@ class Feed:
 
     async def candidate_rows(self, found: ScanResult) -> Floats:
         """The features of each candidate of that scan, the best first (see candidate_features)."""
-        return candidate_rows(found, self.session, await self.daily_features())
+        now = self._clock.now()
+        symbols = [found.symbols[column] for column in found.ranked.columns]
+        days, quotes = await self.daily_features(), await self._last_quotes(now)
+        news = await self._news.of(symbols, now) if self._news is not None else no_news(len(symbols))
+        return candidate_rows(found, self.session, days, quotes, news)
+
+    async def _last_quotes(self, now: datetime) -> Quotes:
+        if self._quotes is None:
+            return no_quotes(len(self.symbols))
+        try:
+            return await self._quotes.quotes(now)
+        except Transient as error:
+            log.warning("quotes_unknown", error=str(error))
+            return no_quotes(len(self.symbols))
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the minutes of the session being fed are made up."""
+        return self._bars is not None and self._bars.simulated
 
     def exclusions(self) -> dict[str, str]:
         """Symbols out for the session, and why."""

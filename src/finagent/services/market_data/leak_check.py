@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from finagent.domain.bars import BarBlock, Floats, PriorFacts, SessionBars
+from finagent.domain.bars import BarBlock, Floats, PriorFacts, SessionBars, no_quotes
 from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.ports.predictor import Predictor
 from finagent.domain.sessions import Session
@@ -17,6 +17,7 @@ from finagent.quant.features.catalogue import BARS, CANDIDATE
 from finagent.quant.features.feature_state import FeatureState
 from finagent.quant.features.gap_scan import ScanRules, scan
 from finagent.quant.features.lookahead import Columns, Leak, decision_rows, find_leaks
+from finagent.quant.features.news_features import no_news
 from finagent.services.market_data.daily_features import anchor
 
 NUMBERS = ("open", "high", "low", "close", "volume")
@@ -90,7 +91,8 @@ class _ScanPath:
             state.update(BarBlock(session.instant_of(row + 1), **numbers, quality=self.bars.quality[row]))
             if row in self.rows:
                 found = scan(state, self.prior, row + 1, rules)
-                told = candidate_rows(found, session, self.days)
+                unread = no_news(len(found.ranked.columns))
+                told = candidate_rows(found, session, self.days, no_quotes(len(symbols)), unread)
                 values[row, found.ranked.columns, :-1] = told
                 values[row, found.ranked.columns, -1] = self.predictor.predict(told[:, wanted])
         return values

@@ -10,7 +10,7 @@ from finagent.domain import identity
 from finagent.domain.bars import Floats
 from finagent.domain.decision import DecisionEvent, SubjectType
 from finagent.domain.effect import Effect
-from finagent.domain.gap import Direction, FeatureVector, GapCandidate, GapFacts
+from finagent.domain.gap import SIMULATED, Direction, FeatureVector, GapCandidate, GapFacts
 from finagent.domain.jobs import Job, Next
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.store import Reads
@@ -63,8 +63,8 @@ class ScannerService:
         rows = await self.feed.candidate_rows(found) if candidates else np.empty((0, 0))
         new = [(each, row) for each, row in zip(candidates, rows, strict=True) if each[0] not in seen]
         effect = Effect()
-        for (symbol, direction, facts), row in new:
-            effect += self._candidate(run_id, symbol, direction, facts, row, now)
+        for each, row in new:
+            effect += self._candidate(run_id, each, row, now, session.instant_of(found.minute))
         taken = len(new)
         near = [
             SymbolRun(run_id, miss.symbol, Stage.SCAN, SymbolState.NEAR_MISS, missed(miss))
@@ -104,7 +104,10 @@ class ScannerService:
             for symbol in found.symbols_with(ScanReason.BAD_DATA)
         ]
 
-    def _candidate(self, run_id: str, symbol: str, direction: Direction, facts: GapFacts, row: Floats, now: datetime) -> Effect:
+    def _candidate(
+        self, run_id: str, found: tuple[str, Direction, GapFacts], row: Floats, now: datetime, as_of: datetime
+    ) -> Effect:
+        symbol, direction, facts = found
         decision = identity.decision_id(run_id, symbol)
         candidate = GapCandidate(
             decision,
@@ -118,7 +121,8 @@ class ScannerService:
         )
         values = tuple(row.tolist())
         unknown = sum(isnan(value) for value in values)
-        vector = FeatureVector(decision, now, now, CANDIDATE.hash, values, f"{unknown} unknown" if unknown else "OK")
+        quality = [SIMULATED] * self.feed.simulated + [f"{unknown} unknown"] * bool(unknown)
+        vector = FeatureVector(decision, as_of, now, CANDIDATE.hash, values, ", ".join(quality) or "OK")
         return Effect(
             records=(candidate, vector, SymbolRun(run_id, symbol, Stage.SCAN, SymbolState.RUNNING, "")),
             next=(Next("score", f"score:{decision}", {"decision_id": decision}, trace_id=candidate.trace_id),),

@@ -14,7 +14,7 @@ from finagent.adapters.market_data.bar_files import Timeframe, read_folder
 from finagent.adapters.market_data.bar_repair import GapPolicy
 from finagent.adapters.market_data.bridged_market import BridgedMarketPolicy
 from finagent.adapters.market_data.daily_panel import HistoryPolicy
-from finagent.adapters.market_data.files import FilesPolicy, files_history, files_market
+from finagent.adapters.market_data.files import FilesPolicy, files_history, files_source
 from finagent.domain.bars import BarQuality
 from finagent.domain.errors import BadInput
 from finagent.domain.ports.market_data import MarketDataPort
@@ -66,7 +66,7 @@ def minute_rows(day: str = "2024-01-09", symbol: str = "AAA", minutes: int = 390
 
 
 def opened(location: Path, first: date = FIRST, last: date = LAST, symbols: tuple[str, ...] = ()) -> MarketDataPort:
-    return files_market(location, CALENDAR, seed=1, first=first, last=last, policy=POLICY, symbols=symbols)
+    return files_source(location, CALENDAR, seed=1, first=first, last=last, policy=POLICY, symbols=symbols).market
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -183,7 +183,7 @@ def spoil(column: str, value: str | float, row: int = 4) -> Callable[[pd.DataFra
         (spoil("timestamp", "2024-01-06T05:00:00Z"), ["exchange is closed", "AAA", "2024-01-06"]),
         (lambda bars: pd.concat([bars, bars.iloc[[4]]]), ["bars.csv", "duplicates", "2 rows", "AAA", "2024-01-08T05:00:00"]),
         (lambda bars: bars.drop(columns="volume"), ["bars.csv", "no column volume"]),
-        (lambda bars: bars.iloc[:0], ["bars.csv", "holds no bars"]),
+        (lambda bars: bars.iloc[:0], ["bars.csv", "holds no rows"]),
     ],
 )
 def test_a_malformed_file_is_refused_by_name(

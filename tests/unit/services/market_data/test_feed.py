@@ -1,20 +1,24 @@
 """The feed: bars go in once and in order, prices have an age, an unknown price is no price."""
 
 import asyncio
-from datetime import date
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pytest
 
-from finagent.domain.bars import BarQuality, DailyHistory, no_history
+from finagent.adapters.news.lexicon import LexiconScorer
+from finagent.domain.bars import BarQuality, DailyHistory, Quotes, no_history, no_quotes
 from finagent.domain.errors import InvariantViolated, Transient
+from finagent.domain.ports.news import Article
 from finagent.domain.sessions import Session
 from finagent.quant.features.catalogue import CANDIDATE
 from finagent.quant.features.gap_scan import ScanRules
 from finagent.services.market_data.daily_features import DailyFeatures
 from finagent.services.market_data.feed import Feed
+from finagent.services.market_data.news import NewsFeatures
 
 
 @pytest.fixture
@@ -121,3 +125,43 @@ async def test_without_a_history_of_days_a_candidate_is_known_by_its_session(des
     assert np.isnan(row[CANDIDATE.columns["rsi_14"]])
     assert failures == []
     assert np.isnan(await feed.daily_features()).all()
+
+
+@dataclass
+class Beside:
+    """Quotes and news as a test has them; the first question of each is not answered."""
+
+    articles_: tuple[Article, ...]
+    failures: int = 0
+
+    async def quotes(self, at: datetime) -> Quotes:
+        self._fail()
+        quotes = no_quotes(4)
+        quotes.bid[2], quotes.ask[2], quotes.age_seconds[2] = 103.9, 104.1, 5.0
+        return quotes
+
+    async def articles(self, symbols: tuple[str, ...], since: datetime, until: datetime) -> tuple[Article, ...]:
+        self._fail()
+        assert (symbols, until - since) == (("IBM",), timedelta(hours=24))
+        return self.articles_
+
+    def _fail(self) -> None:
+        self.failures += 1
+        if self.failures <= 2:
+            raise Transient("no answer")
+
+
+async def test_quotes_and_news_stand_beside_the_bars_and_nothing_waits_for_them(desk: Any, market: Any) -> None:
+    market.gap("IBM", 0.04)
+    at = desk.clock.now() - timedelta(hours=2)
+    beside = Beside((Article("1", at, at, "IBM beats estimates", "wire", ("IBM",), ""),))
+    rules, days = ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), DailyFeatures(market, 5, asyncio.to_thread)
+    feed = Feed(market, desk.clock, rules, days, NewsFeatures(beside, LexiconScorer(), asyncio.to_thread), beside)
+    await feed.open_session(desk.session, (5, 15, 30))
+    feed.advance()
+    (unanswered,), (answered,) = [await feed.candidate_rows(feed.scan()) for _ in range(2)]
+    names = ("spread_bps", "news_count_24h", "news_age", "news_sentiment_24h")
+    first, second = [[row[CANDIDATE.columns[name]] for name in names] for row in (unanswered, answered)]
+    assert np.isnan(first).all()
+    assert second[:3] == pytest.approx([0.2 / 104 * 1e4, 1.0, 2.0])
+    assert second[3] > 0

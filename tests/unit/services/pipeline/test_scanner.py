@@ -1,6 +1,7 @@
 """A scan commits each candidate with its facts, turns nobody away without a reason, and is never run too late."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +25,15 @@ def scanner(desk: Any, feed: Feed) -> ScannerService:
 
 def scan_job(desk: Any, minute: int = 5) -> Any:
     return desk.job("scan", entry="first", fired_at=to_text(desk.minute(minute)))
+
+
+async def test_features_of_minutes_that_nobody_traded_say_so(desk: Any, market: Any, open_feed: Any) -> None:
+    market.gap("IBM", 0.04)
+    market.bars = replace(market.bars, simulated=True)
+    await desk.commit(await scanner(desk, await open_feed()).scan(scan_job(desk), desk.reads))
+    (vector,) = desk.reads.find(FeatureVector)
+    assert vector.simulated
+    assert vector.quality.startswith("SIMULATED, ")
 
 
 async def test_a_gap_is_committed_with_the_facts_that_later_stages_use(desk: Any, market: Any, open_feed: Any) -> None:
@@ -50,7 +60,9 @@ async def test_a_gap_is_committed_with_the_facts_that_later_stages_use(desk: Any
     vector = desk.reads.get(FeatureVector, found["IBM"].decision_id)
     told = dict(zip(CANDIDATE.names, vector.values, strict=True))
     assert desk.reads.count(FeatureVector) == 2
-    assert (vector.data_spec_hash, vector.quality) == (CANDIDATE.hash, f"{len(BARS.names) + 3} unknown")  # a market without days
+    unknown = len(BARS.names) + 12  # a market without days, quotes and news
+    assert (vector.data_spec_hash, vector.quality, vector.simulated) == (CANDIDATE.hash, f"{unknown} unknown", False)
+    assert vector.as_of == vector.known_at == desk.minute(5)
     assert (round(told["gap"], 9), told["position_in_range"], told["minutes_since_open"]) == (0.04, 0.5, 5.0)
     assert np.isnan(told["rsi_14"])
     assert len(desk.keys("score")) == 2

@@ -4,7 +4,7 @@ The source knows minutes alone: the trade and the quote of a minute stand at its
 """
 
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any
@@ -16,12 +16,13 @@ from finagent.adapters.broker.alpaca_simulator.orders import BAD_REQUEST, instan
 from finagent.adapters.broker.alpaca_simulator.wire import time_text
 from finagent.adapters.broker.simulated.wire import Json
 from finagent.adapters.calendar import EXCHANGE_ZONE
+from finagent.adapters.news.simulated import SimulatedNews
 from finagent.domain.bars import BarQuality, SessionBars, no_bars
 from finagent.domain.chance import uniform
 from finagent.domain.errors import BadInput
-from finagent.domain.identity import digest
 from finagent.domain.ports.calendar import ExchangeCalendar
 from finagent.domain.ports.market_data import MarketDataPort
+from finagent.domain.ports.news import Article
 from finagent.domain.sessions import MINUTE, Session
 from finagent.domain.time import from_text
 
@@ -29,7 +30,6 @@ PAGE_DEFAULT, PAGE_MAX = 1000, 10_000
 NEWS_DEFAULT, NEWS_MAX = 10, 50
 TOP_DEFAULT, TOP_MAX = 10, 100
 IEX_SHARE = 0.025  # of the consolidated volume: what the free feed sees
-NEWS_GAP_FRACTION = 0.02
 SHARES_PER_TRADE = 100
 HISTORY_DAYS = 60  # before the window: what an agent asks for before its first open
 UNITS = {"Min": 1, "T": 1, "Hour": 60, "H": 60}
@@ -76,7 +76,7 @@ class MarketData:
 
     def __init__(self, desk: Desk, market: MarketDataPort, calendar: ExchangeCalendar, policy: MarketDataPolicy) -> None:
         self._desk = desk
-        self._market = market
+        self._market, self._news = market, SimulatedNews(market)
         self._calendar = calendar
         self._policy = policy
         self._columns = {symbol: column for column, symbol in enumerate(market.symbols)}
@@ -164,16 +164,16 @@ class MarketData:
         found = []
         for session in self._market.sessions():
             if start - timedelta(days=1) <= session.opens_at <= self._desk.now:
-                found += [item for item in await self._articles(session) if start <= item["at"] <= end]
-        wanted = [item for item in found if not symbols or symbols & set(item["symbols"])]
-        wanted.sort(key=lambda item: (item["at"], item["id"]), reverse=query.get("sort", "desc").lower() != "asc")
-        ids, token = [str(item["id"]) for item in wanted], query.get("page_token")
+                found += [article for article in await self._articles(session) if start <= article.at <= end]
+        wanted = [article for article in found if not symbols or symbols & set(article.symbols)]
+        wanted.sort(key=lambda each: (each.at, int(each.article_id)), reverse=query.get("sort", "desc").lower() != "asc")
+        ids, token = [article.article_id for article in wanted], query.get("page_token")
         if token is not None and token not in ids:
             raise Refused(400, None, "invalid page_token")
         begin = ids.index(token) + 1 if token is not None else 0
         page = wanted[begin : begin + limit_of(query.get("limit"), NEWS_DEFAULT, NEWS_MAX)]
         more = begin + len(page) < len(wanted)
-        return {"news": [_article(item) for item in page], "next_page_token": str(page[-1]["id"]) if more else None}
+        return {"news": [_article(item) for item in page], "next_page_token": page[-1].article_id if more else None}
 
     async def messages(self, wanted: set[str], before: datetime, until: datetime) -> list[list[Json]]:
         """What the streams tell of the minutes that ended in (before, until], a batch a minute; times are instants."""
@@ -291,28 +291,15 @@ class MarketData:
         made = [bar async for bar in self._bars(symbol, session.opens_at, session.closes_at)]
         return next(iter(_grouped(made, None)), None)
 
-    async def _articles(self, session: Session) -> list[Json]:
-        """The gaps of a session as news; empty before its first bar is complete."""
-        at = session.instant_of(1)
-        if at > self._desk.now:
-            return []
-        bars, facts = await self._market.session_bars(session), await self._market.prior_facts(session, ())
-        found = []
-        for symbol, column in self._columns.items():
-            first, close = _minute_bar(bars, 1, column), float(facts.previous_close[column])
-            gap = first.open / close - 1 if first and np.isfinite(close) and close > 0 else 0.0
-            if abs(gap) >= NEWS_GAP_FRACTION:
-                word = "above" if gap > 0 else "below"
-                headline = f"{symbol} opens {abs(gap):.1%} {word} the previous close"
-                number = int(digest("news", symbol, session.date.isoformat(), length=12), 16)
-                found.append({"id": number, "at": at, "headline": headline, "symbols": [symbol]})
-        return found
+    async def _articles(self, session: Session) -> Sequence[Article]:
+        """Of a session; empty before its first bar is complete."""
+        return await self._news.of_session(session) if session.instant_of(1) <= self._desk.now else ()
 
     async def _told_news(self, session: Session, before: datetime, until: datetime) -> list[list[Json]]:
         if not before < session.instant_of(1) <= until:
             return []
         articles = await self._articles(session)
-        return [[{"T": "n", **_article(item), "created_at": item["at"], "updated_at": item["at"]}] for item in articles]
+        return [[{"T": "n", **_article(item), "created_at": item.at, "updated_at": item.at}] for item in articles]
 
 
 def _minute_bar(bars: SessionBars, minute: int, column: int) -> Bar | None:
@@ -358,20 +345,20 @@ def _trade(bar: Bar) -> Json:
     return {"t": time_text(at), "i": int(at.timestamp()), "x": "Q", "p": bar.close, "s": size, "c": ["@"], "z": "C"}
 
 
-def _article(item: Json) -> Json:
-    at = time_text(item["at"])
+def _article(article: Article) -> Json:
+    at = time_text(article.at)
     return {
-        "id": item["id"],
-        "headline": item["headline"],
+        "id": int(article.article_id),
+        "headline": article.headline,
         "author": "simulator",
         "created_at": at,
         "updated_at": at,
-        "summary": item["headline"],
-        "content": f"<p>{item['headline']}.</p>",
-        "url": "https://example.com/news",
+        "summary": article.headline,
+        "content": f"<p>{article.headline}.</p>",
+        "url": article.url,
         "images": [],
-        "symbols": item["symbols"],
-        "source": "simulated",
+        "symbols": list(article.symbols),
+        "source": article.source,
     }
 
 

@@ -29,7 +29,7 @@ from finagent.adapters.market_data.alpaca.wire import (
     quote,
     snapshots,
 )
-from finagent.domain.bars import DailyHistory, PriorFacts, SessionBars
+from finagent.domain.bars import DailyHistory, PriorFacts, Quotes, SessionBars, no_quotes
 from finagent.domain.errors import BadInput, Transient
 from finagent.domain.ports.calendar import ExchangeCalendar
 from finagent.domain.ports.clock import Clock
@@ -139,9 +139,16 @@ class AlpacaMarket:
             return 0.0
         return max(0.0, (now - (self._book.last_at or session.opens_at)).total_seconds())
 
-    def quote(self, symbol: str) -> Quote | None:
-        """The last quote that the stream told."""
-        return self._quotes.get(symbol)
+    async def quotes(self, at: datetime) -> Quotes:
+        """The last ones that the stream told: they are known already, whatever their clock says."""
+        found = no_quotes(len(self.symbols))
+        for place, symbol in enumerate(self.symbols):
+            told = self._quotes.get(symbol)
+            if told is not None:
+                found.bid[place], found.bid_size[place], found.ask[place] = told.bid, told.bid_size, told.ask
+                found.ask_size[place] = told.ask_size
+                found.age_seconds[place] = max(0.0, (at - told.at).total_seconds())
+        return found
 
     async def close(self) -> None:
         """Give the connections back."""
