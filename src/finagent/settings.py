@@ -151,6 +151,14 @@ class MarketDataSettings(Section):
         return {"sample": self.sample, "simulated": self.simulated, "alpaca": self.alpaca}.get(self.source, self.files)
 
 
+class FeatureSettings(Section):
+    index_symbol: str | None
+    store: Literal["files", "redis", "none"]
+    cache_seconds: Annotated[float, Field(gt=0)]
+    cached_sessions_max: AtLeastOne
+    stored_sessions_max: AtLeastOne
+
+
 class PastScanSettings(Section):
     top_gaps: Count
     full_day_relative_volume_min: Ratio
@@ -391,6 +399,7 @@ class Settings(BaseSettings):
     replay: ReplaySettings
     wall_time: WallTimeSettings
     market_data: MarketDataSettings
+    features: FeatureSettings
     past_scan: PastScanSettings
     scan: ScanSettings
     schedule: tuple[ScheduleEntry, ...]
@@ -443,7 +452,8 @@ class Settings(BaseSettings):
         process = ["storage", "http", "telemetry", "health", "report", "past_scan", "orchestrate", "database", "queue"]
         process += ["wall_time", "alpaca", "alpaca_simulator"]  # how another system is reached, and another system's
         connection = {"kind": True, "address": True, "call_seconds": True, "advance_seconds": True}
-        return self.model_dump(mode="json", exclude={**dict.fromkeys(process, True), "broker": connection})
+        kept = {"store": True, "cache_seconds": True, "cached_sessions_max": True, "stored_sessions_max": True}
+        return self.model_dump(mode="json", exclude={**dict.fromkeys(process, True), "broker": connection, "features": kept})
 
     @property
     def settings_hash(self) -> str:

@@ -21,6 +21,7 @@ from finagent.domain.portfolio import AccountSnapshot
 from finagent.domain.trading_state import TradingState
 from finagent.services.reporting.canonical import outcome_hash
 from finagent.settings import Settings, load_settings
+from finagent.telemetry.metrics import FEATURES_FOUND, Metrics
 
 WEEK = (
     "http.enabled=false",
@@ -55,7 +56,8 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 async def test_a_week_leaves_every_story_told_to_its_end(tmp_path: Path) -> None:
-    async with build_application(settings_of(tmp_path / "week")) as application:
+    metrics = Metrics()
+    async with build_application(settings_of(tmp_path / "week"), metrics=metrics) as application:
         ended = await application.run()
         reads, jobs = application.reads, application.queue.counts()
         outcomes = Counter(outcome.outcome.value for outcome in reads.find(DecisionOutcome))
@@ -67,6 +69,9 @@ async def test_a_week_leaves_every_story_told_to_its_end(tmp_path: Path) -> None
         assert sum(outcomes.values()) == reads.count(GapCandidate) >= 8
         assert outcomes["FILLED"] == reads.count(DecisionExit) >= 2
         assert all(order.state.terminal for order in reads.find(BrokerOrder))
+        found = {place: metrics.feature_reads.labels(place)._value.get() for place in FEATURES_FOUND}
+        assert found["MEMORY"] >= 0.9 * sum(found.values()) > 0
+        assert len(list((tmp_path / "week" / "features").rglob("*.features"))) == 4
         assert all(vector.simulated for vector in reads.find(FeatureVector)), "the sample's minutes are made up"
         assert reads.count(BrokerOrder) == reads.count(OrderIntent)
         assert reads.count(Fill) >= 4

@@ -161,9 +161,8 @@ def _in_a_process() -> float:
 def first_scan() -> float:
     """Seconds from here to the feature rows of the first scan of the sample."""
     from finagent.adapters.clock import VirtualClock
-    from finagent.bootstrap import build_market
+    from finagent.bootstrap import build_feature_cache, build_market
     from finagent.policies import scan_rules
-    from finagent.services.market_data.daily_features import DailyFeatures
     from finagent.services.market_data.feed import Feed
     from finagent.settings import load_settings
 
@@ -172,7 +171,7 @@ def first_scan() -> float:
         market = build_market(settings)
         session = market.sessions()[0]
         clock = VirtualClock(session.instant_of(5))
-        days = DailyFeatures(market, settings.market_data.hole_sessions_max, asyncio.to_thread)
+        days = build_feature_cache(settings, market, None)
         feed = Feed(market, clock, scan_rules(settings), days)
         await feed.open_session(session, (5,))
         feed.advance()

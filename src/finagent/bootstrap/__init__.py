@@ -2,6 +2,7 @@
 
 from finagent.bootstrap.application import Application, build_application
 from finagent.bootstrap.broker import build_alpaca_simulator, build_simulated_broker
+from finagent.bootstrap.features import build_daily_features, build_feature_cache, open_feature_store
 from finagent.bootstrap.live import open_market
 from finagent.bootstrap.market import build_market, open_news, scan_past
 from finagent.bootstrap.parts import Parts, Wraps
@@ -16,12 +17,15 @@ __all__ = [
     "build_alpaca_simulator",
     "build_application",
     "build_audit",
+    "build_daily_features",
+    "build_feature_cache",
     "build_hash",
     "build_job_queue",
     "build_market",
     "build_shared_queue",
     "build_simulated_broker",
     "build_worker",
+    "open_feature_store",
     "open_market",
     "open_news",
     "scan_past",

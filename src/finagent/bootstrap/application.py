@@ -18,6 +18,7 @@ from finagent.adapters.job_queue.sql import SqlJobQueue
 from finagent.adapters.job_queue.sqlite import SqliteJobQueue
 from finagent.adapters.news.lexicon import LexiconScorer
 from finagent.bootstrap.drivers import build_driver
+from finagent.bootstrap.features import build_feature_cache, open_feature_store
 from finagent.bootstrap.handlers import agent_handlers
 from finagent.bootstrap.live import Live, build_live
 from finagent.bootstrap.market import Sources, build_sources
@@ -29,6 +30,7 @@ from finagent.domain.effect import Effect, Set
 from finagent.domain.errors import BadInput, Transient, Unavailable
 from finagent.domain.jobs import Job
 from finagent.domain.ports.market_data import MarketDataPort
+from finagent.domain.ports.store import Reads
 from finagent.domain.trading_state import MarketClock, StartGate, TradingState
 from finagent.policies import check, execution_policy, queue_policy, scan_rules
 from finagent.services.execution.account_cache import AccountCache
@@ -39,7 +41,6 @@ from finagent.services.execution.trade_updates import TradeUpdateInbox
 from finagent.services.failpoints import Failpoints, around, unarmed
 from finagent.services.kill_switch import KillSwitch
 from finagent.services.live import LiveDriver
-from finagent.services.market_data.daily_features import DailyFeatures
 from finagent.services.market_data.feed import Feed
 from finagent.services.market_data.news import NewsFeatures
 from finagent.services.portfolio import ledger
@@ -78,12 +79,7 @@ async def build_application(
         with around(failpoints, "store_open"):
             store = open_reads(settings.store_address, settings.database.connect_seconds, settings.database.statement_seconds)
         stack.callback(store.close)
-        outside: Replay | Live
-        if settings.on_wall_time:
-            outside = await build_live(settings, metrics)
-            stack.push_async_callback(outside.close)
-        else:
-            outside = Replay(settings, Sources(market) if market else build_sources(settings), store.get(MarketClock, 1))
+        outside = await _open_outside(settings, metrics, market, store, stack)
         clock = outside.clock
         durable = build_job_queue(settings, store, clock, failpoints, metrics)
         audit = build_audit(settings, store, durable, clock, failpoints)
@@ -109,6 +105,7 @@ async def build_application(
             outside,
             wraps.broker(broker),
             account,
+            await stack.enter_async_context(open_feature_store(settings)),
             wraps.queue(durable),
             wraps.reads(store),
             failpoints,
@@ -135,7 +132,8 @@ class Application:
         self.kill_switch = KillSwitch(
             reads, queue, clock, halt_file.exists, failpoints=parts.failpoints, held_back=self._held_back
         )
-        days = DailyFeatures(parts.market, settings.market_data.hole_sessions_max, asyncio.to_thread)
+        heard = parts.metrics.features_found
+        days = build_feature_cache(settings, parts.market, parts.feature_store, lambda found: heard(found.value))
         sources = parts.outside.sources
         news = NewsFeatures(sources.news, LexiconScorer(), asyncio.to_thread) if sources.news else None
         self.feed = Feed(
@@ -320,6 +318,16 @@ class Application:
             seed=settings.replay.seed,
             ledger_id=ledger(self.reads).ledger_id,
         )
+
+
+async def _open_outside(
+    settings: Settings, metrics: Metrics, market: MarketDataPort | None, store: Reads, stack: AsyncExitStack
+) -> Replay | Live:
+    if not settings.on_wall_time:
+        return Replay(settings, Sources(market) if market else build_sources(settings), store.get(MarketClock, 1))
+    live = await build_live(settings, metrics)
+    stack.push_async_callback(live.close)
+    return live
 
 
 async def _first_of(*events: asyncio.Event) -> None:

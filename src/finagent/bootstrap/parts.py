@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from finagent.adapters.database.audit import AuditKeeper
 from finagent.domain.ports.clock import Clock
+from finagent.domain.ports.feature_store import FeatureStore
 from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.ports.order_execution import OrderExecutionPort
 from finagent.domain.ports.store import JobQueue, Reads
@@ -33,6 +34,7 @@ class Parts:
     outside: "Replay | Live"
     broker: OrderExecutionPort
     account: AccountCache
+    feature_store: FeatureStore | None
     queue: JobQueue
     reads: Reads
     failpoints: Failpoints

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from contextlib import AsyncExitStack
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -49,10 +50,14 @@ def list_(
         )
 
 
-@app.command(epilog="Example: finagent features compute --symbol AAPL --date 2008-10-09 --feature rsi_14 --json")
+@app.command(
+    epilog="Example: finagent features compute --symbol AAPL --date 2008-10-09 --feature rsi_14 --json  "
+    "What was known at an instant: finagent features compute --at 2008-10-09T14:00:00Z"
+)
 def compute(
     symbol: Annotated[list[str] | None, typer.Option("--symbol", metavar="SYMBOL", help="May be repeated; else all.")] = None,
     day: Day = None,
+    at: Annotated[str, typer.Option(metavar="INSTANT", help="The latest known then, such as 2008-10-09T14:00:00Z.")] = "",
     feature: Annotated[list[str] | None, typer.Option("--feature", metavar="NAME", help="May be repeated; else all.")] = None,
     settings_file: SettingsFile = None,
     overrides: Overrides = None,
@@ -62,7 +67,7 @@ def compute(
     settings = settings_in_force(settings_file, overrides)
     from finagent.cli.output import print_json
 
-    document = asyncio.run(_computed(settings, symbol or [], _day(day), feature or []))
+    document = asyncio.run(_computed(settings, symbol or [], _day(day), at, feature or []))
     if as_json:
         print_json(document)
         return
@@ -73,19 +78,24 @@ def compute(
             typer.echo(f"  {key:<28} {'unknown' if value is None else f'{value:.6g}'}")
 
 
-async def _computed(settings: "Settings", symbols: list[str], day: date | None, names: list[str]) -> dict[str, Any]:
+async def _computed(settings: "Settings", symbols: list[str], day: date | None, at: str, names: list[str]) -> dict[str, Any]:
+    """From the store of the folder where there is one."""
     from math import isfinite
 
-    from finagent.bootstrap import open_market
+    from finagent.bootstrap import build_feature_cache, open_feature_store, open_market
     from finagent.quant.features.catalogue import BARS
-    from finagent.services.market_data.daily_features import DailyFeatures
 
     columns = {name: BARS.columns[BARS.feature(name).name] for name in names or BARS.names}
-    async with open_market(settings) as market:
+    async with open_market(settings) as market, AsyncExitStack() as stack:
         places = {symbol: _place(market, symbol) for symbol in symbols or market.symbols}
-        session = _session(market, day)
-        days = DailyFeatures(market, settings.market_data.hole_sessions_max, asyncio.to_thread)
-        values = await days.before(session)
+        kept = settings.storage.directory.is_dir()
+        store = await stack.enter_async_context(open_feature_store(settings)) if kept else None
+        cache = build_feature_cache(settings, market, store)
+        if at:
+            session, values = await cache.as_of(_instant(at))
+        else:
+            session = _session(market, day)
+            values = await cache.before(session)
         notice = market.notice
     told = {symbol: {name: float(values[place, column]) for name, column in columns.items()} for symbol, place in places.items()}
     known = {s: {name: value if isfinite(value) else None for name, value in row.items()} for s, row in told.items()}
@@ -127,13 +137,12 @@ async def _history(settings: "Settings", folder: Path, first: date | None, last:
 
 async def _past(settings: "Settings", first: date | None, last: date | None) -> "tuple[FeaturePast, str]":
     """With a bar on stderr that shows how far it is, where somebody watches."""
-    from finagent.bootstrap import open_market
-    from finagent.services.market_data.daily_features import DailyFeatures
+    from finagent.bootstrap import build_daily_features, open_market
     from finagent.services.market_data.feature_past import feature_past, sessions_between
 
     async with open_market(settings) as market:
         sessions = sessions_between(market, first, last)
-        days = DailyFeatures(market, settings.market_data.hole_sessions_max, asyncio.to_thread)
+        days = build_daily_features(settings, market)
         with typer.progressbar(length=len(sessions), label="sessions", file=sys.stderr) as bar:
             past = await feature_past(market, sessions, days, lambda _: bar.update(1))
         return past, market.source_id
@@ -229,6 +238,17 @@ async def _leaks(settings: "Settings", points: int, day: date | None) -> dict[st
         "decisions": report.decisions,
         "leaks": [as_plain(leak) | {"text": str(leak)} for leak in report.leaks],
     }
+
+
+def _instant(text: str) -> datetime:
+    """BadInput for one without its distance from UTC."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise BadInput(f"--at {text}: an instant such as 2008-10-09T14:00:00Z is needed, with its distance from UTC")
+    return at
 
 
 def _session(market: "MarketDataPort", day: date | None) -> "Session":

@@ -249,7 +249,6 @@ class LiveDriver:
             await self.parts.tidy_up()
             self.reservations.calendar = await self.calendar_objection(session)
             await self.parts.feed.open_session(session, self.parts.minutes(session))
-            await self.parts.feed.daily_features()
         except Transient as error:
             log.warning("session_not_prepared", session=session.date.isoformat(), error=str(error))
             await self.clock.pause(self.policy.retry_seconds)

@@ -10,6 +10,7 @@ from finagent.domain.orders import SendOutcome
 from finagent.domain.trading_state import StartGate, TradingState
 
 OTHER = "other"
+FEATURES_FOUND = ("MEMORY", "STORE", "COMPUTED")
 TARGETS_MAX = 16
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -33,6 +34,7 @@ class Metrics:
         self.announce_duration = self._histogram("queue_announce_duration_seconds", "Telling Redis what a commit left waiting.")
         self.redis_away = self._gauge("queue_redis_away", "1 while jobs are claimed without Redis, which does not answer.")
         self.scan_duration = self._histogram("scan_duration_seconds", "One pass over the universe.")
+        self.feature_reads = self._counter("feature_reads", "Questions for features of days, by where they were.", ("found",))
         self.inference_duration = self._histogram("inference_duration_seconds", "One batch of scores.")
         self.api_requests = self._counter("api_requests", "Requests to the outside.", ("target", "outcome"))
         self.api_retries = self._counter("api_retries", "Requests tried again.", ("target",))
@@ -92,6 +94,10 @@ class Metrics:
         """A request to the outside is made again."""
         self.api_retries.labels(self._target(target)).inc()
 
+    def features_found(self, place: str) -> None:
+        """The feature cache's hook: where an answer came from."""
+        self.feature_reads.labels(bounded(place, FEATURES_FOUND)).inc()
+
     def loop_turned(self, lag_seconds: float) -> None:
         """The watchdog's hook."""
         self.event_loop_lag.set(lag_seconds)
@@ -131,6 +137,8 @@ class Metrics:
             self.jobs_dead.labels(kind)
         for outcome in SendOutcome:
             self.orders.labels(outcome.value)
+        for place in FEATURES_FOUND:
+            self.feature_reads.labels(place)
         for ending in SignalOutcome:
             self.signals.labels(ending.value)
         self.set_jobs({})

@@ -25,6 +25,7 @@ from finagent.domain.gap import Direction, FeatureVector, GapCandidate, GapFacts
 from finagent.domain.jobs import Job
 from finagent.domain.orders import Side
 from finagent.domain.portfolio import AccountSnapshot
+from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.prediction import Prediction
 from finagent.domain.risk import RiskCode, RiskDecision, Verdict
 from finagent.domain.runs import PipelineRun, RunState, Stage, SymbolRun, SymbolState
@@ -35,6 +36,7 @@ from finagent.quant.features.gap_scan import ScanRules
 from finagent.services.failpoints import unarmed
 from finagent.services.kill_switch import KillSwitch
 from finagent.services.market_data.daily_features import DailyFeatures
+from finagent.services.market_data.feature_cache import FeatureCache, FeatureCachePolicy
 from finagent.services.market_data.feed import Feed
 
 DAY = date(2008, 10, 1)
@@ -218,6 +220,12 @@ def open_desk() -> Callable[[Path], AbstractAsyncContextManager[Desk]]:
     return open_
 
 
+def features_of(market: MarketDataPort) -> FeatureCache:
+    """Features of the days of a market, kept in memory alone."""
+    days = DailyFeatures(market, 5, asyncio.to_thread)
+    return FeatureCache(market, days, None, FeatureCachePolicy("test", 3600.0, 4), lambda: 0.0)
+
+
 class ArrayMarket:
     """A market of one-minute bars held in arrays: every symbol stands at 100 USD with 10,000 shares a minute, until a test
     writes something else into the columns of `bars` or `prior`."""
@@ -273,7 +281,7 @@ def open_feed(desk: Desk, market: ArrayMarket) -> Callable[..., Awaitable[Feed]]
     """Opens the session in a feed and takes in the bars complete by now, or by the instant that is named."""
 
     async def open_(complete: datetime | None = None) -> Feed:
-        feed = Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), DailyFeatures(market, 5, asyncio.to_thread))
+        feed = Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), features_of(market))
         await feed.open_session(desk.session, (5, 15, 30))
         feed.advance(complete)
         return feed

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from tests.unit.services.conftest import features_of
 
 from finagent.adapters.clock import RunningClock
 from finagent.domain.effect import Effect
@@ -22,7 +23,6 @@ from finagent.services.execution.activity import BrokerActivity
 from finagent.services.execution.policy import ExecutionPolicy
 from finagent.services.failpoints import unarmed
 from finagent.services.live import BrokerWatch, LiveDriver, LivePolicy, Reservations
-from finagent.services.market_data.daily_features import DailyFeatures
 from finagent.services.market_data.feed import Feed
 from finagent.services.progress import Onlookers
 from finagent.services.queue.processor import JobProcessor, QueuePolicy, one_by_one
@@ -115,7 +115,7 @@ def living(desk: Any, market: Any) -> Any:
         market.bars = type(market)(market.symbols, day).bars
         clock = RunningClock(opens - timedelta(minutes=1), asyncio.get_running_loop().time, pace=600)
         outside = Outside(clock, **faults)
-        feed = Feed(market, clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), DailyFeatures(market, 5, asyncio.to_thread))
+        feed = Feed(market, clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), features_of(market))
 
         async def plan(job: Job, reads: Any) -> Effect:
             life.ran.append(job.dedup_key)

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.unit.services.conftest import features_of
 
 from finagent.domain.effect import Effect
 from finagent.domain.errors import InvariantViolated
@@ -19,7 +20,6 @@ from finagent.services.execution.activity import BrokerActivity
 from finagent.services.execution.policy import ExecutionPolicy
 from finagent.services.failpoints import unarmed
 from finagent.services.lock_step import LockStepDriver
-from finagent.services.market_data.daily_features import DailyFeatures
 from finagent.services.market_data.feed import Feed
 from finagent.services.progress import Onlookers
 from finagent.services.queue.processor import JobProcessor, QueuePolicy, one_by_one
@@ -102,7 +102,7 @@ def drive(desk: Any, market: Any) -> Callable[..., Awaitable[Track]]:
         broker: Any = track.broker
         policy = ExecutionPolicy(60, 900, 4, 60, 60)
         parts = DriverParts(
-            feed=Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), DailyFeatures(market, 5, asyncio.to_thread)),
+            feed=Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), features_of(market)),
             activity=BrokerActivity(broker, desk.reads, desk.queue, processor, desk.clock, policy, 5),
             processor=processor,
             queue=desk.queue,

@@ -7,6 +7,7 @@ from datetime import date
 import numpy as np
 
 from finagent.domain.bars import DailyHistory, Floats
+from finagent.domain.errors import BadInput
 from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.sessions import Session
 from finagent.quant.features.bar_features import BarFeatures
@@ -14,7 +15,9 @@ from finagent.quant.features.bar_soundness import sound_bars
 from finagent.quant.features.bar_windows import BarRows
 from finagent.quant.features.catalogue import BARS
 
-OffLoop = Callable[[Callable[[DailyHistory], Floats], DailyHistory], Awaitable[Floats]]  # computes without blocking the loop
+Taken = tuple[BarFeatures, DailyHistory]  # the state, and the days in it
+Compute = Callable[[DailyHistory, Taken | None], tuple[Floats, Taken | None]]
+OffLoop = Callable[[Compute, DailyHistory, Taken | None], Awaitable[tuple[Floats, Taken | None]]]  # without blocking the loop
 
 
 def anchor(session: Session) -> date:
@@ -24,41 +27,41 @@ def anchor(session: Session) -> date:
 
 class DailyFeatures:
     """A pure function of the days from `anchor` on; the days that two sessions share are taken in once. A symbol with a hole of
-    more than `hole_sessions_max` begins anew after it."""
+    more than `hole_sessions_max` begins anew after it. `index` is the symbol that stands for the market, None for the mean of
+    all; BadInput for one that is not in the universe."""
 
-    def __init__(self, market: MarketDataPort, hole_sessions_max: int, off_loop: OffLoop) -> None:
+    def __init__(self, market: MarketDataPort, hole_sessions_max: int, off_loop: OffLoop, index: str | None = None) -> None:
+        if index is not None and index not in market.symbols:
+            raise BadInput(f"features.index_symbol: {index} is not among the {len(market.symbols)} symbols of the market data")
         self._market, self._hole_sessions_max, self._off_loop = market, hole_sessions_max, off_loop
+        self._index = None if index is None else market.symbols.index(index)
         self._computing = asyncio.Lock()
-        self._known: tuple[Session, Floats] | None = None
-        self._taken: DailyHistory | None = None
-        self._features = self._fresh()
+        self._taken: Taken | None = None
 
     async def before(self, session: Session) -> Floats:
         """Values [symbols, features] of BARS, NaN where unknown. Transient where the source has no history now."""
         async with self._computing:
-            if self._known is None or self._known[0] != session:
-                history = await self._market.daily_history(session, anchor(session))
-                self._known = session, await self._off_loop(self._values, history)
-            return self._known[1]
+            history = await self._market.daily_history(session, anchor(session))
+            taken, self._taken = self._taken, None  # who is cut off leaves a thread behind that goes on with it
+            values, self._taken = await self._off_loop(self._values, history, taken)
+            return values
 
-    def _values(self, history: DailyHistory) -> Floats:
+    def _values(self, history: DailyHistory, taken: Taken | None) -> tuple[Floats, Taken | None]:
         if not history.sessions:
-            return np.full(BARS.shape(len(history.symbols)), np.nan)
-        taken = len(self._taken.sessions) if self._taken is not None and _continues(history, self._taken) else 0
-        if not taken:
-            self._features = self._fresh()
+            return np.full(BARS.shape(len(history.symbols)), np.nan), None
+        features, first = self._fresh(), 0
+        if taken is not None and _continues(history, taken[1]):
+            features, first = taken[0], len(taken[1].sessions)
         factor = np.cumprod(history.split, axis=0)
         open_, high, low = history.open * factor, history.high * factor, history.low * factor
         close, volume = history.close * factor, history.volume / factor
         columns = (open_, high, low, close, volume, sound_bars(open_, high, low, close, volume))
-        self._taken = None  # half taken in is not taken in
-        for day in range(taken, len(history.sessions)):
-            self._features.push(BarRows(*(column[day] for column in columns)))
-        self._taken = history
-        return self._features.values().T.copy()
+        for day in range(first, len(history.sessions)):
+            features.push(BarRows(*(column[day] for column in columns)))
+        return features.values().T.copy(), (features, history)
 
     def _fresh(self) -> BarFeatures:
-        return BarFeatures(len(self._market.symbols), index=None, hole_bars_max=self._hole_sessions_max)
+        return BarFeatures(len(self._market.symbols), index=self._index, hole_bars_max=self._hole_sessions_max)
 
 
 def _continues(history: DailyHistory, before: DailyHistory) -> bool:

@@ -21,7 +21,7 @@ from finagent.quant.features.catalogue import BARS
 from finagent.quant.features.feature_state import NEVER, FeatureState
 from finagent.quant.features.gap_scan import ScanResult, ScanRules, scan
 from finagent.quant.features.news_features import no_news
-from finagent.services.market_data.daily_features import DailyFeatures
+from finagent.services.market_data.feature_cache import FeatureCache
 from finagent.services.market_data.news import NewsFeatures
 
 log = structlog.get_logger(__name__)
@@ -35,7 +35,7 @@ class Feed:
         market: MarketDataPort,
         clock: Clock,
         rules: ScanRules,
-        days: DailyFeatures,
+        days: FeatureCache,
         news: NewsFeatures | None = None,
         quotes: QuotePort | None = None,
         timed: Callable[[], AbstractContextManager[object]] = nullcontext,
@@ -64,6 +64,10 @@ class Feed:
         prior, bars = await self._market.prior_facts(session, scan_minutes), await self._market.session_bars(session)
         self._prior, self._bars = prior, bars
         self._state.reset(session)
+        try:
+            await self._days.warm(session)
+        except Transient as error:
+            log.warning("daily_features_unknown", session=session.date.isoformat(), error=str(error))
 
     def follows(self, at: datetime) -> bool:
         """Whether the session of that instant is the one being fed."""
@@ -93,8 +97,8 @@ class Feed:
             return scan(self._state, self._prior, self.session.minute_of(self._clock.now()), self._rules)
 
     async def daily_features(self) -> Floats:
-        """Of the session being fed, as of the close before [symbols, features]; asked for ahead they are there when a scan needs
-        them. Where the history of days cannot be had now they are unknown, and nothing else waits for them."""
+        """Of the session being fed, as of the close before [symbols, features], ready since it was opened. Where the history of
+        days cannot be had now they are unknown, and nothing else waits for them."""
         try:
             return await self._days.before(self.session)
         except Transient as error:

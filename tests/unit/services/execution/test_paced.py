@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from tests.unit.services.conftest import features_of
 
 from finagent.domain.effect import Effect
 from finagent.domain.jobs import Next
@@ -13,7 +14,6 @@ from finagent.domain.orders import Leg, OrderState
 from finagent.domain.trading_state import MarketClock
 from finagent.quant.features.gap_scan import ScanRules
 from finagent.services.driver import DriverParts
-from finagent.services.market_data.daily_features import DailyFeatures
 from finagent.services.market_data.feed import Feed
 from finagent.services.paced import PacedDriver
 from finagent.services.progress import Onlookers
@@ -30,7 +30,6 @@ class Jumps:
         return self.instants.pop(0) if self.instants else None
 
     async def pause(self, seconds: float) -> None:
-        import asyncio
 
         self.pauses += 1
         await asyncio.sleep(0)
@@ -60,7 +59,7 @@ def drive(desk: Any, paced_floor: Any, market: Any) -> Callable[..., Awaitable[b
         async def nothing() -> None: ...
 
         parts = DriverParts(
-            feed=Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), DailyFeatures(market, 5, asyncio.to_thread)),
+            feed=Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), features_of(market)),
             activity=paced_floor.activity,
             processor=paced_floor.processor,
             queue=desk.queue,

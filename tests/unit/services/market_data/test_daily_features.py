@@ -59,7 +59,7 @@ async def test_days_taken_in_before_are_not_taken_in_again_and_change_nothing() 
         fresh = await features(market).before(session)
         np.testing.assert_array_equal(await kept.before(session), fresh)
         np.testing.assert_array_equal(await kept.before(session), fresh)
-    assert market.asked == 8
+    assert market.asked == 12
     assert np.isfinite(fresh).all()
 
 

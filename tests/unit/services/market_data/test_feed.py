@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.unit.services.conftest import features_of
 
 from finagent.adapters.news.lexicon import LexiconScorer
 from finagent.domain.bars import BarQuality, DailyHistory, Quotes, no_history, no_quotes
@@ -16,14 +17,13 @@ from finagent.domain.ports.news import Article
 from finagent.domain.sessions import Session
 from finagent.quant.features.catalogue import CANDIDATE
 from finagent.quant.features.gap_scan import ScanRules
-from finagent.services.market_data.daily_features import DailyFeatures
 from finagent.services.market_data.feed import Feed
 from finagent.services.market_data.news import NewsFeatures
 
 
 @pytest.fixture
 def feed(desk: Any, market: Any) -> Feed:
-    return Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), DailyFeatures(market, 5, asyncio.to_thread))
+    return Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), features_of(market))
 
 
 async def test_before_a_session_is_open_nothing_is_known(desk: Any, feed: Feed) -> None:
@@ -117,7 +117,7 @@ async def test_without_a_history_of_days_a_candidate_is_known_by_its_session(des
 
     market.daily_history = daily_history
     market.gap("IBM", 0.04)
-    feed = Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), DailyFeatures(market, 5, asyncio.to_thread))
+    feed = Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), features_of(market))
     await feed.open_session(desk.session, (5, 15, 30))
     feed.advance()
     (row,) = await feed.candidate_rows(feed.scan())
@@ -155,7 +155,7 @@ async def test_quotes_and_news_stand_beside_the_bars_and_nothing_waits_for_them(
     market.gap("IBM", 0.04)
     at = desk.clock.now() - timedelta(hours=2)
     beside = Beside((Article("1", at, at, "IBM beats estimates", "wire", ("IBM",), ""),))
-    rules, days = ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), DailyFeatures(market, 5, asyncio.to_thread)
+    rules, days = ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), features_of(market)
     feed = Feed(market, desk.clock, rules, days, NewsFeatures(beside, LexiconScorer(), asyncio.to_thread), beside)
     await feed.open_session(desk.session, (5, 15, 30))
     feed.advance()

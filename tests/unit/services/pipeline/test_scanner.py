@@ -1,11 +1,11 @@
 """A scan commits each candidate with its facts, turns nobody away without a reason, and is never run too late."""
 
-import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import numpy as np
+from tests.unit.services.conftest import features_of
 
 from finagent.domain.bars import BarQuality
 from finagent.domain.gap import Direction, FeatureVector, GapCandidate
@@ -14,7 +14,6 @@ from finagent.domain.sessions import Session
 from finagent.domain.time import to_text
 from finagent.quant.features.catalogue import BARS, CANDIDATE
 from finagent.quant.features.gap_scan import ScanRules
-from finagent.services.market_data.daily_features import DailyFeatures
 from finagent.services.market_data.feed import Feed
 from finagent.services.pipeline.scanner import ScannerPolicy, ScannerService
 
@@ -132,7 +131,7 @@ async def test_three_bad_symbols_of_ten_thousand_fail_alone(desk: Any, array_mar
     market.bars.quality[2, 7] = BarQuality.BAD
     market.bars.close[3, 500] = np.nan
     market.excluded["S01000"] = "UNEXPLAINED_SPLIT: 0.5"
-    feed = Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), DailyFeatures(market, 5, asyncio.to_thread))
+    feed = Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), features_of(market))
     await feed.open_session(session, (5,))
     feed.advance()
     await desk.commit(await scanner(desk, feed).scan(scan_job(desk), desk.reads))
@@ -171,7 +170,7 @@ async def test_a_scan_whose_bars_do_not_come_goes_on_without_them(desk: Any, mar
 
 
 async def test_a_scan_of_a_session_that_is_not_fed_yet_waits_for_it(desk: Any, market: Any, open_feed: Any) -> None:
-    feed = Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), DailyFeatures(market, 5, asyncio.to_thread))
+    feed = Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), features_of(market))
     await desk.commit(await scanner(desk, feed).scan(scan_job(desk), desk.reads))
     assert [run_at for _, _, run_at in desk.waiting("scan")] == [to_text(desk.minute(5) + timedelta(seconds=1))]
     await feed.open_session(desk.session, (5,))

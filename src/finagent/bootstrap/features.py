@@ -1,0 +1,52 @@
+"""Features of days, with the store that the settings name."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from finagent.adapters.features.block_files import FeatureFiles
+from finagent.bootstrap.store import build_hash
+from finagent.domain.identity import digest
+from finagent.domain.ports.feature_store import FeatureStore
+from finagent.domain.ports.market_data import MarketDataPort
+from finagent.services.market_data.daily_features import DailyFeatures
+from finagent.services.market_data.feature_cache import FeatureCache, FeatureCachePolicy, Found
+from finagent.settings import Settings
+
+DAY_SECONDS = 86_400
+
+
+@asynccontextmanager
+async def open_feature_store(settings: Settings) -> AsyncIterator[FeatureStore | None]:
+    """None where nothing is to be kept."""
+    chosen = settings.features
+    if chosen.store == "none":
+        yield None
+    elif chosen.store == "files":
+        yield FeatureFiles(settings.storage.directory / "features", chosen.stored_sessions_max)
+    else:
+        from finagent.adapters.features.redis_blocks import RedisFeatures
+
+        url, call_seconds = settings.queue.redis.url, settings.queue.redis.call_seconds
+        async with RedisFeatures(url, call_seconds, chosen.stored_sessions_max * DAY_SECONDS) as redis:
+            yield redis
+
+
+def build_daily_features(settings: Settings, market: MarketDataPort) -> DailyFeatures:
+    """Computed anew by whoever asks. BadInput for an index that the market does not have."""
+    return DailyFeatures(market, settings.market_data.hole_sessions_max, asyncio.to_thread, settings.features.index_symbol)
+
+
+def build_feature_cache(
+    settings: Settings,
+    market: MarketDataPort,
+    store: FeatureStore | None,
+    heard: Callable[[Found], None] = lambda _: None,
+) -> FeatureCache:
+    """What another build has computed is not found: its formulas may be others."""
+    chosen = settings.features
+    rules = f"holes={settings.market_data.hole_sessions_max} index={chosen.index_symbol}"
+    depends = (market.source_id, *market.symbols, rules, build_hash())
+    policy = FeatureCachePolicy(digest(*depends, length=16), chosen.cache_seconds, chosen.cached_sessions_max)
+    return FeatureCache(market, build_daily_features(settings, market), store, policy, time.monotonic, heard)
