@@ -11,7 +11,7 @@ import pytest
 from finagent.adapters.calendar import NewYorkCalendar
 from finagent.adapters.market_data.bridge import MinuteBridge
 from finagent.adapters.market_data.bridged_market import BridgedMarket, BridgedMarketPolicy
-from finagent.adapters.market_data.daily_panel import DailyPanel, HistoryPolicy
+from finagent.adapters.market_data.daily_panel import DailyPanel, HistoryPolicy, KnownPanels
 from finagent.adapters.market_data.sample import sample_market
 from finagent.domain.bars import BarQuality, SessionBars
 from finagent.domain.ports.market_data import MarketDataPort
@@ -46,7 +46,7 @@ def broken_daily_bars(seed: int) -> MarketDataPort:
         return replace(bars, **columns, quality=quality)
 
     return BridgedMarket(
-        DailyPanel.checked(("A", "B", "C"), sessions, bars, split),
+        KnownPanels.fixed(DailyPanel.checked(("A", "B", "C"), sessions, bars, split)),
         MinuteBridge(seed),
         first=FIRST,
         last=LAST,

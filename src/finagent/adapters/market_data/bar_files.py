@@ -1,11 +1,14 @@
-"""Bar files found and read: CSV or Parquet with the columns symbol, timestamp, open, high, low, close, volume [, adj_close].
+"""Bar files found and read: CSV or Parquet with the columns symbol, timestamp, open, high, low, close, volume
+[, adj_close, known_at].
 
-Timestamps are UTC instants: a minute bar carries its start, a daily bar midnight in New York of its session. Files of quotes and
-of news beside them are found by their columns. Imports pandas.
+Timestamps are UTC instants: a minute bar carries its start, a daily bar midnight in New York of its session. A bar may be told
+again with another `known_at`, since when it reads so: a correction, in the same file or in one beside it; without one it reads so
+from its day on. Files of quotes and of news are found by their columns. Imports pandas.
 """
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
 
@@ -18,12 +21,14 @@ from finagent.adapters.market_data.schemas import (
     MINUTE_BARS,
     PRICES,
     require_columns,
+    told_again,
     unenclosed,
 )
 from finagent.domain.errors import BadInput, Unavailable
 
 NUMBERS = (*PRICES, "volume")
 ADJUSTED = "adj_close"
+KNOWN_AT = "known_at"
 Columns = tuple[str, ...]
 QUOTES: Columns = ("symbol", "timestamp", "bid_close", "bid_size", "ask_close", "ask_size")
 NEWS: Columns = ("symbol", "timestamp", "headline")
@@ -54,11 +59,12 @@ class BarFile:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """`value` new shares per old one from the first session after `last_cum_session` on."""
+    """`value` new shares per old one from the first session after `last_cum_session` on; `known_at` where it was told later."""
 
     symbol: str
     last_cum_session: pd.Timestamp
     value: float
+    known_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,22 @@ def read_folder(location: Path, unenclosed_fraction_max: float) -> BarFolder:
         ignored=ignored,
         sha256=content,
     )
+
+
+def as_known(bars: pd.DataFrame, at: datetime | None) -> pd.DataFrame:
+    """Each bar as it was told last by an instant, for None as it was told first."""
+    if KNOWN_AT not in bars.columns:
+        return bars
+    told = bars.sort_values(["symbol", "timestamp", KNOWN_AT], kind="stable", na_position="first")
+    if at is not None:
+        told = told[told[KNOWN_AT].isna() | (told[KNOWN_AT] <= at)]
+    return told.drop_duplicates(["symbol", "timestamp"], keep="first" if at is None else "last").reset_index(drop=True)
+
+
+def corrections(*tables: pd.DataFrame | None) -> list[datetime]:
+    """The instants at which bars were told."""
+    found = [table[KNOWN_AT].dropna().unique() for table in tables if table is not None and KNOWN_AT in table.columns]
+    return [pd.Timestamp(at).to_pydatetime() for instants_ in found for at in instants_]
 
 
 def _paths(location: Path) -> tuple[list[Path], dict[Columns, tuple[Path, ...]], dict[str, str]]:
@@ -164,13 +186,29 @@ def _unreadable(path: Path, error: Exception) -> BadInput | Unavailable:
 def _read(path: Path) -> pd.DataFrame:
     """COLUMNS (and adj_close where there is one) with UTC timestamps and float numbers, RangeIndex in the file's order."""
     raw = read_table(path)
-    names = [*COLUMNS, *([ADJUSTED] if ADJUSTED in raw.columns else [])]
+    names = [*COLUMNS, *(name for name in (ADJUSTED, KNOWN_AT) if name in raw.columns)]
     bars = raw[names].reset_index(drop=True)
     bars["symbol"] = bars["symbol"].fillna("").astype(str)
     bars["timestamp"] = instants(bars, "timestamp", path.name)
     for name in names[2:]:
-        bars[name] = floats(bars, name, path.name)
+        bars[name] = floats(bars, name, path.name) if name != KNOWN_AT else _known_at(bars, path.name)
     return bars
+
+
+def _known_at(bars: pd.DataFrame, file: str) -> "pd.Series[pd.Timestamp]":
+    """NaT where the file does not say; BadInput for what was known before it began."""
+    told = bars[KNOWN_AT].notna() & (bars[KNOWN_AT].astype(str) != "")
+    known = pd.Series(pd.NaT, index=bars.index, dtype=pd.DatetimeTZDtype("ns", "UTC"))
+    if told.any():
+        known[told] = instants(bars[told], KNOWN_AT, file)
+    early = known < bars["timestamp"]
+    if early.any():
+        row = bars[early].iloc[0]
+        raise BadInput(
+            f"{file}: {KNOWN_AT}: {int(early.sum())} bars are known before they began, first {row['symbol']} at "
+            f"{row['timestamp'].isoformat()}"
+        )
+    return known
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -241,6 +279,7 @@ def _checked(path: Path, timeframe: Timeframe, bars: pd.DataFrame, unenclosed_fr
     null = bars[list(PRICES)].isna().all(axis=1)
     kept = bars[~null].reset_index(drop=True)
     schema = DAILY_BARS if timeframe is Timeframe.DAILY else MINUTE_BARS
+    schema = told_again(schema) if KNOWN_AT in bars.columns else schema
     dirty = unenclosed(kept, schema, path.name, unenclosed_fraction_max)
     ordered = kept.sort_values(["symbol", "timestamp"], kind="stable", ignore_index=True)
     return BarFile(path, timeframe, ordered, _sha256(path), int(null.sum()), len(dirty))
@@ -252,7 +291,7 @@ def _joined(files: list[BarFile], timeframe: Timeframe, location: Path) -> pd.Da
     if not parts:
         return None
     whole = pd.concat([file.bars.assign(file=file.path.name) for file in parts], ignore_index=True)
-    twice = whole.duplicated(["symbol", "timestamp"], keep=False)
+    twice = whole.duplicated([name for name in ("symbol", "timestamp", KNOWN_AT) if name in whole.columns], keep=False)
     if twice.any():
         rows = whole[twice]
         names = sorted(set(rows["file"]))
@@ -281,7 +320,12 @@ def _read_splits(path: Path) -> list[Split]:
             f"{path.name}: {int(bad.sum())} splits without a symbol, a date YYYY-MM-DD or a value above zero, first: "
             f"{row['symbol']!r}, {row['last_cum_session']!r}, {row['value']!r}"
         )
-    return [Split(symbol, day, float(value)) for symbol, day, value in zip(rows["symbol"], days, values, strict=True)]
+    known: list[datetime | None] = [None] * len(rows)
+    if KNOWN_AT in rows.columns:
+        known = [at.to_pydatetime() for at in instants(rows, KNOWN_AT, path.name)]
+    return [
+        Split(symbol, day, float(value), at) for symbol, day, value, at in zip(rows["symbol"], days, values, known, strict=True)
+    ]
 
 
 def _sha256(path: Path) -> str:

@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 from finagent.adapters.market_data.bridge import DailyBars, MinuteBars, MinuteBridge
-from finagent.adapters.market_data.daily_panel import DailyPanel, HistoryPolicy
+from finagent.adapters.market_data.daily_panel import HistoryPolicy, KnownPanels
 from finagent.domain.bars import BarQuality, DailyHistory, Floats, PriorFacts, SessionBars
 from finagent.domain.errors import BadInput
 from finagent.domain.sessions import Session
@@ -48,7 +48,7 @@ class BridgedMarket:
 
     def __init__(
         self,
-        panel: DailyPanel,
+        panels: KnownPanels,
         bridge: MinuteBridge,
         *,
         first: date,
@@ -58,7 +58,7 @@ class BridgedMarket:
         policy: BridgedMarketPolicy,
         defects: Defects | None = None,
     ) -> None:
-        self._panel = panel
+        self._panels, panel = panels, panels.first
         self._bridge = bridge
         self._sessions = tuple(session for session in panel.sessions if first <= session.date <= last)
         if not self._sessions:
@@ -82,16 +82,19 @@ class BridgedMarket:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        return self._panel.symbols
+        return self._panels.first.symbols
 
     def sessions(self) -> tuple[Session, ...]:
         return self._sessions
 
     async def prior_facts(self, session: Session, minutes: tuple[int, ...]) -> PriorFacts:
-        return await asyncio.to_thread(self._panel.prior_facts, session, minutes, self._policy.history, self._volume_shares)
+        def known() -> PriorFacts:
+            return self._panels.at(session.opens_at).prior_facts(session, minutes, self._policy.history, self._volume_shares)
+
+        return await asyncio.to_thread(known)
 
     async def daily_history(self, session: Session, first: date) -> DailyHistory:
-        return self._panel.daily_history(session, first)
+        return await asyncio.to_thread(lambda: self._panels.at(session.opens_at).daily_history(session, first))
 
     async def session_bars(self, session: Session) -> SessionBars:
         return await asyncio.to_thread(self._bars.fetch, session, lambda: self._generate(session))
@@ -105,8 +108,8 @@ class BridgedMarket:
         return self._shares.fetch((session, minutes), make)
 
     def _generate(self, session: Session) -> SessionBars:
-        day = self._panel.day_of(session)
-        panel = self._panel
+        panel = self._panels.first
+        day = panel.day_of(session)
         daily = DailyBars(panel.open[day], panel.high[day], panel.low[day], panel.close[day], panel.volume[day])
         present = np.flatnonzero(np.isfinite(daily.close))
         minute = self._bridge.bars(

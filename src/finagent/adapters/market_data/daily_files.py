@@ -1,15 +1,15 @@
 """From daily bars as rows to a panel over the exchange's sessions, with the splits that explain false gaps."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from finagent.adapters.market_data.bar_files import ADJUSTED, NUMBERS, Split
-from finagent.adapters.market_data.daily_panel import DailyPanel, nearest_split, split_values
+from finagent.adapters.market_data.daily_panel import DailyPanel, KnownPanels, nearest_split, split_values
 from finagent.domain.bars import Floats
 from finagent.domain.errors import BadInput
 from finagent.domain.ports.calendar import ExchangeCalendar
@@ -36,11 +36,15 @@ class SplitNote:
     set_aside: str
 
 
-def sessions_of(bars: pd.DataFrame, calendar: ExchangeCalendar) -> tuple[tuple[Session, ...], NDArray[np.intp]]:
-    """All sessions that the bars span, and for each bar the row of its session; a bar on no trading day is refused."""
+def sessions_of(
+    bars: pd.DataFrame, calendar: ExchangeCalendar, sessions: tuple[Session, ...] = ()
+) -> tuple[tuple[Session, ...], NDArray[np.intp]]:
+    """All sessions that the bars span (or those given, which do), and for each bar the row of its session; a bar on no trading
+    day is refused."""
     local = bars["timestamp"].dt.tz_convert("America/New_York").dt.tz_localize(None)
     days = (local.dt.as_unit("s").astype("int64") // _DAY_SECONDS).to_numpy()
-    sessions = calendar.sessions(_EPOCH + timedelta(days=int(days.min())), _EPOCH + timedelta(days=int(days.max())))
+    if not sessions:
+        sessions = calendar.sessions(_EPOCH + timedelta(days=int(days.min())), _EPOCH + timedelta(days=int(days.max())))
     known = np.array([(session.date - _EPOCH).days for session in sessions])
     rows = np.minimum(np.searchsorted(known, days), len(known) - 1)
     closed = np.flatnonzero(known[rows] != days)
@@ -53,12 +57,39 @@ def sessions_of(bars: pd.DataFrame, calendar: ExchangeCalendar) -> tuple[tuple[S
     return sessions, rows
 
 
+def panels_of(
+    bars: Callable[[datetime | None], pd.DataFrame],
+    changes: Sequence[datetime],
+    splits: Sequence[Split],
+    symbols: tuple[str, ...],
+    calendar: ExchangeCalendar,
+) -> KnownPanels:
+    """`bars` as they were known at an instant, or told first, of which those told first span every session; `changes` are the
+    instants at which they were told. A split that is told late counts from then on."""
+    sessions, _ = sessions_of(_of(bars(None), symbols), calendar)
+    late = [split.known_at for split in splits if split.known_at is not None]
+
+    def make(at: datetime | None) -> DailyPanel:
+        known = [split for split in splits if split.known_at is None or at is None or split.known_at <= at]
+        return panel_of(bars(at), known, symbols, calendar, sessions)[0]
+
+    return KnownPanels([*changes, *late], make)
+
+
+def _of(bars: pd.DataFrame, symbols: tuple[str, ...]) -> pd.DataFrame:
+    return bars[bars["symbol"].isin(symbols)]
+
+
 def panel_of(
-    bars: pd.DataFrame, splits: Sequence[Split], symbols: tuple[str, ...], calendar: ExchangeCalendar
+    bars: pd.DataFrame,
+    splits: Sequence[Split],
+    symbols: tuple[str, ...],
+    calendar: ExchangeCalendar,
+    sessions: tuple[Session, ...] = (),
 ) -> tuple[DailyPanel, tuple[SplitNote, ...]]:
-    """The panel of the symbols over every session that the bars span, and what became of each split."""
-    bars = bars[bars["symbol"].isin(symbols)]
-    sessions, rows = sessions_of(bars, calendar)
+    """The panel of the symbols over every session that the bars span (or those given), and what became of each split."""
+    bars = _of(bars, symbols)
+    sessions, rows = sessions_of(bars, calendar, sessions)
     place_of = {symbol: place for place, symbol in enumerate(symbols)}
     places = bars["symbol"].map(place_of).to_numpy(dtype=np.int64)
 

@@ -1,8 +1,10 @@
 """Daily bars of many symbols as columns, checked at the edge, and what is known of each symbol before an open."""
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
+from functools import lru_cache
 from itertools import pairwise
 from typing import Protocol, Self
 
@@ -18,6 +20,7 @@ SPLIT_VALUES = (1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 15.0, 20.0, 
 SPLIT_JUMP_MIN = 0.20
 
 NO_EXCLUSION: Mapping[str, str] = {}
+BEFORE = datetime(1, 1, 1, tzinfo=UTC)  # every correction
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +194,28 @@ class DailyPanel:
         for place in np.flatnonzero(gaps):
             out.setdefault(self.symbols[place], "no bar for too many sessions")
         return out | dict(self.excluded[day])
+
+
+class KnownPanels:
+    """The same days as they were known at different instants. Between two `changes` nothing was told anew; `make` builds the
+    panel as known at one of them, and for None each bar as it was told first, which is what the market showed on its day. All
+    panels have the same symbols and sessions. Safe from any thread."""
+
+    def __init__(self, changes: Sequence[datetime], make: Callable[[datetime | None], DailyPanel]) -> None:
+        self._changes = sorted(set(changes))
+        self.first = make(None)
+        self._made = lru_cache(maxsize=2)(lambda number: make(self._changes[number - 1]) if number else make(BEFORE))
+
+    @classmethod
+    def fixed(cls, panel: DailyPanel) -> Self:
+        """Nothing is ever told anew."""
+        return cls((), lambda _: panel)
+
+    def at(self, instant: datetime) -> DailyPanel:
+        """The last that was known then."""
+        if not self._changes:
+            return self.first
+        return self._made(bisect_right(self._changes, instant))
 
 
 def split_values(close: Floats, adjusted_close: Floats) -> Floats:

@@ -98,15 +98,17 @@ def _market(
     policy: FilesPolicy,
     symbols: tuple[str, ...],
 ) -> MarketDataPort:
-    from finagent.adapters.market_data.daily_files import panel_of
-    from finagent.adapters.market_data.minute_files import MinuteFileMarket, MinuteRows
+    from finagent.adapters.market_data.bar_files import as_known, corrections
+    from finagent.adapters.market_data.daily_files import panels_of
+    from finagent.adapters.market_data.minute_files import MinuteFileMarket
 
     if folder.minute is not None:
         chosen = _universe(folder.minute, first, last, symbols, location)
         return MinuteFileMarket(
-            MinuteRows.of(folder.minute, chosen, calendar),
+            folder.minute,
             folder.daily,
             folder.splits,
+            chosen,
             calendar,
             seed=seed,
             first=first,
@@ -118,9 +120,9 @@ def _market(
         )
     daily = _daily(folder, location)
     chosen = _universe(daily, first, last, symbols, location)
-    panel, _ = panel_of(daily, folder.splits, chosen, calendar)
+    panels = panels_of(lambda at: as_known(daily, at), corrections(daily), folder.splits, chosen, calendar)
     return BridgedMarket(
-        panel,
+        panels,
         MinuteBridge(seed),
         first=first,
         last=last,
@@ -140,19 +142,20 @@ def files_history(
     symbols: tuple[str, ...] = (),
 ) -> FilesHistory:
     """The daily bars of the location as past sessions from `first` to `last`."""
-    from finagent.adapters.market_data.bar_files import read_folder
-    from finagent.adapters.market_data.daily_files import panel_of
+    from finagent.adapters.market_data.bar_files import as_known, corrections, read_folder
+    from finagent.adapters.market_data.daily_files import panel_of, panels_of
 
     folder = read_folder(location, policy.unenclosed_fraction_max)
     daily = _daily(folder, location)
     chosen = _universe(daily, first, last, symbols, location)
-    panel, splits = panel_of(daily, folder.splits, chosen, calendar)
+    panels = panels_of(lambda at: as_known(daily, at), corrections(daily), folder.splits, chosen, calendar)
+    _, splits = panel_of(as_known(daily, None), folder.splits, chosen, calendar)
     nulls = [f"{file.path.name}: {file.null_bars} bars without any price are left out" for file in folder.files if file.null_bars]
     return FilesHistory(
         source_id=_source_id(folder, chosen, first, last, 0, policy),
         notice="daily bars from files",
         symbols=chosen,
-        sessions=past_sessions(panel, policy.market.history, first, last),
+        sessions=past_sessions(panels, policy.market.history, first, last),
         ignored=folder.ignored,
         notes=(
             *nulls,

@@ -3,18 +3,18 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from finagent.adapters.market_data.bar_files import NUMBERS, Split
+from finagent.adapters.market_data.bar_files import NUMBERS, Split, as_known, corrections
 from finagent.adapters.market_data.bar_repair import GapPolicy, repaired
 from finagent.adapters.market_data.bridge import MinuteBridge
-from finagent.adapters.market_data.daily_files import panel_of, sessions_of
-from finagent.adapters.market_data.daily_panel import DailyPanel, HistoryPolicy
+from finagent.adapters.market_data.daily_files import panels_of, sessions_of
+from finagent.adapters.market_data.daily_panel import HistoryPolicy
 from finagent.domain.bars import BarQuality, DailyHistory, Floats, PriorFacts, SessionBars
 from finagent.domain.errors import BadInput
 from finagent.domain.ports.calendar import ExchangeCalendar
@@ -88,15 +88,16 @@ class MinuteRows:
 
 
 class MinuteFileMarket:
-    """MarketDataPort over minute files. What was known before an open comes from the daily files where they tell of a day,
-    else from the minutes of that day; the share of a day traded by a minute from its own minutes, else from the bridge's curve.
-    """
+    """MarketDataPort over minute files, each minute as it was told first: a correction counts from the next open on. What was
+    known before an open comes from the daily files where they tell of a day, else from the minutes of that day; the share of a
+    day traded by a minute from its own minutes, else from the bridge's curve."""
 
     def __init__(
         self,
-        minutes: MinuteRows,
+        minutes: pd.DataFrame,
         daily: pd.DataFrame | None,
         splits: Sequence[Split],
+        symbols: tuple[str, ...],
         calendar: ExchangeCalendar,
         *,
         seed: int,
@@ -107,13 +108,15 @@ class MinuteFileMarket:
         history: HistoryPolicy,
         gaps: GapPolicy,
     ) -> None:
-        self._minutes = minutes
-        self._row = {session.date: row for row, session in enumerate(minutes.sessions) if minutes.holds(row)}
-        self._sessions = tuple(minutes.sessions[row] for day, row in self._row.items() if first <= day <= last)
+        self._minutes = told = MinuteRows.of(as_known(minutes, None), symbols, calendar)
+        self._row = {session.date: row for row, session in enumerate(told.sessions) if told.holds(row)}
+        self._sessions = tuple(told.sessions[row] for day, row in self._row.items() if first <= day <= last)
         if not self._sessions:
             known = f"{min(self._row)} to {max(self._row)}" if self._row else "no regular session"
             raise BadInput(f"no session from {first} to {last}: the minute bars cover {known}")
-        self._panel = _panel(minutes, daily, splits, calendar)
+        self._panels = panels_of(
+            lambda at: _days(minutes, daily, symbols, calendar, at), corrections(minutes, daily), splits, symbols, calendar
+        )
         self._bridge = MinuteBridge(seed)
         self._source_id, self._notice = source_id, notice
         self._history, self._gaps = history, gaps
@@ -135,10 +138,13 @@ class MinuteFileMarket:
         return self._sessions
 
     async def prior_facts(self, session: Session, minutes: tuple[int, ...]) -> PriorFacts:
-        return await asyncio.to_thread(self._panel.prior_facts, session, minutes, self._history, self._shares)
+        def known() -> PriorFacts:
+            return self._panels.at(session.opens_at).prior_facts(session, minutes, self._history, self._shares)
+
+        return await asyncio.to_thread(known)
 
     async def daily_history(self, session: Session, first: date) -> DailyHistory:
-        return self._panel.daily_history(session, first)
+        return await asyncio.to_thread(lambda: self._panels.at(session.opens_at).daily_history(session, first))
 
     async def session_bars(self, session: Session) -> SessionBars:
         row = self._row.get(session.date)
@@ -159,10 +165,12 @@ class MinuteFileMarket:
         return np.where(traded[-1] > 0, traded[at] / np.maximum(traded[-1], 1.0), shares)
 
 
-def _panel(minutes: MinuteRows, daily: pd.DataFrame | None, splits: Sequence[Split], calendar: ExchangeCalendar) -> DailyPanel:
-    """Days from the daily files, those that they lack from the minutes."""
-    days = minutes.daily()
+def _days(
+    minutes: pd.DataFrame, daily: pd.DataFrame | None, symbols: tuple[str, ...], calendar: ExchangeCalendar, at: datetime | None
+) -> pd.DataFrame:
+    """Days as known at an instant, or as told first: from the daily files, those that they lack from the minutes."""
+    days = MinuteRows.of(as_known(minutes, at), symbols, calendar).daily()
     if daily is not None:
-        days = pd.concat([daily, days], ignore_index=True).drop_duplicates(["symbol", "timestamp"], keep="first")
-    panel, _ = panel_of(days.reset_index(drop=True), splits, minutes.symbols, calendar)
-    return panel
+        told = as_known(daily, at)
+        days = pd.concat([told, days], ignore_index=True).drop_duplicates(["symbol", "timestamp"], keep="first")
+    return days.reset_index(drop=True)

@@ -5,15 +5,17 @@ from datetime import date
 
 import numpy as np
 
-from finagent.adapters.market_data.daily_panel import DailyPanel, HistoryPolicy
+from finagent.adapters.market_data.daily_panel import HistoryPolicy, KnownPanels
 from finagent.domain.bars import Floats
 from finagent.domain.errors import BadInput
 from finagent.domain.sessions import Session
 from finagent.services.past_scan import MINUTE, PastSession
 
 
-def past_sessions(panel: DailyPanel, policy: HistoryPolicy, first: date, last: date) -> Iterator[PastSession]:
-    """The panel's sessions from `first` to `last` with what was known before each open; volume means are of whole days."""
+def past_sessions(panels: KnownPanels, policy: HistoryPolicy, first: date, last: date) -> Iterator[PastSession]:
+    """The sessions from `first` to `last` as they were told first, with what was known before each open; volume means are of
+    whole days."""
+    panel = panels.first
     window = [session for session in panel.sessions if first <= session.date <= last]
     if not window:
         raise BadInput(
@@ -26,9 +28,9 @@ def past_sessions(panel: DailyPanel, policy: HistoryPolicy, first: date, last: d
     for session in window:
         day = panel.day_of(session)
         yield PastSession(
-            prior=panel.prior_facts(session, (MINUTE,), policy, whole_days),
+            prior=panels.at(session.opens_at).prior_facts(session, (MINUTE,), policy, whole_days),
             open=panel.open[day],
             volume=panel.volume[day],
-            split=panel.split[day],
+            split=panels.at(session.opens_at).split[day],
             refused=dict(panel.excluded[day]),
         )

@@ -23,7 +23,7 @@ import numpy as np
 
 from finagent.adapters.market_data.bridge import MinuteBridge
 from finagent.adapters.market_data.bridged_market import BridgedMarket, BridgedMarketPolicy
-from finagent.adapters.market_data.daily_panel import DailyPanel, split_values
+from finagent.adapters.market_data.daily_panel import DailyPanel, KnownPanels, split_values
 from finagent.domain.bars import Floats
 from finagent.domain.errors import BadInput
 from finagent.domain.ports.calendar import ExchangeCalendar
@@ -54,7 +54,7 @@ def sample_market(
     rows = [row for row, session in enumerate(panel.sessions) if first <= session.date <= last]
     present = np.flatnonzero(np.isfinite(panel.close[rows]).any(axis=0))
     return BridgedMarket(
-        panel.of_symbols(tuple(panel.symbols[place] for place in present)),
+        KnownPanels.fixed(panel.of_symbols(tuple(panel.symbols[place] for place in present))),
         MinuteBridge(seed),
         first=first,
         last=last,

@@ -41,6 +41,13 @@ def _encloses(bars: pd.DataFrame) -> "pd.Series[bool]":
     return (bars["low"] <= bars[["open", "close"]].min(axis=1)) & (bars["high"] >= bars[["open", "close"]].max(axis=1))
 
 
+def told_again(schema: pa.DataFrameSchema) -> pa.DataFrameSchema:
+    """The same of bars that come again, with another `known_at`, when they are corrected."""
+    again = schema.add_columns({"known_at": pa.Column(pd.DatetimeTZDtype("ns", "UTC"), nullable=True)})
+    again.unique = ["symbol", "timestamp", "known_at"]
+    return again
+
+
 def _schema(name: str, on_grid: pa.Check) -> pa.DataFrameSchema:
     return pa.DataFrameSchema(
         {

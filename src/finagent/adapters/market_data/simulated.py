@@ -16,7 +16,7 @@ from finagent.adapters.calendar import NewYorkCalendar
 from finagent.adapters.market_data.bar_repair import GapPolicy
 from finagent.adapters.market_data.bridge import MinuteBridge
 from finagent.adapters.market_data.bridged_market import BridgedMarket, BridgedMarketPolicy
-from finagent.adapters.market_data.daily_panel import DailyPanel
+from finagent.adapters.market_data.daily_panel import DailyPanel, KnownPanels
 from finagent.adapters.market_data.simulated_daily import DailyProcessPolicy, SimulatedDays, simulated_days
 from finagent.adapters.market_data.simulated_defects import DefectPolicy, SimulatedDefects
 from finagent.adapters.market_data.simulated_figures import Figure, figures, table
@@ -65,7 +65,7 @@ def simulated_market(
     days = _days_from(start, seed, symbols, tuple(session.date for session in sessions), policy.daily)
     columns = {name: getattr(days, name) for name in ("open", "high", "low", "close", "volume")}
     return BridgedMarket(
-        DailyPanel.checked(symbols, sessions[start:], columns, days.split),
+        KnownPanels.fixed(DailyPanel.checked(symbols, sessions[start:], columns, days.split)),
         MinuteBridge(seed),
         first=first,
         last=last,

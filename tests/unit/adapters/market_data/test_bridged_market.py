@@ -10,7 +10,7 @@ import pytest
 from finagent.adapters.calendar import NewYorkCalendar
 from finagent.adapters.market_data.bridge import MinuteBridge
 from finagent.adapters.market_data.bridged_market import BridgedMarket, BridgedMarketPolicy, Defects
-from finagent.adapters.market_data.daily_panel import DailyPanel, HistoryPolicy
+from finagent.adapters.market_data.daily_panel import DailyPanel, HistoryPolicy, KnownPanels
 from finagent.domain.bars import BarQuality, SessionBars
 from finagent.domain.errors import BadInput
 
@@ -33,7 +33,7 @@ def panel() -> DailyPanel:
 
 def market(seed: int = 1, policy: BridgedMarketPolicy = POLICY, defects: Defects | None = None) -> BridgedMarket:
     return BridgedMarket(
-        panel(),
+        KnownPanels.fixed(panel()),
         MinuteBridge(seed),
         first=SESSIONS[4].date,
         last=SESSIONS[-1].date,
@@ -59,7 +59,7 @@ async def test_good_bars_are_bridged_refused_ones_marked_bad_absent_ones_missing
 async def test_a_neighbours_bad_bar_does_not_change_a_symbols_minutes() -> None:
     whole = await market().session_bars(SESSIONS[5])
     alone = BridgedMarket(
-        panel().of_symbols(("C",)),
+        KnownPanels.fixed(panel().of_symbols(("C",))),
         MinuteBridge(1),
         first=SESSIONS[0].date,
         last=SESSIONS[-1].date,
@@ -141,5 +141,11 @@ def test_a_cache_without_room_for_one_session_is_refused(keep: int) -> None:
 def test_an_empty_window_is_refused() -> None:
     with pytest.raises(BadInput, match="no session from 2009-01-01 to 2009-02-01"):
         BridgedMarket(
-            panel(), MinuteBridge(1), first=date(2009, 1, 1), last=date(2009, 2, 1), source_id="x", notice="x", policy=POLICY
+            KnownPanels.fixed(panel()),
+            MinuteBridge(1),
+            first=date(2009, 1, 1),
+            last=date(2009, 2, 1),
+            source_id="x",
+            notice="x",
+            policy=POLICY,
         )
