@@ -13,6 +13,7 @@ import pytest
 from finagent.adapters.features.history_files import open_history
 from finagent.cli.app import run
 from finagent.domain.bars import Floats
+from finagent.domain.data_spec import AvailableAt
 from finagent.quant.features import bar_features
 from finagent.quant.features.catalogue import BARS, CANDIDATE
 
@@ -90,3 +91,35 @@ def test_a_planted_leak_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [leak["feature"] for leak in told["leaks"]] == ["rsi_14"]
     assert "close" in told["leaks"][0]["column"].split(", ")
     assert np.isfinite(told["leaks"][0]["before"])
+
+
+ALARMS = ("alarms", "--from", "2010-01-04", "--set", "market_data.last_session=2012-12-31")
+
+
+def test_the_catalogue_at_the_open_is_not_too_good_to_be_true() -> None:
+    told = said(*ALARMS)
+    assert told["alarms"] == []
+    assert told["features"] == sum(feature.available_at is not AvailableAt.INTRADAY for feature in CANDIDATE.features)
+    assert told["trained"] + told["figures"]["sessions"] == 753
+    assert "120 are needed" in said("alarms", "--from", "2008-10-01", code=2)["error"]
+
+
+def test_a_feature_that_knows_its_session_rings_the_alarms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver whose rows are of the same day, not of the day before."""
+
+    def over_history(features: bar_features.BarFeatures, history: Any) -> Floats:
+        values = bar_features.over_history(features, history)
+        values[:-1] = values[1:]
+        return values
+
+    monkeypatch.setattr("finagent.services.market_data.backtest_check.over_history", over_history)
+    told = said(*ALARMS, code=3)
+    assert len(told["alarms"]) >= 3
+    assert told["figures"]["sharpe"] > 3
+
+
+def test_as_of_an_instant_is_what_was_known_at_the_last_open() -> None:
+    at = said("compute", "--at", "2012-11-02T13:00:00Z", *WINDOW)
+    assert at == said("compute", "--date", "2012-11-01", *WINDOW)
+    for wrong in ("2012-11-02", "yesterday", "2000-01-01T00:00:00Z"):
+        assert said("compute", "--at", wrong, *WINDOW, code=2)["exit_code"] == 2

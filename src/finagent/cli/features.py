@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from contextlib import AsyncExitStack
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -223,20 +223,77 @@ def lookahead(
 
 
 async def _leaks(settings: "Settings", points: int, day: date | None) -> dict[str, Any]:
-    from finagent.bootstrap import open_market
+    from finagent.bootstrap import build_daily_features, open_market
     from finagent.quant.specialists.gap_and_go import GapAndGoFormula
     from finagent.services.market_data.leak_check import check_catalogue
     from finagent.services.reporting.canonical import as_plain
 
     async with open_market(settings) as market:
-        session = _session(market, day)
-        report = await check_catalogue(market, session, GapAndGoFormula(), points, settings.market_data.hole_sessions_max)
+        session, days = _session(market, day), build_daily_features(settings, market)
+        with typer.progressbar(length=2 * points, label="decisions", file=sys.stderr) as bar:
+            report = await check_catalogue(market, session, GapAndGoFormula(), points, days, lambda: bar.update(1))
     return {
         "session": session.date.isoformat(),
         "symbols": list(report.symbols),
         "features": report.features,
         "decisions": report.decisions,
         "leaks": [as_plain(leak) | {"text": str(leak)} for leak in report.leaks],
+    }
+
+
+@app.command(epilog="Example: finagent features alarms --set market_data.last_session=2013-02-28 --from 2009-01-01 --json")
+def alarms(
+    first: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First session; else two years.")] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last session, else of the window.")] = None,
+    settings_file: SettingsFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Learn from everything that is known at the open, trade on it, and ring where that is too good to be true.
+
+    Exits 3 when an alarm rings: then a feature, or the data, knows what comes. Costs are not counted: this is no strategy.
+    """
+    settings = settings_in_force(settings_file, overrides)
+    from finagent.cli.output import print_json
+
+    document = asyncio.run(_alarms(settings, _day(first), _day(last)))
+    if as_json:
+        print_json(document)
+    else:
+        told = document["figures"]
+        typer.echo(
+            f"{document['features']} features of {len(document['symbols'])} symbols, {document['first']} to {document['last']}: "
+            f"learned from {document['trained']} sessions, {told['signals']} signals in {told['sessions']}"
+        )
+        typer.echo(
+            f"  Sharpe ratio {told['sharpe']:.2f}, with the signals of the session before {told['sharpe_lagged']:.2f}; "
+            f"{told['hit_fraction']:.1%} right; {told['losing_months']} of {told['months']} months lose; "
+            f"skill from shuffled returns {told['shuffled_skill']:+.3f}"
+        )
+        for alarm in document["alarms"] or ["no alarm"]:
+            typer.echo(f"  {alarm}")
+    if document["alarms"]:
+        raise typer.Exit(WRONG)
+
+
+async def _alarms(settings: "Settings", first: date | None, last: date | None) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from finagent.bootstrap import open_market
+    from finagent.services.market_data.backtest_check import backtest_catalogue
+
+    async with open_market(settings) as market:
+        end = last or market.sessions()[-1].date
+        begin = first or end - timedelta(days=2 * 365)
+        report = await backtest_catalogue(market, begin, end, settings.market_data.hole_sessions_max)
+    return {
+        "first": report.first.isoformat(),
+        "last": report.last.isoformat(),
+        "symbols": list(report.symbols),
+        "features": report.features,
+        "trained": report.trained,
+        "figures": asdict(report.figures),
+        "alarms": list(report.figures.alarms()),
     }
 
 

@@ -33,7 +33,7 @@ def candidate_rows(found: ScanResult, session: Session, days: Floats, quotes: Qu
     rows = np.full((len(columns), len(CANDIDATE.features)), np.nan)
     rows[:, _DAYS] = days[columns]
     with np.errstate(all="ignore"):
-        _gap(found, columns, rows[:, _GAP], days[columns])
+        rows[:, _GAP] = gap_features(found.gap, days)[columns]
         _session(found, session, rows[:, _SESSION], days[columns])
         _quotes(found, quotes, columns, rows[:, _QUOTES])
         rows[:, _NEWS] = news
@@ -43,12 +43,10 @@ def candidate_rows(found: ScanResult, session: Session, days: Floats, quotes: Qu
     return rows
 
 
-def _gap(found: ScanResult, columns: NDArray[np.intp], rows: Floats, days: Floats) -> None:
-    gap = found.gap[columns]
-    rows[:, 0], rows[:, 1] = gap, np.abs(gap)
-    rows[:, 2] = gap / (days[:, _NATR] / 100.0)
-    rows[:, 3] = gap / days[:, _OVERNIGHT]
-    rows[:, 4] = ranks(found.gap[np.newaxis])[0, columns]
+def gap_features(gap: Floats, days: Floats) -> Floats:
+    """[symbols, features] of catalogue.GAP, of the gaps [symbols] of a session and the days before it [symbols, BARS]."""
+    rows = np.stack((gap, np.abs(gap), gap / (days[:, _NATR] / 100.0), gap / days[:, _OVERNIGHT], ranks(gap[np.newaxis])[0]))
+    return rows.T
 
 
 def _session(found: ScanResult, session: Session, rows: Floats, days: Floats) -> None:

@@ -49,10 +49,16 @@ class Leak:
 
 
 def find_leaks(
-    compute: Compute, columns: Columns, names: Sequence[str], rows: Sequence[int], known: frozenset[str], seed: int = 0
+    compute: Compute,
+    columns: Columns,
+    names: Sequence[str],
+    rows: Sequence[int],
+    known: frozenset[str],
+    seed: int = 0,
+    tested: Callable[[], None] = lambda: None,
 ) -> tuple[Leak, ...]:
     """The first leak of each feature of `names` that leaks, for decisions in `rows`. Columns in `known` are known in the row of
-    the decision, all others in the row after it."""
+    the decision, all others in the row after it. `tested` is called after each decision."""
     if unknown := known - columns.keys():
         raise BadInput(f"columns {', '.join(sorted(unknown))} are not there")
     told = compute(columns)
@@ -68,6 +74,7 @@ def find_leaks(
                     symbol = int(np.argmax(_differs(told[row, :, place], again[row, :, place])))
                     before, after = float(told[row, symbol, place]), float(again[row, symbol, place])
                     found[names[place]] = Leak(names[place], column, row, corruption, before, after)
+        tested()
     return tuple(found.values())
 
 

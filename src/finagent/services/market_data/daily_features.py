@@ -33,7 +33,7 @@ class DailyFeatures:
     def __init__(self, market: MarketDataPort, hole_sessions_max: int, off_loop: OffLoop, index: str | None = None) -> None:
         if index is not None and index not in market.symbols:
             raise BadInput(f"features.index_symbol: {index} is not among the {len(market.symbols)} symbols of the market data")
-        self._market, self._hole_sessions_max, self._off_loop = market, hole_sessions_max, off_loop
+        self._market, self.hole_sessions_max, self._off_loop = market, hole_sessions_max, off_loop
         self._index = None if index is None else market.symbols.index(index)
         self._computing = asyncio.Lock()
         self._taken: Taken | None = None
@@ -52,16 +52,21 @@ class DailyFeatures:
         features, first = self._fresh(), 0
         if taken is not None and _continues(history, taken[1]):
             features, first = taken[0], len(taken[1].sessions)
-        factor = np.cumprod(history.split, axis=0)
-        open_, high, low = history.open * factor, history.high * factor, history.low * factor
-        close, volume = history.close * factor, history.volume / factor
-        columns = (open_, high, low, close, volume, sound_bars(open_, high, low, close, volume))
-        for day in range(first, len(history.sessions)):
-            features.push(BarRows(*(column[day] for column in columns)))
+        for row in adjusted(history)[first:]:
+            features.push(row)
         return features.values().T.copy(), (features, history)
 
     def _fresh(self) -> BarFeatures:
-        return BarFeatures(len(self._market.symbols), index=self._index, hole_bars_max=self._hole_sessions_max)
+        return BarFeatures(len(self._market.symbols), index=self._index, hole_bars_max=self.hole_sessions_max)
+
+
+def adjusted(history: DailyHistory) -> list[BarRows]:
+    """The bars of each day in shares of the first one."""
+    factor = np.cumprod(history.split, axis=0)
+    open_, high, low = history.open * factor, history.high * factor, history.low * factor
+    close, volume = history.close * factor, history.volume / factor
+    columns = (open_, high, low, close, volume, sound_bars(open_, high, low, close, volume))
+    return [BarRows(*row) for row in zip(*columns, strict=True)]
 
 
 def _continues(history: DailyHistory, before: DailyHistory) -> bool:

@@ -1,7 +1,8 @@
 """The whole catalogue, and the model behind it, on real data of which everything that was not known is replaced."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from finagent.quant.features.feature_state import FeatureState
 from finagent.quant.features.gap_scan import ScanRules, scan
 from finagent.quant.features.lookahead import Columns, Leak, decision_rows, find_leaks
 from finagent.quant.features.news_features import no_news
-from finagent.services.market_data.daily_features import anchor
+from finagent.services.market_data.daily_features import DailyFeatures, anchor
 
 NUMBERS = ("open", "high", "low", "close", "volume")
 SYMBOLS_MAX = 3
@@ -38,25 +39,30 @@ class LeakReport:
 
 
 async def check_catalogue(
-    market: MarketDataPort, session: Session, predictor: Predictor, points: int, hole_max: int
+    market: MarketDataPort,
+    session: Session,
+    predictor: Predictor,
+    points: int,
+    days: DailyFeatures,
+    tested: Callable[[], None] = lambda: None,
 ) -> LeakReport:
-    """Of days: each feature at the close. Of the session: each feature of a candidate and its score, minute by minute. BadInput
-    for data that are too few."""
+    """Of days: each feature at the close. Of the session: each feature of a candidate and its score, minute by minute. `tested`
+    is called after each decision, of which there are about twice `points`. BadInput for data that are too few."""
     history = await market.daily_history(session, anchor(session))
     places = list(range(min(SYMBOLS_MAX, len(market.symbols))))
     longest = max(feature.warmup for feature in BARS.features)
-    days = {name: getattr(history, name)[-longest - TESTED_DAYS :, places] for name in NUMBERS}
-    rows = decision_rows(days, min(longest, len(history.sessions) // 2), points)
-    leaks = find_leaks(lambda columns: _of_days(columns, hole_max), days, BARS.names, rows, frozenset(NUMBERS))
+    past = {name: getattr(history, name)[-longest - TESTED_DAYS :, places] for name in NUMBERS}
+    rows = decision_rows(past, min(longest, len(history.sessions) // 2), points)
+    of_days = partial(_of_days, hole_max=days.hole_sessions_max)
+    leaks = find_leaks(of_days, past, BARS.names, rows, frozenset(NUMBERS), tested=tested)
 
     minutes = tuple(range(1, session.minutes + 1))
     prior, bars = await market.prior_facts(session, minutes), await market.session_bars(session)
-    of_days = np.full(BARS.shape(len(market.symbols)), 1.0)
     columns = {name: getattr(bars, name) for name in NUMBERS}
     chosen = decision_rows(columns, 1, points)
     names = (*CANDIDATE.names, SCORE)
-    path = _ScanPath(prior, bars, of_days, predictor, chosen)
-    leaks += find_leaks(path.compute, columns, names, chosen, frozenset(NUMBERS))
+    path = _ScanPath(prior, bars, await days.before(session), predictor, chosen)
+    leaks += find_leaks(path.compute, columns, names, chosen, frozenset(NUMBERS), tested=tested)
     symbols = tuple(market.symbols[place] for place in places)
     return LeakReport(session, symbols, len(BARS.features) + len(names), len(rows) + len(chosen), leaks)
 
