@@ -1,6 +1,8 @@
 """Every feature of completed bars: one definition, driven bar by bar or over history."""
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Iterable
+from typing import Protocol
 
 import numpy as np
 
@@ -8,23 +10,31 @@ from finagent.domain.bars import Floats
 from finagent.quant.features.bar_windows import BarRows, BarWindows
 from finagent.quant.features.catalogue import BARS, MARKET, MOMENTS, MOMENTUM, RANGES, RETURNS, TREND, VOLUME
 from finagent.quant.features.cross_section import ranks
-from finagent.quant.features.momentum import momentum
-from finagent.quant.features.returns import moments, returns
-from finagent.quant.features.trend import trend
-from finagent.quant.features.volatility import ranges
-from finagent.quant.features.volume import volume
+from finagent.quant.features.momentum import Momentum
+from finagent.quant.features.returns import Moments, Returns
+from finagent.quant.features.trend import Trend
+from finagent.quant.features.volatility import Ranges
+from finagent.quant.features.volume import Volume
 
-# In the order of the catalogue. A family is given the bars and sums over them, which it may change where no other family reads
-# them, and writes values [features, symbols]; where a symbol has fewer bars than the warm-up they may be anything, and where
-# nothing moved what 0/0 gives.
-Family = Callable[[BarWindows, Floats, Floats], None]
-FAMILIES: tuple[tuple[Family, int], ...] = (
-    (returns, len(RETURNS)),
-    (moments, len(MOMENTS) + len(MARKET)),
-    (ranges, len(RANGES)),
-    (momentum, len(MOMENTUM)),
-    (volume, len(VOLUME)),
-    (trend, len(TREND)),
+
+class Family(Protocol):
+    """Features of the bars, whose rows [features, symbols] it is given and writes at each `update`. Where a symbol has fewer bars
+    than the warm-up they may be anything, and where nothing moved what 0/0 gives. It may change the means and sums over windows
+    where no other family reads them."""
+
+    def __init__(self, bars: BarWindows, values: Floats) -> None: ...
+
+    def update(self) -> None:
+        """Write the values as of the last bars."""
+
+
+FAMILIES: tuple[tuple[type[Family], int], ...] = (  # in the order of the catalogue
+    (Returns, len(RETURNS)),
+    (Moments, len(MOMENTS) + len(MARKET)),
+    (Ranges, len(RANGES)),
+    (Momentum, len(MOMENTUM)),
+    (Volume, len(VOLUME)),
+    (Trend, len(TREND)),
 )
 RANKED = ("return_1", "return_20", "volatility_20")
 _WARMUP = np.asarray([feature.warmup for feature in BARS.features])[:, np.newaxis]
@@ -39,11 +49,12 @@ class BarFeatures:
     def __init__(self, symbols: int, *, index: int | None, hole_bars_max: int) -> None:
         self.bars = BarWindows(symbols, index=index, hole_bars_max=hole_bars_max)
         self._values: Floats = np.full((len(BARS.features), symbols), np.nan)
-        self._families: list[tuple[Family, Floats]] = []
+        self._families: list[Family] = []
         start = 0
         for family, rows in FAMILIES:
-            self._families.append((family, self._values[start : start + rows]))
+            self._families.append(family(self.bars, self._values[start : start + rows]))
             start += rows
+        self._computed = self._values[:start].reshape(-1)
         self._ranks = self._values[start:]
         self._ranked = [BARS.columns[name] for name in RANKED]
 
@@ -55,10 +66,11 @@ class BarFeatures:
         """[features, symbols] as of the last bars, NaN where unknown. The array is written anew by the next call."""
         values = self._values
         with np.errstate(all="ignore"):
-            sums = self.bars.sums()
-            for family, rows in self._families:
-                family(self.bars, sums, rows)
-            np.copyto(values, _NEUTRAL, where=~np.isfinite(values))
+            self.bars.look_back()
+            for family in self._families:
+                family.update()
+            if not math.isfinite(np.vdot(self._computed, self._computed)):
+                np.copyto(values, _NEUTRAL, where=~np.isfinite(values))
             if self.bars.fewest < _LONGEST:
                 np.copyto(values, np.nan, where=self.bars.counted < _WARMUP)
             self._ranks[:] = ranks(values[self._ranked])

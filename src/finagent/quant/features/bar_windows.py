@@ -1,4 +1,9 @@
-"""The last bars of every symbol, side by side, and the means of all earlier ones: what features of bars look back on."""
+"""The last bars of every symbol, side by side, and the means of all earlier ones: what features of bars look back on.
+
+At some hundred symbols the time of a bar is that of its numpy calls, whatever they compute. So arrays are written in place, views
+of them are taken once, constants are arrays of their own, and `fmax` stands for `maximum`, which first clears the flags of the
+processor and so takes five times as long: to numbers both are the same.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,37 +13,16 @@ from numpy.typing import NDArray
 
 from finagent.domain.bars import Floats
 from finagent.domain.errors import InvariantViolated
+from finagent.quant.features.running_totals import AVERAGED, SUMMED, RunningTotals
 from finagent.quant.features.smoothing import Smoother, Weight, ema, wilder
 
 SLACK = 4  # rows that a series may grow by until its last ones are moved to its front
-DEPTHS: Mapping[str, int] = {"close": 61, "high": 20, "negative_low": 20, "typical_price": 20, "stochastic": 5}
+_CLOSES, _EXTREMES, _TYPICAL, _PLACES = 61, 20, 20, 5  # rows of each series
+_ROWS = _CLOSES + 2 * _EXTREMES + _TYPICAL + _PLACES + 5 * SLACK
 _MARKET = 60
-EQUAL = 1e-12  # of the price: two typical prices that only rounding tells apart are no rise and no fall
-REBASED = 64  # bars after which running totals begin at zero again
-
-# What is summed up over windows of bars: name -> the windows, which ascend.
-SUMMED: Mapping[str, tuple[int, ...]] = {
-    "return": (5, 10, 20, 60),
-    "return_2": (5, 10, 20, 60),
-    "return_3": (20,),
-    "return_4": (20,),
-    "rise": (20,),
-    "market_x_return": (20, 60),
-    "volume": (5, 20, 60),
-    "volume_2": (20,),
-    "overnight": (10, 20),
-    "overnight_2": (10, 20),
-    "body": (10, 20),
-    "body_2": (10, 20),
-    "parkinson": (10, 20),
-    "rogers_satchell": (10, 20),
-    "dollars": (20,),
-    "typical_dollars": (20,),
-    "signed_volume": (20,),
-    "located_volume": (20,),
-    "flow_up": (14,),
-    "flow_down": (14,),
-}
+EQUAL = np.asarray(1e-12)  # of the price: two typical prices that only rounding tells apart are no rise and no fall
+LEAST = np.asarray(np.finfo(np.float64).smallest_subnormal)  # a divisor that makes 0/0 zero and changes nothing else
+ZERO, ONE, TWO, THREE, TWENTY, HUNDRED = (np.asarray(number) for number in (0.0, 1.0, 2.0, 3.0, 20.0, 100.0))
 
 WILDER_PERIODS = (7, 14, 21)
 EMA_PERIODS = (5, 10, 20)
@@ -69,62 +53,27 @@ class BarRows:
     usable: NDArray[np.bool_]
 
 
-class RunningTotals:
-    """Totals of each of SUMMED since some bar, of the last bars: the sum over a window is the difference of two of them.
+class Windows:
+    """Views of the last rows [bars, symbols] of every series at one of its SLACK places, oldest first."""
 
-    No error is carried on: a total is forgotten when its window is over, and where nothing moved the difference is exactly zero.
-    """
+    def __init__(self, rows: Floats, at: int) -> None:
+        def series(start: int, depth: int) -> Floats:
+            return rows[start + at : start + at + depth]
 
-    def __init__(self, symbols: int) -> None:
-        depths = [max(windows) + 1 for windows in SUMMED.values()]
-        self._starts = np.cumsum([0, *depths[:-1]])
-        self._depths = np.asarray(depths)
-        self._series = np.asarray([place for place, windows in enumerate(SUMMED.values()) for _ in windows])
-        self._windows = np.asarray([width for windows in SUMMED.values() for width in windows])
-        self._window_starts, self._window_depths = self._starts[self._series], self._depths[self._series]
-        self.rows: Floats = np.zeros((sum(depths), symbols))
-        self.bar = 0
-        self._newest = self._places()
-
-    def add(self, observed: Floats, begun: NDArray[np.bool_] | None) -> None:
-        """Take in a row [SUMMED, symbols]; whoever has just `begun` has no totals."""
-        if begun is not None:
-            self.rows[:, begun] = 0.0
-        before = self.rows[self._newest]
-        if self.bar % REBASED == 0:
-            self.rows -= np.repeat(before, self._depths, axis=0)
-            before = np.zeros_like(before)
-        self.bar += 1
-        self._newest = self._places()
-        before += observed
-        self.rows[self._newest] = before
-
-    def sums(self) -> Floats:
-        """[each window of each of SUMMED, symbols]."""
-        oldest = self._window_starts + (self.bar - self._windows) % self._window_depths
-        found: Floats = self.rows[self._newest[self._series]]
-        found -= self.rows[oldest]
-        return found
-
-    def go_on(self, bar: int) -> None:
-        """After so many bars, whose rows are in place."""
-        self.bar = bar
-        self._newest = self._places()
-
-    def _places(self) -> NDArray[np.intp]:
-        places: NDArray[np.intp] = self._starts + self.bar % self._depths
-        return places
-
-
-def _slices() -> dict[str, slice]:
-    found, start = {}, 0
-    for name, windows in SUMMED.items():
-        found[name] = slice(start, start + len(windows))
-        start += len(windows)
-    return found
-
-
-SUMS = _slices()  # where the windows of each of SUMMED stand in `RunningTotals.sums`
+        depth = _EXTREMES + SLACK
+        self.closes = series(0, _CLOSES)
+        start = _CLOSES + SLACK
+        extremes = rows[start : start + 2 * depth].reshape(2, depth, -1)[:, at : at + _EXTREMES]  # highs and negative lows
+        start += 2 * depth
+        self.typical_prices = series(start, _TYPICAL)
+        self.places = series(start + _TYPICAL + SLACK, _PLACES)  # of the close in the range of 14 bars, in percent
+        self.previous_close, self.close = self.closes[-2:]
+        self.closes_of_20, self.closes_before_20 = self.closes[-20:], self.closes[1:-20]
+        self.extremes_of_14, self.extremes_before_14 = extremes[:, -14:], extremes[:, :-14]
+        self.previous_extremes, self.extremes = extremes[:, -2], extremes[:, -1]
+        self.high, self.negative_low = self.extremes
+        self.previous_typical, self.typical = self.typical_prices[-2:]
+        self.place = self.places[-1]
 
 
 class BarWindows:
@@ -132,113 +81,77 @@ class BarWindows:
     more than `hole_bars_max`; within shorter holes its bars are flat at the last close, without volume. `index` is the column of
     the market index, None for the mean of all symbols.
 
-    A window is a view of contiguous rows, oldest first, of which those of before a symbol's first bar hold anything: what is
-    computed from them is no value (see FeatureSpec.warmup).
+    The windows that `now` views hold anything in the rows of before a symbol's first bar: what is computed from them is no value
+    (see FeatureSpec.warmup).
     """
 
     def __init__(self, symbols: int, *, index: int | None, hole_bars_max: int) -> None:
         self.symbols, self._index, self._hole_bars_max = symbols, index, hole_bars_max
-        self._starts: dict[str, int] = {}
-        total = 0
-        for name, depth in DEPTHS.items():
-            self._starts[name] = total
-            total += depth + SLACK
-        self._rows: Floats = np.full((total, symbols), np.nan)
+        self._rows: Floats = np.full((_ROWS, symbols), np.nan)
+        self._flat = self._rows.reshape(-1)
+        self._places = [Windows(self._rows, at) for at in range(SLACK)]
         self._at = 0
+        self.now = self._places[0]
         self.count: NDArray[np.int64] = np.zeros(symbols, dtype=np.int64)
-        self.fewest = 0  # bars of the symbol with the fewest
+        self.fewest, self._most = 0, 0  # bars of the symbol with the fewest, and of that with the most
         self.counted: NDArray[np.int64] | int = 0  # one number where it is that of all
         self._hole: NDArray[np.int64] = np.zeros(symbols, dtype=np.int64)
         self.market: Floats = np.zeros(_MARKET)  # its last returns
-        self.open, self.low, self.volume, self.previous_close, self._previous_high = np.full((5, symbols), np.nan)
-        self._previous_low, self.true_range = np.full((2, symbols), np.nan)
+        self._prices, self._logs = np.full((4, symbols), np.nan), np.full((5, symbols), np.nan)
+        self.open, self._close, self._high, self.low = self._prices
+        self._log_rows = tuple(self._logs)  # of the previous close, and of the prices
+        self.width, self.triple_before, self.away_mean, self.away_squares = np.zeros((4, symbols))
+        self.closes_away: Floats = np.zeros((20, symbols))
+        self.extremes_of_14, self._work = np.zeros((2, 2, symbols))
+        self._scratch: Floats = np.zeros(symbols)
+        self.totals = totals = RunningTotals(symbols)
+        self._seen = {name: totals.observed(name)[0] for name in (*AVERAGED, *SUMMED)}
+        self.returns, self.overnight, self.volume = (self._seen[name] for name in ("return", "overnight", "volume"))
+        self._powers, self._next_powers = totals.observed("return", "return_2"), totals.observed("return_3", "return_4")
+        self._moves, self._moves_2 = totals.observed("overnight", "body"), totals.observed("overnight_2", "body_2")
         self._first, self._second, self._third = (Smoother(weights, symbols) for weights in (_FIRST, _SECOND, _THIRD))
-        self._observed: Floats = np.zeros((len(_FIRST), symbols))
-        self._observed_next: Floats = np.zeros((len(_SECOND), symbols))
-        self.triple_before: Floats = np.zeros(symbols)
-        self._logs: Floats = np.zeros((5, symbols))
-        self._totals = RunningTotals(symbols)
-        self._away: tuple[Floats, Floats, Floats] | None = None  # of the last push
-        self._summed: Floats = np.zeros((len(SUMMED), symbols))
-        self._seen: dict[str, Floats] = dict(zip(SUMMED, self._summed, strict=True))
-
-    def window(self, series: str, bars: int, *, ago: int = 0) -> Floats:
-        """The rows [bars, symbols] of a series that end `ago` bars ago."""
-        end = self._starts[series] + self._at + DEPTHS[series] - ago
-        return self._rows[end - bars : end]
-
-    def last(self, series: str) -> Floats:
-        """The newest row [symbols] of a series."""
-        row: Floats = self._rows[self._starts[series] + self._at + DEPTHS[series] - 1]
-        return row
-
-    @property
-    def returns(self) -> Floats:
-        """The last simple returns [symbols]."""
-        return self._seen["return"]
-
-    @property
-    def overnight(self) -> Floats:
-        """The last ln(open / previous close) [symbols]."""
-        return self._seen["overnight"]
-
-    def closes_away(self) -> tuple[Floats, Floats, Floats]:
-        """The last 20 closes less the last one [20, symbols], where nothing cancels if nothing moves; the mean of that, and the
-        sum of squares around the mean [symbols]."""
-        if self._away is None:
-            away = self.window("close", 20) - self.last("close")
-            mean = summed(away)
-            mean /= 20.0
-            total = product_sum(away, away)
-            total -= 20.0 * mean * mean
-            np.maximum(total, 0.0, out=total)
-            self._away = away, mean, total
-        return self._away
-
-    def sums(self) -> Floats:
-        """Over the windows of SUMMED, at SUMS."""
-        return self._totals.sums()
-
-    @property
-    def means(self) -> Floats:
-        """Exponential means [GAINS .. TRIPLE, symbols] of closes, changes and ranges."""
-        return self._first.mean
-
-    @property
-    def means_of_means(self) -> Floats:
-        """[DX, SIGNAL, TWICE, symbols]."""
-        return self._second.mean
-
-    @property
-    def triple(self) -> Floats:
-        """The triple exponential mean of closes [symbols]; `triple_before` is that of the bar before."""
-        row: Floats = self._third.mean[0]
-        return row
+        self._wilder = self._first.observed[:9].reshape(3, 3, symbols)
+        self._gains, self._losses, self.true_range = self._wilder[:, 0]
+        self._directions, self._flipped = self._first.observed[DIRECTIONS], self._first.observed[DIRECTIONS][::-1]
+        self._direction_index, self.macd, _ = self._second.observed
+        self.means, self.means_of_means, (self.triple,) = self._first.mean, self._second.mean, self._third.mean
+        self._up, self._down = self.means[DIRECTIONS]
 
     def push(self, bars: BarRows) -> None:
         """Take in the bars of the next bar-time."""
-        self.previous_close[:], self._previous_high[:], self._previous_low[:] = self.last("close"), self.last("high"), self.low
-        self._away = None
         self._advance()
-        close, high, low = self.last("close"), self.last("high"), self.low
-        close[:], high[:], low[:], self.open[:], self.volume[:] = bars.close, bars.high, bars.low, bars.open, bars.volume
-        if bars.usable.all():
+        now = self.now
+        self.open[:], self._close[:], self._high[:], self.low[:] = bars.open, bars.close, bars.high, bars.low
+        self.volume[:] = bars.volume
+        if np.count_nonzero(bars.usable) == self.symbols:
             self.count += 1
             self._hole.fill(0)
+            self.fewest, self._most = self.fewest + 1, self._most + 1
         else:
             self._fill_holes(bars.usable)
-        self.fewest = int(self.count.min())
-        self.counted = self.fewest if self.fewest == self.count.max() else self.count
+            self.fewest, self._most = int(self.count.min()), int(self.count.max())
+        self.counted = self.fewest if self.fewest == self._most else self.count
+        now.close[:], now.high[:] = self._close, self._high
+        np.negative(self.low, out=now.negative_low)
         begun = None
         if self.fewest <= 1:  # who has just begun has no bar before: its first return is nothing
             begun = self.count <= 1
-            for before, now in ((self.previous_close, close), (self._previous_high, high), (self._previous_low, low)):
-                np.copyto(before, now, where=begun)
-        np.negative(low, out=self.last("negative_low"))
+            np.copyto(now.previous_close, now.close, where=begun)
+            np.copyto(now.previous_extremes, now.extremes, where=begun)
         with np.errstate(all="ignore"):
-            self._observe(close, high, low)
-            self._totals.add(self._summed, begun)
-            self._smooth(close, high, low)
+            self._observe_returns()
+            self._observe_logs(begun is None)
+            self._observe_places()
+            self.totals.add(begun)
+            self._smooth()
+
+    def _advance(self) -> None:
+        self._at += 1
+        if self._at == SLACK:
+            moved = SLACK * self.symbols
+            self._flat[:-moved] = self._flat[moved:]  # flat, because numpy copies overlapping rows twice
+            self._at = 0
+        self.now = self._places[self._at]
 
     def _fill_holes(self, usable: NDArray[np.bool_]) -> None:
         missing = ~usable
@@ -246,76 +159,66 @@ class BarWindows:
         self._hole[usable] = 0
         self.count += usable | (self.count > 0)
         self.count[missing & (self._hole > self._hole_bars_max)] = 0
-        for row in (self.open, self.low, self.last("close"), self.last("high")):
-            np.copyto(row, self.previous_close, where=missing)
+        np.copyto(self._prices, self.now.previous_close, where=missing)
         np.copyto(self.volume, 0.0, where=missing)
 
-    def _advance(self) -> None:
-        self._at += 1
-        if self._at == SLACK:
-            for name, start in self._starts.items():
-                kept = DEPTHS[name] - 1
-                self._rows[start : start + kept] = self._rows[start + SLACK : start + SLACK + kept]
-            self._at = 0
-
-    def _observe(self, close: Floats, high: Floats, low: Floats) -> None:
-        """What is summed up, and the series that are made of the bars."""
-        seen, newest = self._seen, self._summed
-        returns, volume, overnight, body = seen["return"], seen["volume"], seen["overnight"], seen["body"]
-        np.divide(close, self.previous_close, out=returns)
-        returns -= 1.0
+    def _observe_returns(self) -> None:
+        now, returns, seen = self.now, self.returns, self._seen
+        np.divide(now.close, now.previous_close, out=returns)
+        np.subtract(returns, ONE, out=returns)
         self.market[:-1] = self.market[1:]
         self.market[-1] = self._of_market(returns)
         np.multiply(returns, returns, out=seen["return_2"])
-        np.multiply(newest[:2], seen["return_2"], out=newest[2:4])
-        np.greater(returns, 0.0, out=seen["rise"], casting="unsafe")
-        np.multiply(returns, self.market[-1], out=seen["market_x_return"])
-        volume[:] = self.volume
-        np.multiply(volume, volume, out=seen["volume_2"])
-        before, open_, high_, low_, close_ = logs = self._logs
-        before[:], open_[:], high_[:], low_[:], close_[:] = self.previous_close, self.open, high, low, close
-        np.log(logs, out=logs)
-        np.subtract(open_, before, out=overnight)
-        np.subtract(close_, open_, out=body)
-        np.multiply(overnight, overnight, out=seen["overnight_2"])
-        np.multiply(body, body, out=seen["body_2"])
-        parkinson, satchell = seen["parkinson"], seen["rogers_satchell"]
-        np.subtract(high_, low_, out=parkinson)
-        parkinson *= parkinson
-        np.multiply(high_ - close_, high_ - open_, out=satchell)
-        satchell += (low_ - close_) * (low_ - open_)
-        np.multiply(close, volume, out=seen["dollars"])
-        np.multiply(np.sign(returns), volume, out=seen["signed_volume"])
-        self._typical(close, high, low)
-        self._place(close)
-        np.maximum(high, self.previous_close, out=self.true_range)
-        self.true_range -= np.minimum(low, self.previous_close)
+        np.multiply(self._powers, seen["return_2"], out=self._next_powers)
+        np.greater(returns, ZERO, out=seen["rise"], casting="unsafe")
+        np.multiply(returns, self.market[-1:], out=seen["market_x_return"])
+        np.multiply(self.volume, self.volume, out=seen["volume_2"])
+        np.multiply(now.close, self.volume, out=seen["dollars"])
+        np.sign(returns, out=seen["signed_volume"])
+        np.multiply(seen["signed_volume"], self.volume, out=seen["signed_volume"])
 
-    def _typical(self, close: Floats, high: Floats, low: Floats) -> None:
-        typical, located, dollars = self.last("typical_price"), self._seen["located_volume"], self._seen["typical_dollars"]
-        width = high - low
-        np.add(high, low, out=typical)
-        np.subtract(2.0 * close, typical, out=located)
-        located /= width
-        if not width.all():
-            np.copyto(located, 0.0, where=width == 0.0)
-        located *= self.volume
-        typical += close
-        typical /= 3.0
+    def _observe_logs(self, all_go_on: bool) -> None:
+        before, open_, close, high, low = self._log_rows
+        if all_go_on:
+            before[:] = close
+        else:
+            np.log(self.now.previous_close, out=before)
+        np.log(self._prices, out=self._logs[1:])
+        parkinson, satchell, work = self._seen["parkinson"], self._seen["rogers_satchell"], self._work
+        np.subtract(self._logs[1:3], self._logs[:2], out=self._moves)  # open - previous close, close - open
+        np.multiply(self._moves, self._moves, out=self._moves_2)
+        np.subtract(high, low, out=parkinson)
+        np.multiply(parkinson, parkinson, out=parkinson)
+        np.subtract(self._logs[3:], close, out=work)
+        np.multiply(work, self._logs[3:] - open_, out=work)
+        np.add(work[0], work[1], out=satchell)
+
+    def _observe_places(self) -> None:
+        """Of the close in the bar, and in the range of 14 bars."""
+        now, seen, work, scratch = self.now, self._seen, self._work, self._scratch
+        typical, located, dollars = now.typical, seen["located_volume"], seen["typical_dollars"]
+        np.subtract(self._high, self.low, out=self.width)
+        np.add(self._high, self.low, out=typical)
+        np.multiply(now.close, TWO, out=located)
+        np.subtract(located, typical, out=located)
+        np.divide(located, np.fmax(self.width, LEAST, out=scratch), out=located)
+        np.multiply(located, self.volume, out=located)
+        np.add(typical, now.close, out=typical)
+        np.divide(typical, THREE, out=typical)
         np.multiply(typical, self.volume, out=dollars)
-        change = typical - self.window("typical_price", 1, ago=1)[0]
-        least = EQUAL * typical
-        np.multiply(dollars, change > least, out=self._seen["flow_up"])
-        np.multiply(dollars, change < -least, out=self._seen["flow_down"])
-
-    def _place(self, close: Floats) -> None:
-        """Of the close in the range of 14 bars, in percent."""
-        lowest = np.maximum.reduce(self.window("negative_low", 14))
-        reach, place = np.maximum.reduce(self.window("high", 14)) + lowest, self.last("stochastic")
-        np.add(close, lowest, out=place)
-        place /= reach
-        place *= 100.0
-        if not reach.all():
+        change, least = work
+        np.subtract(typical, now.previous_typical, out=change)
+        np.multiply(typical, EQUAL, out=least)
+        np.multiply(dollars, change > least, out=seen["flow_up"])
+        np.multiply(dollars, change < np.negative(least, out=least), out=seen["flow_down"])
+        np.maximum.reduce(now.extremes_of_14, axis=1, out=self.extremes_of_14)
+        highest, negative_lowest = self.extremes_of_14
+        reach, place = scratch, now.place
+        np.add(highest, negative_lowest, out=reach)
+        np.add(now.close, negative_lowest, out=place)
+        np.divide(place, reach, out=place)
+        np.multiply(place, HUNDRED, out=place)
+        if np.count_nonzero(reach) < self.symbols:
             np.copyto(place, 50.0, where=reach == 0.0)
 
     def _of_market(self, returns: Floats) -> float:
@@ -326,70 +229,64 @@ class BarWindows:
         known = self.count >= 2
         return float(returns[known].mean()) if known.any() else 0.0
 
-    def _smooth(self, close: Floats, high: Floats, low: Floats) -> None:
+    def _smooth(self) -> None:
         """The means of all bars so far."""
-        observed, following = self._observed, self._observed_next
-        change = close - self.previous_close
-        np.maximum(change, 0.0, out=observed[GAINS.start])
-        np.subtract(observed[GAINS.start], change, out=observed[LOSSES.start])
-        observed[1:3], observed[4:6], observed[RANGES] = observed[0], observed[3], self.true_range
-        up, down = high - self._previous_high, self._previous_low - low
-        np.multiply(up, (up > 0.0) & (up > down), out=observed[9])
-        np.multiply(down, (down > 0.0) & (up < down), out=observed[10])
-        np.square(self.returns, out=observed[SQUARES])
-        observed[_EMAS] = close
-        means = self._first.update(observed, self.counted, self.fewest)
-        total = means[9] + means[10]
-        np.subtract(means[9], means[10], out=following[DX])
-        np.abs(following[DX], out=following[DX])
-        following[DX] /= total
-        if not total.all():
-            np.copyto(following[DX], 0.0, where=total == 0.0)
-        np.subtract(means[FAST], means[SLOW], out=following[SIGNAL])
-        following[TWICE] = means[TRIPLE]
-        again = self._second.update(following, self.counted, self.fewest)
-        self.triple_before[:] = self._third.mean[0]
-        self._third.update(again[TWICE:], self.counted, self.fewest)
+        now, work, scratch, observed, index = self.now, self._work, self._scratch, self._first.observed, self._direction_index
+        np.subtract(now.close, now.previous_close, out=scratch)
+        np.fmax(scratch, ZERO, out=self._gains)
+        np.subtract(self._gains, scratch, out=self._losses)
+        np.fmin(self.low, now.previous_close, out=scratch)
+        np.fmax(self._high, now.previous_close, out=self.true_range)
+        np.subtract(self.true_range, scratch, out=self.true_range)
+        self._wilder[:, 1:] = self._wilder[:, :1]
+        np.subtract(now.extremes, now.previous_extremes, out=self._directions)  # up and down: the larger one, if it is positive
+        np.fmax(self._flipped, ZERO, out=work)
+        np.multiply(self._directions, self._directions > work, out=self._directions)
+        observed[SQUARES] = self._seen["return_2"]
+        observed[_EMAS] = now.close
+        means = self._first.update(self.counted, self.fewest)
+        np.subtract(self._up, self._down, out=index)
+        np.abs(index, out=index)
+        np.add(self._up, self._down, out=scratch)
+        np.divide(index, np.fmax(scratch, LEAST, out=scratch), out=index)
+        np.subtract(means[FAST], means[SLOW], out=self.macd)
+        self._second.observed[TWICE] = means[TRIPLE]
+        again = self._second.update(self.counted, self.fewest)
+        self.triple_before[:] = self.triple
+        self._third.observed[:] = again[TWICE]
+        self._third.update(self.counted, self.fewest)
+
+    def look_back(self) -> None:
+        """Find what features share: `totals` over their windows; the last 20 closes less the last one, where nothing cancels if
+        nothing moves, the mean of that, and the sum of squares around the mean."""
+        away, mean, squares, scratch = self.closes_away, self.away_mean, self.away_squares, self._scratch
+        self.totals.look_back()
+        np.subtract(self.now.closes_of_20, self.now.close, out=away)
+        np.add.reduce(away, axis=0, out=mean)
+        np.divide(mean, TWENTY, out=mean)
+        np.einsum("ij,ij->j", away, away, out=squares)
+        np.multiply(mean, TWENTY, out=scratch)
+        np.multiply(scratch, mean, out=scratch)
+        np.subtract(squares, scratch, out=squares)
+        np.fmax(squares, ZERO, out=squares)
 
     def state(self) -> dict[str, NDArray[np.float64] | NDArray[np.int64]]:
         """Copies of the arrays that the next bars build on."""
-        kept = {"rows": self._rows, "totals": self._totals.rows, "low": self.low, "count": self.count, "hole": self._hole}
-        kept |= {"market": self.market, "first": self._first.mean, "second": self._second.mean, "third": self._third.mean}
-        return {name: array.copy() for name, array in kept.items()} | {"at": np.asarray([self._at, self._totals.bar])}
+        kept = {"rows": self._rows, "totals": self.totals.rows, "count": self.count, "hole": self._hole, "market": self.market}
+        kept |= {"first": self._first.mean, "second": self._second.mean, "third": self._third.mean}
+        return {name: array.copy() for name, array in kept.items()} | {"at": np.asarray([self._at, self.totals.bar])}
 
     def restore(self, state: Mapping[str, NDArray[np.float64] | NDArray[np.int64]]) -> None:
         """Go on from a saved state; InvariantViolated for one of another shape."""
         if state["rows"].shape != self._rows.shape:
             raise InvariantViolated(f"a state of shape {state['rows'].shape} cannot be taken for {self._rows.shape}")
-        self._rows[:], self._totals.rows[:], self.low[:] = state["rows"], state["totals"], state["low"]
+        self._rows[:], self.totals.rows[:] = state["rows"], state["totals"]
         self.count[:], self._hole[:], self.market[:] = state["count"], state["hole"], state["market"]
         for name, means in (("first", self._first), ("second", self._second), ("third", self._third)):
             means.mean[:] = state[name]
-        self._at, self._away = int(state["at"][0]), None
-        self._totals.go_on(int(state["at"][1]))
-        self.fewest, self.counted = int(self.count.min()), self.count
-
-
-def summed(rows: Floats) -> Floats:
-    """Sum over the rows of a window, in their order."""
-    total: Floats = np.add.reduce(rows, axis=0)
-    return total
-
-
-def product_sum(rows: Floats, others: Floats) -> Floats:
-    """Sum over the rows of the products of two windows."""
-    total: Floats = np.einsum("ij,ij->j", rows, others)
-    return total
-
-
-def over(rows: Floats, windows: tuple[int, ...], reduce: np.ufunc) -> Floats:
-    """[windows, symbols]: the reduction of the last w rows for each w, which ascend; each row is read once."""
-    found: Floats = np.empty((len(windows), rows.shape[1]))
-    end = len(rows)
-    taken = 0
-    for place, width in enumerate(windows):
-        part = reduce.reduce(rows[end - width : end - taken], axis=0, out=found[place])
-        if place:
-            reduce(found[place - 1], part, out=found[place])
-        taken = width
-    return found
+        self._at = int(state["at"][0])
+        self.now = self._places[self._at]
+        np.log(self.now.close, out=self._log_rows[2])
+        self.totals.go_on(int(state["at"][1]))
+        self.fewest, self._most = int(self.count.min()), int(self.count.max())
+        self.counted = self.count

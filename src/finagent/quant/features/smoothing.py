@@ -45,21 +45,21 @@ class Smoother:
         self._seeds = np.asarray([[weight.seed] for weight in weights])
         self._late = np.asarray([[weight.late] for weight in weights])
         self._longest = max(weight.late + weight.seed for weight in weights)
-        self.mean: Floats = np.zeros((len(weights), symbols))
-        self._change: Floats = np.zeros_like(self.mean)
+        self.observed, self.mean, self._change = np.zeros((3, len(weights), symbols))
 
-    def update(self, observed: Floats, count: NDArray[np.int64] | int, fewest: int) -> Floats:
-        """Take in one observation [weights, symbols] at the `count`-th bar of each symbol, or of all; before its first nothing
+    def update(self, count: NDArray[np.int64] | int, fewest: int) -> Floats:
+        """Take in what is `observed` [weights, symbols] at the `count`-th bar of each symbol, or of all; before its first nothing
         changes. `fewest` is the least count. Returns `mean`."""
-        np.subtract(observed, self.mean, out=self._change)
+        change, mean = self._change, self.mean
+        np.subtract(self.observed, mean, out=change)
         if fewest > self._longest:
-            self._change *= self._alphas
-            self.mean += self._change
-            return self.mean
+            np.multiply(change, self._alphas, out=change)
+            np.add(mean, change, out=mean)
+            return mean
         number = count - self._late
         with np.errstate(divide="ignore", invalid="ignore"):
-            self._change *= np.where(number <= self._seeds, 1.0 / number, self._alphas)
-        np.copyto(self._change, 0.0, where=number <= 0)
-        self.mean += self._change
-        np.copyto(self.mean, observed, where=number == 1)
-        return self.mean
+            change *= np.where(number <= self._seeds, 1.0 / number, self._alphas)
+        np.copyto(change, 0.0, where=number <= 0)
+        mean += change
+        np.copyto(mean, self.observed, where=number == 1)
+        return mean

@@ -3,28 +3,58 @@
 import numpy as np
 
 from finagent.domain.bars import Floats
-from finagent.quant.features.bar_windows import CLOSES, BarWindows, over
+from finagent.quant.features.bar_windows import CLOSES, ONE, BarWindows
 
-MEANS = (5, 10, 20, 60)
-EXTREMES = (20, 60)
-_WIDTHS = np.asarray(MEANS, dtype=np.float64)[:, np.newaxis]
+_WIDTHS = np.asarray([[5.0], [10.0], [20.0], [60.0]])
 
 
-def trend(bars: BarWindows, _sums: Floats, values: Floats) -> None:
+class Trend:
     """Distances from means, drawdowns and places in channels (catalogue.TREND)."""
-    close, closes = bars.last("close"), bars.window("close", 60)
-    means = over(closes, MEANS, np.add)
-    means /= _WIDTHS
-    exponential = bars.means[CLOSES]
-    np.divide(close, means, out=values[:4])
-    np.divide(close, exponential, out=values[4:7])
-    np.divide(means[::2], means[2:], out=values[7:9])
-    np.divide(exponential[0], exponential[2], out=values[9])
-    np.divide(close, over(closes, EXTREMES, np.maximum), out=values[10:12])
-    np.divide(close, over(closes, EXTREMES, np.minimum), out=values[12:14])
-    values[:14] -= 1.0
-    highest = np.maximum.reduce(bars.window("high", 20))
-    negative_lowest = np.maximum.reduce(bars.window("negative_low", 20))
-    np.add(close, negative_lowest, out=values[14])
-    highest += negative_lowest
-    values[14] /= highest
+
+    def __init__(self, bars: BarWindows, values: Floats) -> None:
+        self._bars, self._exponential = bars, bars.means[CLOSES]
+        self._means: Floats = np.empty((4, bars.symbols))
+        self._sma_distances, self._ema_distances, self._sma_crosses, self._ema_cross = (
+            values[:4],
+            values[4:7],
+            values[7:9],
+            values[9],
+        )
+        self._highest, self._lowest, self._extremes = values[10:12], values[12:14], values[10:14]
+        self._returns, self._channel_position = values[:14], values[14]
+        self._channel: Floats = np.empty((2, bars.symbols))
+
+    def update(self) -> None:
+        """Write the values as of the last bars."""
+        now, means, exponential = self._bars.now, self._means, self._exponential
+        close = now.close
+        self._sum_up()
+        np.divide(means, _WIDTHS, out=means)
+        np.divide(close, means, out=self._sma_distances)
+        np.divide(close, exponential, out=self._ema_distances)
+        np.divide(means[::2], means[2:], out=self._sma_crosses)
+        np.divide(exponential[0], exponential[2], out=self._ema_cross)
+        for reduce, fold, (of_20, of_60) in (
+            (np.maximum.reduce, np.fmax, self._highest),
+            (np.minimum.reduce, np.fmin, self._lowest),
+        ):
+            reduce(now.closes_of_20, axis=0, out=of_20)
+            reduce(now.closes_before_20, axis=0, out=of_60)
+            fold(of_20, of_60, out=of_60)
+        np.divide(close, self._extremes, out=self._extremes)
+        np.subtract(self._returns, ONE, out=self._returns)
+        channel, position = self._channel, self._channel_position
+        np.maximum.reduce(now.extremes_before_14, axis=1, out=channel)
+        np.fmax(channel, self._bars.extremes_of_14, out=channel)
+        highest, negative_lowest = channel
+        np.add(close, negative_lowest, out=position)
+        np.add(highest, negative_lowest, out=highest)
+        np.divide(position, highest, out=position)
+
+    def _sum_up(self) -> None:
+        """The closes of 5, 10, 20 and 60 bars, each of which is read once."""
+        closes, totals = self._bars.now.closes, self._means
+        for place, (begins, ends) in enumerate(((-5, None), (-10, -5), (-20, -10), (-60, -20))):
+            np.add.reduce(closes[begins:ends], axis=0, out=totals[place])
+            if place:
+                np.add(totals[place - 1], totals[place], out=totals[place])
