@@ -151,5 +151,5 @@ def _rank_correlation(predicted: Floats, returns: Floats) -> float:
     known = np.isfinite(predicted) & np.isfinite(returns)
     if known.sum() < 2 or np.ptp(predicted[known]) == 0.0:
         return 0.0
-    one, other = (ranks(each[known][np.newaxis])[0] for each in (predicted, returns))
+    one, other = (ranks(each[known]) for each in (predicted, returns))
     return float(np.corrcoef(one, other)[0, 1])

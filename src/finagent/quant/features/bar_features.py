@@ -9,7 +9,7 @@ import numpy as np
 from finagent.domain.bars import Floats
 from finagent.quant.features.bar_windows import BarRows, BarWindows
 from finagent.quant.features.catalogue import BARS, MARKET, MOMENTS, MOMENTUM, RANGES, RETURNS, TREND, VOLUME
-from finagent.quant.features.cross_section import ranks
+from finagent.quant.features.cross_section import Ranks
 from finagent.quant.features.momentum import Momentum
 from finagent.quant.features.returns import Moments, Returns
 from finagent.quant.features.trend import Trend
@@ -56,7 +56,9 @@ class BarFeatures:
             start += rows
         self._computed = self._values[:start].reshape(-1)
         self._ranks = self._values[start:]
-        self._ranked = [BARS.columns[name] for name in RANKED]
+        self._ranked = np.asarray([BARS.columns[name] for name in RANKED])
+        self._unranked: Floats = np.empty((len(RANKED), symbols))
+        self._ranking = Ranks(len(RANKED), symbols)
 
     def push(self, bars: BarRows) -> None:
         """Take in the bars of the next bar-time."""
@@ -73,7 +75,8 @@ class BarFeatures:
                 np.copyto(values, _NEUTRAL, where=~np.isfinite(values))
             if self.bars.fewest < _LONGEST:
                 np.copyto(values, np.nan, where=self.bars.counted < _WARMUP)
-            self._ranks[:] = ranks(values[self._ranked])
+            values.take(self._ranked, axis=0, out=self._unranked, mode="clip")
+            self._ranks[:] = self._ranking.of(self._unranked)
         return values
 
     def update(self, bars: BarRows) -> Floats:

@@ -45,7 +45,7 @@ def candidate_rows(found: ScanResult, session: Session, days: Floats, quotes: Qu
 
 def gap_features(gap: Floats, days: Floats) -> Floats:
     """[symbols, features] of catalogue.GAP, of the gaps [symbols] of a session and the days before it [symbols, BARS]."""
-    rows = np.stack((gap, np.abs(gap), gap / (days[:, _NATR] / 100.0), gap / days[:, _OVERNIGHT], ranks(gap[np.newaxis])[0]))
+    rows = np.stack((gap, np.abs(gap), gap / (days[:, _NATR] / 100.0), gap / days[:, _OVERNIGHT], ranks(gap)))
     return rows.T
 
 

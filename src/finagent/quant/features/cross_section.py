@@ -1,44 +1,53 @@
 """Where a symbol stands among all others at the same time."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from finagent.domain.bars import Floats
 
 
-def ranks(values: Floats) -> Floats:
+class Ranks:
     """Places [features, symbols] in [0, 1] along the symbols, the mean place for equal values; NaN stays NaN, and one alone is in
     the middle."""
-    unknown = np.isnan(values)
-    order = np.argsort(values, axis=1)
-    order += _row_starts(values)
-    placed = values.ravel()[order]
-    places: Floats = np.broadcast_to(np.arange(values.shape[1], dtype=np.float64), values.shape)
-    if (placed[:, 1:] == placed[:, :-1]).any():
-        places = np.stack([_mean_places(row) for row in placed])
-    found = np.empty_like(values)
-    found.ravel()[order] = places
-    if unknown.any():
-        count = values.shape[1] - np.count_nonzero(unknown, axis=1, keepdims=True)
-        found /= np.maximum(count - 1, 1)
-        np.copyto(found, 0.5, where=count == 1)
-        np.copyto(found, np.nan, where=unknown)
-    elif values.shape[1] > 1:
-        found /= values.shape[1] - 1
-    else:
-        found.fill(0.5)
+
+    def __init__(self, features: int, symbols: int) -> None:
+        self._columns = np.arange(symbols)
+        self._starts = np.arange(features)[:, np.newaxis] * symbols  # of the rows, in the array laid flat
+        self._places = self._columns / max(symbols - 1, 1)
+        self._column_bits = np.asarray((1 << symbols.bit_length()) - 1)
+        self._value_bits = ~self._column_bits
+        self._keys: Floats = np.empty((features, symbols))
+
+    def of(self, values: Floats) -> Floats:
+        """The places of values that lie side by side.
+
+        Sorting is several times as fast as sorting indices: so the last bits of each value make way for its column. Where that
+        changes the order, or values are equal or NaN, what is placed does not ascend, and the indices of that row are sorted.
+        """
+        if values.shape[1] == 1:
+            alone: Floats = np.where(np.isnan(values), np.nan, 0.5)
+            return alone
+        order = self._keys.view(np.int64)
+        np.bitwise_and(values.view(np.int64), self._value_bits, out=order)
+        np.bitwise_or(order, self._columns, out=order)
+        self._keys.sort(axis=1)
+        np.bitwise_and(order, self._column_bits, out=order)
+        np.add(order, self._starts, out=order)
+        placed, found = values.reshape(-1).take(order), np.empty_like(values)
+        found.reshape(-1)[order] = self._places
+        ascends = placed[:, 1:] > placed[:, :-1]
+        if np.count_nonzero(ascends) < ascends.size:
+            for row in np.flatnonzero(~ascends.all(axis=1)):
+                found[row] = _mean_places(values[row])
+        return found
+
+
+def _mean_places(row: Floats) -> Floats:
+    """Equal values share their places."""
+    order = row.argsort()[: len(row) - np.count_nonzero(np.isnan(row))]
+    known = len(order)
+    placed = row[order]
+    starts = np.flatnonzero(np.concatenate(([True], placed[1:] != placed[:-1])))[:known]
+    ends = np.append(starts[1:], known)[: len(starts)]
+    found = np.full_like(row, np.nan)
+    found[order] = 0.5 if known == 1 else np.repeat((starts + ends - 1) / 2.0, ends - starts) / max(known - 1, 1)
     return found
-
-
-def _row_starts(values: Floats) -> NDArray[np.intp]:
-    """Where each row begins in the array laid flat, [rows, 1]."""
-    starts: NDArray[np.intp] = np.arange(values.shape[0], dtype=np.intp)[:, np.newaxis] * values.shape[1]
-    return starts
-
-
-def _mean_places(placed: Floats) -> Floats:
-    """The places of a row in order, equal values sharing theirs."""
-    starts = np.flatnonzero(np.concatenate(([True], placed[1:] != placed[:-1])))
-    sizes = np.diff(np.append(starts, len(placed)))
-    shared: Floats = np.repeat(starts + (sizes - 1) / 2.0, sizes)
-    return shared
