@@ -1,10 +1,10 @@
 """Every feature of completed bars: one definition, driven bar by bar or over history."""
 
-import math
 from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from finagent.domain.bars import Floats
 from finagent.quant.features.bar_windows import BarRows, BarWindows
@@ -54,7 +54,8 @@ class BarFeatures:
         for family, rows in FAMILIES:
             self._families.append(family(self.bars, self._values[start : start + rows]))
             start += rows
-        self._computed = self._values[:start].reshape(-1)
+        self._computed, self._neutral = self._values[:start], _NEUTRAL[:start]
+        self._finite: NDArray[np.bool_] = np.empty((start, symbols), dtype=np.bool_)
         self._ranks = self._values[start:]
         self._ranked = np.asarray([BARS.columns[name] for name in RANKED])
         self._unranked: Floats = np.empty((len(RANKED), symbols))
@@ -71,8 +72,9 @@ class BarFeatures:
             self.bars.look_back()
             for family in self._families:
                 family.update()
-            if not math.isfinite(np.vdot(self._computed, self._computed)):
-                np.copyto(values, _NEUTRAL, where=~np.isfinite(values))
+            np.isfinite(self._computed, out=self._finite)
+            if np.count_nonzero(self._finite) < self._finite.size:
+                np.copyto(self._computed, self._neutral, where=~self._finite)
             if self.bars.fewest < _LONGEST:
                 np.copyto(values, np.nan, where=self.bars.counted < _WARMUP)
             values.take(self._ranked, axis=0, out=self._unranked, mode="clip")
