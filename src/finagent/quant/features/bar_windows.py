@@ -1,8 +1,7 @@
 """The last bars of every symbol, side by side, and the means of all earlier ones: what features of bars look back on.
 
 At some hundred symbols the time of a bar is that of its numpy calls, whatever they compute. So arrays are written in place, views
-of them are taken once, constants are arrays of their own, and `fmax` stands for `maximum`, which first clears the flags of the
-processor and so takes five times as long: to numbers both are the same.
+of them are taken once, and constants are arrays of their own, which numpy takes in faster than numbers.
 """
 
 from collections.abc import Mapping
@@ -112,7 +111,7 @@ class BarWindows:
         self._first, self._second, self._third = (Smoother(weights, symbols) for weights in (_FIRST, _SECOND, _THIRD))
         self._wilder = self._first.observed[:9].reshape(3, 3, symbols)
         self._gains, self._losses, self.true_range = self._wilder[:, 0]
-        self._directions, self._flipped = self._first.observed[DIRECTIONS], self._first.observed[DIRECTIONS][::-1]
+        self._directions, self._flows = self._first.observed[DIRECTIONS], totals.observed("flow_up", "flow_down")
         self._direction_index, self.macd, _ = self._second.observed
         self.means, self.means_of_means, (self.triple,) = self._first.mean, self._second.mean, self._third.mean
         self._up, self._down = self.means[DIRECTIONS]
@@ -170,7 +169,7 @@ class BarWindows:
         self.market[-1] = self._of_market(returns)
         np.multiply(returns, returns, out=seen["return_2"])
         np.multiply(self._powers, seen["return_2"], out=self._next_powers)
-        np.greater(returns, ZERO, out=seen["rise"], casting="unsafe")
+        seen["rise"][:] = returns > ZERO
         np.multiply(returns, self.market[-1:], out=seen["market_x_return"])
         np.multiply(self.volume, self.volume, out=seen["volume_2"])
         np.multiply(now.close, self.volume, out=seen["dollars"])
@@ -201,16 +200,16 @@ class BarWindows:
         np.add(self._high, self.low, out=typical)
         np.multiply(now.close, TWO, out=located)
         np.subtract(located, typical, out=located)
-        np.divide(located, np.fmax(self.width, LEAST, out=scratch), out=located)
+        np.divide(located, np.maximum(self.width, LEAST, out=scratch), out=located)
         np.multiply(located, self.volume, out=located)
         np.add(typical, now.close, out=typical)
         np.divide(typical, THREE, out=typical)
         np.multiply(typical, self.volume, out=dollars)
-        change, least = work
-        np.subtract(typical, now.previous_typical, out=change)
-        np.multiply(typical, EQUAL, out=least)
-        np.multiply(dollars, change > least, out=seen["flow_up"])
-        np.multiply(dollars, change < np.negative(least, out=least), out=seen["flow_down"])
+        rise, fall = work
+        np.subtract(typical, now.previous_typical, out=rise)
+        np.subtract(now.previous_typical, typical, out=fall)
+        np.multiply(typical, EQUAL, out=scratch)
+        np.multiply(dollars, work > scratch, out=self._flows)
         np.maximum.reduce(now.extremes_of_14, axis=1, out=self.extremes_of_14)
         highest, negative_lowest = self.extremes_of_14
         reach, place = scratch, now.place
@@ -233,14 +232,16 @@ class BarWindows:
         """The means of all bars so far."""
         now, work, scratch, observed, index = self.now, self._work, self._scratch, self._first.observed, self._direction_index
         np.subtract(now.close, now.previous_close, out=scratch)
-        np.fmax(scratch, ZERO, out=self._gains)
+        np.maximum(scratch, ZERO, out=self._gains)
         np.subtract(self._gains, scratch, out=self._losses)
-        np.fmin(self.low, now.previous_close, out=scratch)
-        np.fmax(self._high, now.previous_close, out=self.true_range)
+        np.minimum(self.low, now.previous_close, out=scratch)
+        np.maximum(self._high, now.previous_close, out=self.true_range)
         np.subtract(self.true_range, scratch, out=self.true_range)
         self._wilder[:, 1:] = self._wilder[:, :1]
-        np.subtract(now.extremes, now.previous_extremes, out=self._directions)  # up and down: the larger one, if it is positive
-        np.fmax(self._flipped, ZERO, out=work)
+        up, down = self._directions  # the larger one, if it is positive
+        np.subtract(now.extremes, now.previous_extremes, out=self._directions)
+        np.maximum(down, ZERO, out=work[0])
+        np.maximum(up, ZERO, out=work[1])
         np.multiply(self._directions, self._directions > work, out=self._directions)
         observed[SQUARES] = self._seen["return_2"]
         observed[_EMAS] = now.close
@@ -248,7 +249,7 @@ class BarWindows:
         np.subtract(self._up, self._down, out=index)
         np.abs(index, out=index)
         np.add(self._up, self._down, out=scratch)
-        np.divide(index, np.fmax(scratch, LEAST, out=scratch), out=index)
+        np.divide(index, np.maximum(scratch, LEAST, out=scratch), out=index)
         np.subtract(means[FAST], means[SLOW], out=self.macd)
         self._second.observed[TWICE] = means[TRIPLE]
         again = self._second.update(self.counted, self.fewest)
@@ -268,7 +269,7 @@ class BarWindows:
         np.multiply(mean, TWENTY, out=scratch)
         np.multiply(scratch, mean, out=scratch)
         np.subtract(squares, scratch, out=squares)
-        np.fmax(squares, ZERO, out=squares)
+        np.maximum(squares, ZERO, out=squares)
 
     def state(self) -> dict[str, NDArray[np.float64] | NDArray[np.int64]]:
         """Copies of the arrays that the next bars build on."""

@@ -35,8 +35,8 @@ class Returns:
         np.subtract(self._simple, ONE, out=self._simple)
         np.divide(bars.width, close, out=self._range)
         np.subtract(close, open_, out=self._body)
-        np.subtract(now.high, np.fmax(open_, close, out=upper), out=upper)
-        np.subtract(np.fmin(open_, close, out=lower), bars.low, out=lower)
+        np.subtract(now.high, np.maximum(open_, close, out=upper), out=upper)
+        np.subtract(np.minimum(open_, close, out=lower), bars.low, out=lower)
         np.divide(self._parts, bars.width, out=self._parts)
 
 
@@ -61,7 +61,7 @@ class Moments:
         variance, volatilities = self._variance, self._volatilities
         np.multiply(self._first, self._first, out=variance)
         np.subtract(self._second, variance, out=variance)
-        np.fmax(variance, ZERO, out=variance)
+        np.maximum(variance, ZERO, out=variance)
         np.multiply(variance, _UNBIASED, out=volatilities)
         np.sqrt(volatilities, out=volatilities)
         np.divide(self._shorter, self._volatility_60, out=self._ratios)
@@ -93,7 +93,7 @@ class Moments:
         """Means and variances of the returns, of 20 and 60 bars each [2, symbols]."""
         market, joint, work, beta, residual = self._bars.market, self._joint, self._work, self._beta, self._idiosyncratic_return
         market_means = _MEAN_OF_20_AND_60 @ market
-        market_variances = np.fmax(_MEAN_OF_20_AND_60 @ (market * market) - market_means * market_means, ZERO)
+        market_variances = np.maximum(_MEAN_OF_20_AND_60 @ (market * market) - market_means * market_means, ZERO)
         variance_20, variance_60 = market_variances.tolist()
         self._market_return.fill(market[-1])
         self._market_volatility.fill(math.sqrt(variance_20 * 20.0 / 19.0))
@@ -110,6 +110,6 @@ class Moments:
         unexplained = self._idiosyncratic_volatility
         np.multiply(beta, joint[1], out=unexplained)
         np.subtract(variances[1], unexplained, out=unexplained)
-        np.fmax(unexplained, ZERO, out=unexplained)
+        np.maximum(unexplained, ZERO, out=unexplained)
         np.multiply(unexplained, _RESIDUAL, out=unexplained)
         np.sqrt(unexplained, out=unexplained)

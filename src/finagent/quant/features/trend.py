@@ -35,8 +35,8 @@ class Trend:
         np.divide(means[::2], means[2:], out=self._sma_crosses)
         np.divide(exponential[0], exponential[2], out=self._ema_cross)
         for reduce, fold, (of_20, of_60) in (
-            (np.maximum.reduce, np.fmax, self._highest),
-            (np.minimum.reduce, np.fmin, self._lowest),
+            (np.maximum.reduce, np.maximum, self._highest),
+            (np.minimum.reduce, np.minimum, self._lowest),
         ):
             reduce(now.closes_of_20, axis=0, out=of_20)
             reduce(now.closes_before_20, axis=0, out=of_60)
@@ -45,7 +45,7 @@ class Trend:
         np.subtract(self._returns, ONE, out=self._returns)
         channel, position = self._channel, self._channel_position
         np.maximum.reduce(now.extremes_before_14, axis=1, out=channel)
-        np.fmax(channel, self._bars.extremes_of_14, out=channel)
+        np.maximum(channel, self._bars.extremes_of_14, out=channel)
         highest, negative_lowest = channel
         np.add(close, negative_lowest, out=position)
         np.add(highest, negative_lowest, out=highest)

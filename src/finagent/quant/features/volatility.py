@@ -54,13 +54,13 @@ class Ranges:
         np.divide(moves, _TWICE_WIDTHS, out=moves)
         np.subtract(moves_2, moves, out=moves_2)
         np.multiply(moves_2, _OVERNIGHT_AND_BODY, out=moves_2)
-        np.fmax(moves_2, ZERO, out=moves_2)
+        np.maximum(moves_2, ZERO, out=moves_2)
         self._overnight[:] = self._overnight_2
         np.multiply(self._satchell, _REST, out=self._yang_zhang)
         np.add(self._yang_zhang, self._body_2, out=self._yang_zhang)
         np.add(self._yang_zhang, self._overnight, out=self._yang_zhang)
         np.divide(self._of_windows, _WIDTHS, out=self._of_windows)
-        np.fmax(self._spread, ZERO, out=self._spread)
+        np.maximum(self._spread, ZERO, out=self._spread)
         np.sqrt(self._spread, out=self._spread)
 
     def _of_the_band(self, close: Floats, away_mean: Floats, away_squares: Floats) -> None:

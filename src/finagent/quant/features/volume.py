@@ -32,7 +32,7 @@ class Volume:
         np.divide(self._shorter_means, self._mean_60, out=self._between)
         np.multiply(self._mean_20, self._mean_20, out=deviation)
         np.subtract(self._mean_2, deviation, out=deviation)
-        np.fmax(deviation, ZERO, out=deviation)
+        np.maximum(deviation, ZERO, out=deviation)
         np.sqrt(deviation, out=deviation)
         np.subtract(newest, self._mean_20, out=z)
         np.divide(z, deviation, out=z)
