@@ -10,12 +10,14 @@ class Ranks:
     the middle."""
 
     def __init__(self, features: int, symbols: int) -> None:
-        self._columns = np.arange(symbols)
-        self._starts = np.arange(features)[:, np.newaxis] * symbols  # of the rows, in the array laid flat
-        self._places = self._columns / max(symbols - 1, 1)
+        shape = (features, symbols)
+        self._columns = np.broadcast_to(np.arange(symbols), shape).copy()
+        self._starts = np.broadcast_to(np.arange(features)[:, np.newaxis] * symbols, shape).copy()  # in the array laid flat
         self._column_bits = np.asarray((1 << symbols.bit_length()) - 1)
         self._value_bits = ~self._column_bits
-        self._keys: Floats = np.empty((features, symbols))
+        self._places = self._columns / max(symbols - 1, 1)
+        self._keys: Floats = np.empty(shape)
+        self._order = self._keys.view(np.int64)
 
     def of(self, values: Floats) -> Floats:
         """The places of values that lie side by side.
@@ -26,7 +28,7 @@ class Ranks:
         if values.shape[1] == 1:
             alone: Floats = np.where(np.isnan(values), np.nan, 0.5)
             return alone
-        order = self._keys.view(np.int64)
+        order = self._order
         np.bitwise_and(values.view(np.int64), self._value_bits, out=order)
         np.bitwise_or(order, self._columns, out=order)
         self._keys.sort(axis=1)
