@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from finagent.domain.bars import Floats
 from finagent.domain.errors import InvariantViolated
-from finagent.quant.features.running_totals import AVERAGED, SUMMED, RunningTotals
+from finagent.quant.features.running_totals import SERIES, RunningTotals
 from finagent.quant.features.smoothing import Smoother, Weight, ema, wilder
 
 SLACK = 4  # rows that a series may grow by until its last ones are moved to its front
-_CLOSES, _EXTREMES, _TYPICAL, _PLACES = 61, 20, 20, 5  # rows of each series
-_ROWS = _CLOSES + 2 * _EXTREMES + _TYPICAL + _PLACES + 5 * SLACK
+_CLOSES, _TYPICAL, _PLACES, _EXTREMES = 61, 20, 5, 20  # rows of each series
 _MARKET = 60
 EQUAL = np.asarray(1e-12)  # of the price: two typical prices that only rounding tells apart are no rise and no fall
 LEAST = np.asarray(np.finfo(np.float64).smallest_subnormal)  # a divisor that makes 0/0 zero and changes nothing else
@@ -55,21 +54,15 @@ class BarRows:
 class Windows:
     """Views of the last rows [bars, symbols] of every series at one of its SLACK places, oldest first."""
 
-    def __init__(self, rows: Floats, at: int) -> None:
-        def series(start: int, depth: int) -> Floats:
-            return rows[start + at : start + at + depth]
-
-        depth = _EXTREMES + SLACK
-        self.closes = series(0, _CLOSES)
-        start = _CLOSES + SLACK
-        extremes = rows[start : start + 2 * depth].reshape(2, depth, -1)[:, at : at + _EXTREMES]  # highs and negative lows
-        start += 2 * depth
-        self.typical_prices = series(start, _TYPICAL)
-        self.places = series(start + _TYPICAL + SLACK, _PLACES)  # of the close in the range of 14 bars, in percent
+    def __init__(self, rows: Floats, extremes: Floats, at: int) -> None:
+        typical, places = _CLOSES + SLACK + at, _CLOSES + _TYPICAL + 2 * SLACK + at
+        self.closes, self.typical_prices = rows[at : at + _CLOSES], rows[typical : typical + _TYPICAL]
+        self.places = rows[places : places + _PLACES]  # of the close in the range of 14 bars, in percent
+        extremes = extremes[at : at + _EXTREMES]  # [bars, high and negative low, symbols]
         self.previous_close, self.close = self.closes[-2:]
         self.closes_of_20, self.closes_before_20 = self.closes[-20:], self.closes[1:-20]
-        self.extremes_of_14, self.extremes_before_14 = extremes[:, -14:], extremes[:, :-14]
-        self.previous_extremes, self.extremes = extremes[:, -2], extremes[:, -1]
+        self.extremes_of_14, self.extremes_before_14 = extremes[-14:], extremes[:-14]
+        self.previous_extremes, self.extremes = extremes[-2:]
         self.high, self.negative_low = self.extremes
         self.previous_typical, self.typical = self.typical_prices[-2:]
         self.place = self.places[-1]
@@ -86,9 +79,9 @@ class BarWindows:
 
     def __init__(self, symbols: int, *, index: int | None, hole_bars_max: int) -> None:
         self.symbols, self._index, self._hole_bars_max = symbols, index, hole_bars_max
-        self._rows: Floats = np.full((_ROWS, symbols), np.nan)
-        self._flat = self._rows.reshape(-1)
-        self._places = [Windows(self._rows, at) for at in range(SLACK)]
+        self._rows: Floats = np.full((_CLOSES + _TYPICAL + _PLACES + 3 * SLACK, symbols), np.nan)
+        self._extremes: Floats = np.full((_EXTREMES + SLACK, 2, symbols), np.nan)
+        self._places = [Windows(self._rows, self._extremes, at) for at in range(SLACK)]
         self._at = 0
         self.now = self._places[0]
         self.count: NDArray[np.int64] = np.zeros(symbols, dtype=np.int64)
@@ -104,7 +97,7 @@ class BarWindows:
         self.extremes_of_14, self._work = np.zeros((2, 2, symbols))
         self._scratch: Floats = np.zeros(symbols)
         self.totals = totals = RunningTotals(symbols)
-        self._seen = {name: totals.observed(name)[0] for name in (*AVERAGED, *SUMMED)}
+        self._seen = {name: totals.observed(name)[0] for name in SERIES}
         self.returns, self.overnight, self.volume = (self._seen[name] for name in ("return", "overnight", "volume"))
         self._powers, self._next_powers = totals.observed("return", "return_2"), totals.observed("return_3", "return_4")
         self._moves, self._moves_2 = totals.observed("overnight", "body"), totals.observed("overnight_2", "body_2")
@@ -147,8 +140,9 @@ class BarWindows:
     def _advance(self) -> None:
         self._at += 1
         if self._at == SLACK:
-            moved = SLACK * self.symbols
-            self._flat[:-moved] = self._flat[moved:]  # flat, because numpy copies overlapping rows twice
+            for rows in (self._rows, self._extremes):
+                flat, moved = rows.reshape(-1), SLACK * rows[0].size  # flat, because numpy copies overlapping rows twice
+                flat[:-moved] = flat[moved:]
             self._at = 0
         self.now = self._places[self._at]
 
@@ -210,7 +204,7 @@ class BarWindows:
         np.subtract(now.previous_typical, typical, out=fall)
         np.multiply(typical, EQUAL, out=scratch)
         np.multiply(dollars, work > scratch, out=self._flows)
-        np.maximum.reduce(now.extremes_of_14, axis=1, out=self.extremes_of_14)
+        np.maximum.reduce(now.extremes_of_14, axis=0, out=self.extremes_of_14)
         highest, negative_lowest = self.extremes_of_14
         reach, place = scratch, now.place
         np.add(highest, negative_lowest, out=reach)
@@ -273,15 +267,16 @@ class BarWindows:
 
     def state(self) -> dict[str, NDArray[np.float64] | NDArray[np.int64]]:
         """Copies of the arrays that the next bars build on."""
-        kept = {"rows": self._rows, "totals": self.totals.rows, "count": self.count, "hole": self._hole, "market": self.market}
+        kept = {"rows": self._rows, "extremes": self._extremes, "totals": self.totals.rows, "market": self.market}
         kept |= {"first": self._first.mean, "second": self._second.mean, "third": self._third.mean}
-        return {name: array.copy() for name, array in kept.items()} | {"at": np.asarray([self._at, self.totals.bar])}
+        counts = {"count": self.count, "hole": self._hole, "at": np.asarray([self._at, self.totals.bar])}
+        return {name: array.copy() for name, array in (kept | counts).items()}
 
     def restore(self, state: Mapping[str, NDArray[np.float64] | NDArray[np.int64]]) -> None:
         """Go on from a saved state; InvariantViolated for one of another shape."""
         if state["rows"].shape != self._rows.shape:
             raise InvariantViolated(f"a state of shape {state['rows'].shape} cannot be taken for {self._rows.shape}")
-        self._rows[:], self.totals.rows[:] = state["rows"], state["totals"]
+        self._rows[:], self._extremes[:], self.totals.rows[:] = state["rows"], state["extremes"], state["totals"]
         self.count[:], self._hole[:], self.market[:] = state["count"], state["hole"], state["market"]
         for name, means in (("first", self._first), ("second", self._second), ("third", self._third)):
             means.mean[:] = state[name]

@@ -35,7 +35,7 @@ class Momentum:
         self._cmo, self._plus_di, self._minus_di, self._dx, self._adx = values[3:8]
         self._macd, self._signal, self._histogram, self._ppo, self._trix = values[8:13]
         self._fast_k, self._slow_k, self._slow_d, self._williams_r, self._cci, self._mfi, self._slope, self._fit = values[13:21]
-        self._flow_up, self._flow_down = bars.totals.windows("flow_up", "flow_down")
+        self._flow_up, self._flow_down = bars.totals.sums("flow_up", "flow_down")[:, 0]
         self._three = np.empty((3, bars.symbols))
         self._away = np.empty((20, bars.symbols))
         self._scratch, self._scratch_2 = np.empty((2, bars.symbols))

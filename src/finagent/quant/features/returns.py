@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from finagent.domain.bars import Floats
-from finagent.quant.features.bar_windows import ONE, THREE, ZERO, BarWindows
+from finagent.quant.features.bar_windows import ONE, THREE, TWENTY, ZERO, BarWindows
 
 LAGS = np.asarray((1, 2, 3, 5, 10, 20, 40, 60))
 _WIDTHS = np.asarray([[5.0], [10.0], [20.0], [60.0]])
@@ -45,9 +45,10 @@ class Moments:
     moments are enough: the mean of returns is of the order of their deviation or less."""
 
     def __init__(self, bars: BarWindows, values: Floats) -> None:
-        self._bars, means_of = bars, bars.totals.windows
-        self._first, self._second, self._joint = (means_of(name) for name in ("return", "return_2", "market_x_return"))
-        self._third, self._fourth, self._rise = (means_of(name)[0] for name in ("return_3", "return_4", "rise"))
+        self._bars, sums = bars, bars.totals.sums
+        self._of_windows, self._only_of_20 = sums("return", "return_2", "market_x_return"), sums("return_3", "return_4", "rise")
+        self._first, self._second, self._joint = self._of_windows
+        self._third, self._fourth, self._rise = self._only_of_20[:, 0]
         self._volatilities, self._shorter, self._ratios, self._shape = values[:4], values[:3], values[4:7], values[7:9]
         self._volatility_20, self._volatility_60 = values[2:4]
         self._skewness, self._kurtosis, self._return_z, self._up_fraction = values[7:11]
@@ -59,6 +60,8 @@ class Moments:
     def update(self) -> None:
         """Write the values as of the last bars."""
         variance, volatilities = self._variance, self._volatilities
+        np.divide(self._of_windows, _WIDTHS, out=self._of_windows)
+        np.divide(self._only_of_20, TWENTY, out=self._only_of_20)
         np.multiply(self._first, self._first, out=variance)
         np.subtract(self._second, variance, out=variance)
         np.maximum(variance, ZERO, out=variance)
@@ -91,7 +94,13 @@ class Moments:
 
     def _with_market(self, means: Floats, variances: Floats) -> None:
         """Means and variances of the returns, of 20 and 60 bars each [2, symbols]."""
-        market, joint, work, beta, residual = self._bars.market, self._joint, self._work, self._beta, self._idiosyncratic_return
+        market, joint, work, beta, residual = (
+            self._bars.market,
+            self._joint[2:],
+            self._work,
+            self._beta,
+            self._idiosyncratic_return,
+        )
         market_means = _MEAN_OF_20_AND_60 @ market
         market_variances = np.maximum(_MEAN_OF_20_AND_60 @ (market * market) - market_means * market_means, ZERO)
         variance_20, variance_60 = market_variances.tolist()

@@ -1,4 +1,4 @@
-"""Sums and means over windows of bars of what is observed at each: differences of two running totals."""
+"""Sums over windows of bars of what is observed at each: differences of two running totals."""
 
 from collections.abc import Mapping
 
@@ -9,33 +9,34 @@ from finagent.domain.bars import Floats
 
 REBASED = 64  # bars after which running totals begin at zero again
 
-# What is averaged, and what is summed up, over windows of bars: name -> the windows, which ascend.
-AVERAGED: Mapping[str, tuple[int, ...]] = {
-    "return": (5, 10, 20, 60),
-    "return_2": (5, 10, 20, 60),
-    "return_3": (20,),
-    "return_4": (20,),
-    "rise": (20,),
-    "market_x_return": (20, 60),
-    "volume_2": (20,),
-    "dollars": (20,),
+# What is summed up: windows of bars, which ascend -> the series.
+SUMMED: Mapping[tuple[int, ...], tuple[str, ...]] = {
+    (5, 10, 20, 60): ("return", "return_2", "market_x_return", "volume"),
+    (10, 20): ("overnight", "body", "overnight_2", "body_2", "parkinson", "rogers_satchell"),
+    (20,): (
+        "return_3",
+        "return_4",
+        "rise",
+        "volume_2",
+        "dollars",
+        "typical_dollars",
+        "signed_volume",
+        "located_volume",
+    ),
+    (14,): ("flow_up", "flow_down"),
 }
-SUMMED: Mapping[str, tuple[int, ...]] = {
-    "volume": (5, 20, 60),
-    "overnight": (10, 20),
-    "body": (10, 20),
-    "overnight_2": (10, 20),
-    "body_2": (10, 20),
-    "parkinson": (10, 20),
-    "rogers_satchell": (10, 20),
-    "typical_dollars": (20,),
-    "signed_volume": (20,),
-    "located_volume": (20,),
-    "flow_up": (14,),
-    "flow_down": (14,),
-}
-_ALL = {**AVERAGED, **SUMMED}
-_NAMES = tuple(_ALL)
+SERIES = tuple(name for names in SUMMED.values() for name in names)
+
+
+class _Ring:
+    """The totals of series of the same windows at the last bars, each bar's side by side."""
+
+    def __init__(self, windows: tuple[int, ...], rows: Floats, total: Floats) -> None:
+        self.depth = windows[-1] + 1
+        self.rows = rows.reshape(self.depth, *total.shape)
+        self.total = total
+        self.sums: Floats = np.zeros((len(total), len(windows), total.shape[1]))
+        self.by_window = [(width, self.sums[:, place]) for place, width in enumerate(windows)]
 
 
 class RunningTotals:
@@ -45,28 +46,28 @@ class RunningTotals:
     """
 
     def __init__(self, symbols: int) -> None:
-        self._depths = np.asarray([max(windows) + 1 for windows in _ALL.values()])
-        self._starts = np.cumsum(self._depths) - self._depths
-        self._windows = np.asarray([width for windows in _ALL.values() for width in windows])
-        self._series = np.repeat(np.arange(len(_ALL)), [len(windows) for windows in _ALL.values()])
-        self._window_starts, self._window_depths = self._starts[self._series], self._depths[self._series]
-        self._newest: NDArray[np.intp] = np.empty_like(self._starts)
-        self._oldest: NDArray[np.intp] = np.empty_like(self._windows)
         self.bar = 0
-        self.rows: Floats = np.zeros((int(self._depths.sum()), symbols))
-        self._observed, self._total = np.zeros((2, len(_ALL), symbols))
-        self._sums, self._before = np.zeros((2, len(self._windows), symbols))
-        averaged = sum(len(windows) for windows in AVERAGED.values())
-        self._means, self._widths = self._sums[:averaged], self._windows[:averaged, np.newaxis].astype(np.float64)
+        self.rows: Floats = np.zeros((sum((windows[-1] + 1) * len(names) for windows, names in SUMMED.items()), symbols))
+        self._observed, self._total = np.zeros((2, len(SERIES), symbols))
+        self._rings: list[_Ring] = []
+        row = place = 0
+        for windows, names in SUMMED.items():
+            end = row + (windows[-1] + 1) * len(names)
+            self._rings.append(_Ring(windows, self.rows[row:end], self._total[place : place + len(names)]))
+            row, place = end, place + len(names)
 
-    def observed(self, first: str, last: str | None = None) -> Floats:
-        """The row [1, symbols] of a series, or those up to another's, where `add` finds what there was at a bar."""
-        return self._observed[_NAMES.index(first) : _NAMES.index(last or first) + 1]
+    def observed(self, *names: str) -> Floats:
+        """Rows [names, symbols] of series that stand side by side, where `add` finds what there was at a bar."""
+        place = SERIES.index(names[0])
+        return self._observed[place : place + len(names)]
 
-    def windows(self, first: str, last: str | None = None) -> Floats:
-        """The means or sums over the windows of a series, or of those up to another, where `look_back` leaves them."""
-        places = np.flatnonzero((self._series >= _NAMES.index(first)) & (self._series <= _NAMES.index(last or first)))
-        return self._sums[places[0] : places[-1] + 1]
+    def sums(self, *names: str) -> Floats:
+        """[names, windows, symbols] of series that stand side by side, where `look_back` leaves the sums."""
+        for ring, series in zip(self._rings, SUMMED.values(), strict=True):
+            if names[0] in series:
+                place = series.index(names[0])
+                return ring.sums[place : place + len(names)]
+        raise KeyError(names)
 
     def add(self, begun: NDArray[np.bool_] | None) -> None:
         """Take in what was observed; whoever has just `begun` has no totals."""
@@ -74,30 +75,22 @@ class RunningTotals:
             self.rows[:, begun] = 0.0
             self._total[:, begun] = 0.0
         if self.bar % REBASED == 0:
-            for start, depth, total in zip(self._starts.tolist(), self._depths.tolist(), self._total, strict=True):
-                self.rows[start : start + depth] -= total
+            for ring in self._rings:
+                ring.rows -= ring.total
             self._total.fill(0.0)
         self._total += self._observed
         self.bar += 1
-        self.rows[self._places()] = self._total
+        for ring in self._rings:
+            ring.rows[self.bar % ring.depth] = ring.total
 
     def look_back(self) -> None:
-        """Find the means and sums over all windows, which whoever reads them may change until the next call."""
-        np.subtract(self.bar, self._windows, out=self._oldest)
-        np.remainder(self._oldest, self._window_depths, out=self._oldest)
-        self._oldest += self._window_starts
-        self.rows.take(self._oldest, axis=0, out=self._before, mode="clip")  # without "clip" through a buffer
-        self._total.take(self._series, axis=0, out=self._sums, mode="clip")
-        self._sums -= self._before
-        self._means /= self._widths
+        """Find the sums over all windows, which whoever reads them may change until the next call."""
+        for ring in self._rings:
+            for width, sums in ring.by_window:
+                np.subtract(ring.total, ring.rows[(self.bar - width) % ring.depth], out=sums)
 
     def go_on(self, bar: int) -> None:
         """After so many bars, whose rows are in place."""
         self.bar = bar
-        self._total[:] = self.rows[self._places()]
-
-    def _places(self) -> NDArray[np.intp]:
-        """Of the newest totals."""
-        np.remainder(self.bar, self._depths, out=self._newest)
-        self._newest += self._starts
-        return self._newest
+        for ring in self._rings:
+            ring.total[:] = ring.rows[bar % ring.depth]

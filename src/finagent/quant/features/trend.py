@@ -44,7 +44,7 @@ class Trend:
         np.divide(close, self._extremes, out=self._extremes)
         np.subtract(self._returns, ONE, out=self._returns)
         channel, position = self._channel, self._channel_position
-        np.maximum.reduce(now.extremes_before_14, axis=1, out=channel)
+        np.maximum.reduce(now.extremes_before_14, axis=0, out=channel)
         np.maximum(channel, self._bars.extremes_of_14, out=channel)
         highest, negative_lowest = channel
         np.add(close, negative_lowest, out=position)

@@ -8,8 +8,7 @@ from finagent.quant.features.bar_windows import HUNDRED, RANGES, SQUARES, TWENTY
 _WIDTHS = np.asarray([[10.0], [20.0]])
 _UNBIASED = _WIDTHS / (_WIDTHS - 1.0)
 _K = 0.34 / (1.34 + (_WIDTHS + 1.0) / (_WIDTHS - 1.0))
-_TWICE_WIDTHS = np.concatenate((_WIDTHS, _WIDTHS))
-_OVERNIGHT_AND_BODY = np.concatenate((_UNBIASED, _UNBIASED * _K))
+_OVERNIGHT_AND_BODY = np.stack((_UNBIASED, _UNBIASED * _K))
 _REST = 1.0 - _K
 _PARKINSON, _GARMAN_KLASS = np.asarray(4.0 * np.log(2.0)), np.asarray(2.0 * np.log(2.0) - 1.0)
 _HALF, _FOUR = np.asarray(0.5), np.asarray(4.0)
@@ -19,10 +18,10 @@ class Ranges:
     """Range volatilities, mean true ranges and Bollinger's band (catalogue.RANGES)."""
 
     def __init__(self, bars: BarWindows, values: Floats) -> None:
-        self._bars, sums = bars, bars.totals.windows
-        self._range_2, self._satchell, self._body_2 = sums("parkinson"), sums("rogers_satchell"), sums("body_2")
+        self._bars, sums = bars, bars.totals.sums
         self._moves, self._moves_2 = sums("overnight", "body"), sums("overnight_2", "body_2")
-        self._overnight_2 = sums("overnight_2")
+        self._overnight_2, self._body_2 = self._moves_2
+        self._range_2, self._satchell = sums("parkinson", "rogers_satchell")
         self._spread, self._of_windows = values[:10], values[:10].reshape(5, 2, bars.symbols)
         self._parkinson, self._garman_klass, self._rogers_satchell, self._yang_zhang, self._overnight = self._of_windows
         self._overnight_20, self._overnight_z, self._true_range = values[9:12]
@@ -51,7 +50,7 @@ class Ranges:
         np.subtract(self._garman_klass, work, out=self._garman_klass)
         self._rogers_satchell[:] = self._satchell
         np.multiply(moves, moves, out=moves)
-        np.divide(moves, _TWICE_WIDTHS, out=moves)
+        np.divide(moves, _WIDTHS, out=moves)
         np.subtract(moves_2, moves, out=moves_2)
         np.multiply(moves_2, _OVERNIGHT_AND_BODY, out=moves_2)
         np.maximum(moves_2, ZERO, out=moves_2)
