@@ -49,13 +49,13 @@ class BarFeatures:
     def __init__(self, symbols: int, *, index: int | None, hole_bars_max: int) -> None:
         self.bars = BarWindows(symbols, index=index, hole_bars_max=hole_bars_max)
         self._values: Floats = np.full((len(BARS.features), symbols), np.nan)
-        self._families: list[Family] = []
+        finite: NDArray[np.bool_] = np.empty(self._values.shape, dtype=np.bool_)
+        self._families: list[tuple[Family, Floats, Floats, NDArray[np.bool_]]] = []
         start = 0
         for family, rows in FAMILIES:
-            self._families.append(family(self.bars, self._values[start : start + rows]))
+            own = slice(start, start + rows)
+            self._families.append((family(self.bars, self._values[own]), self._values[own], _NEUTRAL[own], finite[own]))
             start += rows
-        self._computed, self._neutral = self._values[:start], _NEUTRAL[:start]
-        self._finite: NDArray[np.bool_] = np.empty((start, symbols), dtype=np.bool_)
         self._ranks = self._values[start:]
         self._ranked = np.asarray([BARS.columns[name] for name in RANKED])
         self._unranked: Floats = np.empty((len(RANKED), symbols))
@@ -70,15 +70,15 @@ class BarFeatures:
         values = self._values
         with np.errstate(all="ignore"):
             self.bars.look_back()
-            for family in self._families:
+            for family, rows, neutral, finite in self._families:
                 family.update()
-            np.isfinite(self._computed, out=self._finite)
-            if np.count_nonzero(self._finite) < self._finite.size:
-                np.copyto(self._computed, self._neutral, where=~self._finite)
+                np.isfinite(rows, out=finite)  # while they are in the cache of the processor
+                if np.count_nonzero(finite) < finite.size:
+                    np.copyto(rows, neutral, where=~finite)
             if self.bars.fewest < _LONGEST:
                 np.copyto(values, np.nan, where=self.bars.counted < _WARMUP)
             values.take(self._ranked, axis=0, out=self._unranked, mode="clip")
-            self._ranks[:] = self._ranking.of(self._unranked)
+            self._ranking.write(self._unranked, self._ranks)
         return values
 
     def update(self, bars: BarRows) -> Floats:

@@ -60,7 +60,12 @@ class Windows:
         self.places = rows[places : places + _PLACES]  # of the close in the range of 14 bars, in percent
         extremes = extremes[at : at + _EXTREMES]  # [bars, high and negative low, symbols]
         self.previous_close, self.close = self.closes[-2:]
-        self.closes_of_20, self.closes_before_20 = self.closes[-20:], self.closes[1:-20]
+        self.closes_of_20, self.closes_before_20 = self.closes[-20:], self.closes[-60:-20]
+        self.closes_of_5, self.closes_before_5, self.closes_before_10 = (
+            self.closes[-5:],
+            self.closes[-10:-5],
+            self.closes[-20:-10],
+        )
         self.extremes_of_14, self.extremes_before_14 = extremes[-14:], extremes[:-14]
         self.previous_extremes, self.extremes = extremes[-2:]
         self.high, self.negative_low = self.extremes
@@ -94,7 +99,10 @@ class BarWindows:
         self._log_rows = tuple(self._logs)  # of the previous close, and of the prices
         self.width, self.triple_before, self.away_mean, self.away_squares = np.zeros((4, symbols))
         self.closes_away: Floats = np.zeros((20, symbols))
-        self.extremes_of_14, self._work = np.zeros((2, 2, symbols))
+        self.extremes_of_14: Floats = np.zeros((2, symbols))
+        self._highest, self._negative_lowest = self.extremes_of_14
+        self._work: Floats = np.zeros((2, symbols))
+        self._work_rows = tuple(self._work)
         self._scratch: Floats = np.zeros(symbols)
         self.totals = totals = RunningTotals(symbols)
         self._seen = {name: totals.observed(name)[0] for name in SERIES}
@@ -105,6 +113,7 @@ class BarWindows:
         self._wilder = self._first.observed[:9].reshape(3, 3, symbols)
         self._gains, self._losses, self.true_range = self._wilder[:, 0]
         self._directions, self._flows = self._first.observed[DIRECTIONS], totals.observed("flow_up", "flow_down")
+        self._direction_rows = tuple(self._directions)
         self._direction_index, self.macd, _ = self._second.observed
         self.means, self.means_of_means, (self.triple,) = self._first.mean, self._second.mean, self._third.mean
         self._up, self._down = self.means[DIRECTIONS]
@@ -177,14 +186,15 @@ class BarWindows:
         else:
             np.log(self.now.previous_close, out=before)
         np.log(self._prices, out=self._logs[1:])
-        parkinson, satchell, work = self._seen["parkinson"], self._seen["rogers_satchell"], self._work
+        parkinson, satchell = self._seen["parkinson"], self._seen["rogers_satchell"]
         np.subtract(self._logs[1:3], self._logs[:2], out=self._moves)  # open - previous close, close - open
         np.multiply(self._moves, self._moves, out=self._moves_2)
         np.subtract(high, low, out=parkinson)
         np.multiply(parkinson, parkinson, out=parkinson)
-        np.subtract(self._logs[3:], close, out=work)
-        np.multiply(work, self._logs[3:] - open_, out=work)
-        np.add(work[0], work[1], out=satchell)
+        from_close, from_open = self._work_rows
+        np.multiply(np.subtract(high, close, out=from_close), np.subtract(high, open_, out=from_open), out=satchell)
+        np.multiply(np.subtract(low, close, out=from_close), np.subtract(low, open_, out=from_open), out=from_close)
+        np.add(satchell, from_close, out=satchell)
 
     def _observe_places(self) -> None:
         """Of the close in the bar, and in the range of 14 bars."""
@@ -199,16 +209,15 @@ class BarWindows:
         np.add(typical, now.close, out=typical)
         np.divide(typical, THREE, out=typical)
         np.multiply(typical, self.volume, out=dollars)
-        rise, fall = work
+        rise, fall = self._work_rows
         np.subtract(typical, now.previous_typical, out=rise)
         np.subtract(now.previous_typical, typical, out=fall)
         np.multiply(typical, EQUAL, out=scratch)
         np.multiply(dollars, work > scratch, out=self._flows)
         np.maximum.reduce(now.extremes_of_14, axis=0, out=self.extremes_of_14)
-        highest, negative_lowest = self.extremes_of_14
         reach, place = scratch, now.place
-        np.add(highest, negative_lowest, out=reach)
-        np.add(now.close, negative_lowest, out=place)
+        np.add(self._highest, self._negative_lowest, out=reach)
+        np.add(now.close, self._negative_lowest, out=place)
         np.divide(place, reach, out=place)
         np.multiply(place, HUNDRED, out=place)
         if np.count_nonzero(reach) < self.symbols:
@@ -232,11 +241,11 @@ class BarWindows:
         np.maximum(self._high, now.previous_close, out=self.true_range)
         np.subtract(self.true_range, scratch, out=self.true_range)
         self._wilder[:, 1:] = self._wilder[:, :1]
-        up, down = self._directions  # the larger one, if it is positive
-        np.subtract(now.extremes, now.previous_extremes, out=self._directions)
-        np.maximum(down, ZERO, out=work[0])
-        np.maximum(up, ZERO, out=work[1])
-        np.multiply(self._directions, self._directions > work, out=self._directions)
+        directions, (up, down), (least_up, least_down) = self._directions, self._direction_rows, self._work_rows
+        np.subtract(now.extremes, now.previous_extremes, out=directions)
+        np.maximum(down, ZERO, out=least_up)  # of up and down the larger one counts, if it is positive
+        np.maximum(up, ZERO, out=least_down)
+        np.multiply(directions, directions > work, out=directions)
         observed[SQUARES] = self._seen["return_2"]
         observed[_EMAS] = now.close
         means = self._first.update(self.counted, self.fewest)

@@ -7,7 +7,7 @@ import numpy as np
 from finagent.domain.bars import Floats
 from finagent.quant.features.bar_windows import ONE, THREE, TWENTY, ZERO, BarWindows
 
-LAGS = np.asarray((1, 2, 3, 5, 10, 20, 40, 60))
+_LAGGED = 60 - np.asarray((1, 2, 3, 5, 10, 20, 40, 60))  # in the last 61 closes
 _WIDTHS = np.asarray([[5.0], [10.0], [20.0], [60.0]])
 _MEAN_OF_20_AND_60 = np.stack((np.repeat((0.0, 0.05), (40, 20)), np.full(60, 1.0 / 60.0)))
 _UNBIASED = _WIDTHS / (_WIDTHS - 1.0)
@@ -28,7 +28,7 @@ class Returns:
         """Write the values as of the last bars."""
         bars, now, lagged, upper, lower = self._bars, self._bars.now, self._lagged, self._upper, self._lower
         close, open_ = now.close, bars.open
-        now.closes.take(60 - LAGS, axis=0, out=lagged, mode="clip")
+        now.closes.take(_LAGGED, axis=0, out=lagged, mode="clip")
         np.divide(close, lagged, out=lagged)
         np.divide(open_, now.previous_close, out=self._overnight)
         np.divide(close, open_, out=self._open_to_close)
