@@ -19,8 +19,8 @@ from finagent.quant.features.volume import Volume
 
 class Family(Protocol):
     """Features of the bars, whose rows [features, symbols] it is given and writes at each `update`. Where a symbol has fewer bars
-    than the warm-up they may be anything, and where nothing moved what 0/0 gives. It may change the means and sums over windows
-    where no other family reads them."""
+    than the warm-up they may be anything, and where nothing moved what 0/0 gives. It may change the sums over windows that no
+    other family reads."""
 
     def __init__(self, bars: BarWindows, values: Floats) -> None: ...
 

@@ -60,12 +60,9 @@ class Windows:
         self.places = rows[places : places + _PLACES]  # of the close in the range of 14 bars, in percent
         extremes = extremes[at : at + _EXTREMES]  # [bars, high and negative low, symbols]
         self.previous_close, self.close = self.closes[-2:]
-        self.closes_of_20, self.closes_before_20 = self.closes[-20:], self.closes[-60:-20]
-        self.closes_of_5, self.closes_before_5, self.closes_before_10 = (
-            self.closes[-5:],
-            self.closes[-10:-5],
-            self.closes[-20:-10],
-        )
+        self.closes_of_5, self.closes_of_20 = self.closes[-5:], self.closes[-20:]
+        self.closes_before_5, self.closes_before_10 = self.closes[-10:-5], self.closes[-20:-10]  # up to 10 and 20 bars ago
+        self.closes_before_20 = self.closes[-60:-20]
         self.extremes_of_14, self.extremes_before_14 = extremes[-14:], extremes[:-14]
         self.previous_extremes, self.extremes = extremes[-2:]
         self.high, self.negative_low = self.extremes

@@ -50,11 +50,14 @@ class RunningTotals:
         self.rows: Floats = np.zeros((sum((windows[-1] + 1) * len(names) for windows, names in SUMMED.items()), symbols))
         self._observed, self._total = np.zeros((2, len(SERIES), symbols))
         self._rings: list[_Ring] = []
-        row = place = 0
+        self._places: dict[str, tuple[_Ring, int]] = {}
+        row = series = 0
         for windows, names in SUMMED.items():
             end = row + (windows[-1] + 1) * len(names)
-            self._rings.append(_Ring(windows, self.rows[row:end], self._total[place : place + len(names)]))
-            row, place = end, place + len(names)
+            ring = _Ring(windows, self.rows[row:end], self._total[series : series + len(names)])
+            self._rings.append(ring)
+            self._places |= {name: (ring, place) for place, name in enumerate(names)}
+            row, series = end, series + len(names)
 
     def observed(self, *names: str) -> Floats:
         """Rows [names, symbols] of series that stand side by side, where `add` finds what there was at a bar."""
@@ -63,11 +66,8 @@ class RunningTotals:
 
     def sums(self, *names: str) -> Floats:
         """[names, windows, symbols] of series that stand side by side, where `look_back` leaves the sums."""
-        for ring, series in zip(self._rings, SUMMED.values(), strict=True):
-            if names[0] in series:
-                place = series.index(names[0])
-                return ring.sums[place : place + len(names)]
-        raise KeyError(names)
+        ring, place = self._places[names[0]]
+        return ring.sums[place : place + len(names)]
 
     def add(self, begun: NDArray[np.bool_] | None) -> None:
         """Take in what was observed; whoever has just `begun` has no totals."""

@@ -14,12 +14,8 @@ class Trend:
     def __init__(self, bars: BarWindows, values: Floats) -> None:
         self._bars, self._exponential = bars, bars.means[CLOSES]
         self._means: Floats = np.empty((4, bars.symbols))
-        self._sma_distances, self._ema_distances, self._sma_crosses, self._ema_cross = (
-            values[:4],
-            values[4:7],
-            values[7:9],
-            values[9],
-        )
+        self._sma_distances, self._ema_distances = values[:4], values[4:7]
+        self._sma_crosses, self._ema_cross = values[7:9], values[9]
         self._extremes, self._extreme_rows, self._mean_rows = values[10:14], tuple(values[10:14]), tuple(self._means)
         self._returns, self._channel_position = values[:14], values[14]
         self._channel: Floats = np.empty((2, bars.symbols))
