@@ -149,18 +149,6 @@ def test_what_is_before_the_warm_up_is_forgotten(seed: int) -> None:
     assert told.max() < 0.05, BARS.names[int(told.argmax())]
 
 
-def test_many_bars_leave_no_drift() -> None:
-    """What a symbol is after many bars it would be after a few."""
-    bars = walk(5, 1000, 2)
-    long, short = features(2), features(2)
-    for _ in range(5):
-        for row in bars:
-            long.push(row)
-    for row in bars:
-        short.push(row)
-    same(long.update(bars[0])[:, 0], short.update(bars[0])[:, 0])
-
-
 def test_the_numbers_and_their_hash_change_together() -> None:
     """A formula that computes something else needs another version, so that no model takes it for the one that it knows."""
     values = over_history(features(3, index=0), walk(7, LONGEST + 10, 3))[-1]

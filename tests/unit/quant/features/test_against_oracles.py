@@ -62,6 +62,11 @@ def windowed(width: int, reduce: Callable[..., float], *values: Floats) -> Float
     return np.concatenate([np.full(width - 1, np.nan), [reduce(*(each[end - width : end] for each in values)) for end in ends]])
 
 
+def share(part: Floats, whole: Floats) -> Floats:
+    """Zero of nothing."""
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole != 0.0)
+
+
 def deviation(values: Floats, width: int, ddof: int = 1) -> Floats:
     return windowed(width, lambda window: float(np.std(window, ddof=ddof)), values)
 
@@ -166,8 +171,8 @@ def _references() -> Iterator[tuple[str, Reference]]:
     yield "return_open_to_close", lambda s: s.close / s.open - 1
     yield "range_1", lambda s: (s.high - s.low) / s.close
     yield "body", lambda s: talib.BOP(s.open, s.high, s.low, s.close)
-    yield "upper_shadow", lambda s: (s.high - np.maximum(s.open, s.close)) / (s.high - s.low)
-    yield "lower_shadow", lambda s: (np.minimum(s.open, s.close) - s.low) / (s.high - s.low)
+    yield "upper_shadow", lambda s: share(s.high - np.maximum(s.open, s.close), s.high - s.low)
+    yield "lower_shadow", lambda s: share(np.minimum(s.open, s.close) - s.low, s.high - s.low)
     for width in (5, 10, 20, 60):
         yield f"volatility_{width}", at(width, lambda s, width: deviation(s.returns, width))
     yield "volatility_ratio_5_60", lambda s: deviation(s.returns, 5) / deviation(s.returns, 60)
@@ -245,28 +250,41 @@ RANKED = tuple(feature.name for feature in BARS.features if feature.name.startsw
 
 
 def embedded() -> list[Floats]:
-    """Four stocks from 2004 on, splits adjusted."""
-    panel = sample_panel(NewYorkCalendar()).of_symbols(("AAPL", "GOOG", "IBM", "MSFT"))
-    rows = np.flatnonzero(np.isfinite(panel.close).all(axis=1))
+    """Three stocks of the years from 2004 on, splits adjusted."""
+    panel = sample_panel(NewYorkCalendar()).of_symbols(("AAPL", "GOOG", "IBM"))
+    rows = np.flatnonzero(np.isfinite(panel.close).all(axis=1))[:1500]
     factor = np.cumprod(panel.split, axis=0)[rows]
     return [*(column[rows] * factor for column in (panel.open, panel.high, panel.low, panel.close)), panel.volume[rows] / factor]
 
 
-def large_caps(folder: Path) -> list[Floats]:
-    """Three of another vendor's, 2012 to 2017."""
-    table = pd.read_parquet(folder / "daily_yahoo88_shared.parquet")
-    table = table[table["symbol"].isin(["AAPL", "JNJ", "XOM"])]
-    return [table.pivot_table(index="timestamp", columns="symbol", values=name).dropna().to_numpy() for name in COLUMNS]
+def from_file(file: str, symbols: list[str], bars: int) -> Callable[[Path], list[Floats]]:
+    """The last bars at which all of the symbols traded."""
+
+    def read(folder: Path) -> list[Floats]:
+        table = pd.read_parquet(folder / f"{file}.parquet")
+        table = table[table["symbol"].isin(symbols)]
+        wide = {name: table.pivot_table(index="timestamp", columns="symbol", values=name) for name in COLUMNS}
+        known = pd.concat(list(wide.values()), axis=1).dropna().index[-bars:]
+        return [wide[name].loc[known].to_numpy(dtype=np.float64) for name in COLUMNS]
+
+    return read
 
 
 COLUMNS = ("open", "high", "low", "close", "volume")
+SHARED = {  # other vendors, years and lengths of bars; of raw prices those without a split in these bars
+    "yahoo88": from_file("daily_yahoo88_shared", ["JNJ", "XOM"], 1000),
+    "universe": from_file("daily_universe_2013-2016", ["ACAD", "AEIS"], 820),
+    "lean": from_file("daily_lean_unadjusted_shared", ["BAC", "SPY"], 1000),
+    "hours": from_file("hourly_lean_unadjusted_shared", ["BAC", "SPY"], 1000),
+    "minutes": from_file("minute_2019-02-11_15_shared", ["AAPL", "BAC"], 1000),
+}
 
 
-@pytest.fixture(scope="module", params=["embedded", "yahoo88"])
+@pytest.fixture(scope="module", params=["embedded", *SHARED])
 def real_bars(request: pytest.FixtureRequest) -> tuple[list[Series], Floats]:
     """Real bars, and our values of them [bars, symbols, features]."""
-    own = request.param == "embedded"
-    open_, high, low, close, volume = embedded() if own else large_caps(request.getfixturevalue("market_data_folder"))
+    read = SHARED.get(request.param)
+    open_, high, low, close, volume = embedded() if read is None else read(request.getfixturevalue("market_data_folder"))
     symbols = close.shape[1]
     usable = np.ones(symbols, dtype=np.bool_)
     bars = (BarRows(*each, usable) for each in zip(open_, high, low, close, volume, strict=True))
