@@ -1,5 +1,6 @@
 """Bars and quotes as columns over symbols: the one file of the domain that knows numpy."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import IntEnum
@@ -11,6 +12,15 @@ from finagent.domain.errors import BadInput
 from finagent.domain.sessions import Session
 
 Floats = NDArray[np.float64]
+BAR_COLUMNS = ("open", "high", "low", "close", "volume")
+
+
+def require_shape(bars: object, names: Iterable[str], shape: tuple[int, ...], what: str) -> None:
+    """BadInput that names the first of those arrays of `bars` that has another shape."""
+    for name in names:
+        found = getattr(bars, name).shape
+        if found != shape:
+            raise BadInput(f"{what}: {name} has shape {found}, not {shape}")
 
 
 class BarQuality(IntEnum):
@@ -56,9 +66,7 @@ class SessionBars:
 
     def __post_init__(self) -> None:
         shape = (self.session.minutes, len(self.symbols))
-        for name in ("open", "high", "low", "close", "volume", "quality"):
-            if getattr(self, name).shape != shape:
-                raise BadInput(f"session {self.session.date}: {name} has shape {getattr(self, name).shape}, not {shape}")
+        require_shape(self, (*BAR_COLUMNS, "quality"), shape, f"session {self.session.date}")
 
     def block(self, minute: int) -> BarBlock:
         """The bars complete `minute` minutes after the open (1 to session.minutes)."""
@@ -99,10 +107,7 @@ class DailyHistory:
     split: Floats
 
     def __post_init__(self) -> None:
-        shape = (len(self.sessions), len(self.symbols))
-        for name in ("open", "high", "low", "close", "volume", "split"):
-            if getattr(self, name).shape != shape:
-                raise BadInput(f"daily bars: {name} has shape {getattr(self, name).shape}, not {shape}")
+        require_shape(self, (*BAR_COLUMNS, "split"), (len(self.sessions), len(self.symbols)), "daily bars")
 
 
 def no_history(symbols: tuple[str, ...]) -> DailyHistory:

@@ -26,7 +26,6 @@ from finagent.adapters.market_data.schemas import (
 )
 from finagent.domain.errors import BadInput, Unavailable
 
-NUMBERS = (*PRICES, "volume")
 ADJUSTED = "adj_close"
 KNOWN_AT = "known_at"
 Columns = tuple[str, ...]

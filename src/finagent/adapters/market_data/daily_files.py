@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from finagent.adapters.market_data.bar_files import ADJUSTED, NUMBERS, Split
+from finagent.adapters.market_data.bar_files import ADJUSTED, Split
 from finagent.adapters.market_data.daily_panel import DailyPanel, KnownPanels, nearest_split, split_values
-from finagent.domain.bars import Floats
+from finagent.domain.bars import BAR_COLUMNS, Floats
 from finagent.domain.errors import BadInput
 from finagent.domain.ports.calendar import ExchangeCalendar
 from finagent.domain.sessions import Session
@@ -98,7 +98,7 @@ def panel_of(
         values[rows, places] = bars[name].to_numpy(dtype=np.float64)
         return values
 
-    columns = {name: column(name) for name in NUMBERS}
+    columns = {name: column(name) for name in BAR_COLUMNS}
     told = {name: np.ones_like(columns["close"]) for name in ("corporate actions", "adj_close")}
     for action in splits:
         if action.symbol in place_of:
@@ -109,7 +109,7 @@ def panel_of(
                 told["corporate actions"][ex_day, place] = action.value
     if ADJUSTED in bars.columns:
         told["adj_close"] = split_values(columns["close"], column(ADJUSTED))
-    sound = sound_bars(*(columns[name] for name in NUMBERS))
+    sound = sound_bars(*(columns[name] for name in BAR_COLUMNS))
     open_, close = np.where(sound, columns["open"], np.nan), np.where(sound, columns["close"], np.nan)
     split, notes = _believed(told, open_, close, symbols, sessions)
     suspects: list[dict[str, str]] = [{} for _ in sessions]

@@ -11,7 +11,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from finagent.domain.bars import DailyHistory, Floats, PriorFacts
+from finagent.domain.bars import BAR_COLUMNS, DailyHistory, Floats, PriorFacts, require_shape
 from finagent.domain.errors import BadInput
 from finagent.domain.sessions import Session
 
@@ -63,10 +63,7 @@ class DailyPanel:
     _day: dict[date, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        shape = (len(self.sessions), len(self.symbols))
-        for name in ("open", "high", "low", "close", "volume", "split"):
-            if getattr(self, name).shape != shape:
-                raise BadInput(f"daily panel: {name} has shape {getattr(self, name).shape}, not {shape}")
+        require_shape(self, (*BAR_COLUMNS, "split"), (len(self.sessions), len(self.symbols)), "daily panel")
         days = [session.date for session in self.sessions]
         if any(later <= earlier for earlier, later in pairwise(days)):
             raise BadInput("daily panel: sessions are not in order, or one comes twice")
@@ -88,7 +85,7 @@ class DailyPanel:
         excluded: tuple[Mapping[str, str], ...] | None = None,
     ) -> Self:
         """A panel of `bars` (open, high, low, close, volume) with every bad bar refused by name; earlier reasons stand."""
-        columns = {name: np.array(bars[name], dtype=np.float64) for name in ("open", "high", "low", "close", "volume")}
+        columns = {name: np.array(bars[name], dtype=np.float64) for name in BAR_COLUMNS}
         reasons = [dict(day) for day in excluded] if excluded is not None else [{} for _ in sessions]
         for reason, bad in _faults(columns).items():
             for day, place in np.argwhere(bad):
@@ -243,7 +240,7 @@ def nearest_split(ratio: float) -> float:
 
 def _faults(columns: Mapping[str, Floats]) -> dict[str, NDArray[np.bool_]]:
     """Reason -> which bars have that fault; bars that are wholly NaN are missing, not bad."""
-    open_, high, low, close, volume = (columns[name] for name in ("open", "high", "low", "close", "volume"))
+    open_, high, low, close, volume = (columns[name] for name in BAR_COLUMNS)
     prices = np.stack([open_, high, low, close])
     missing = np.isnan(prices).all(axis=0) & (np.isnan(volume) | (volume == 0))
     with np.errstate(invalid="ignore"):

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from finagent.adapters.market_data.bar_files import NUMBERS, Split, as_known, corrections
+from finagent.adapters.market_data.bar_files import Split, as_known, corrections
 from finagent.adapters.market_data.bar_repair import GapPolicy, repaired
 from finagent.adapters.market_data.bridge import MinuteBridge
 from finagent.adapters.market_data.daily_files import panels_of, sessions_of
 from finagent.adapters.market_data.daily_panel import HistoryPolicy
-from finagent.domain.bars import BarQuality, DailyHistory, Floats, PriorFacts, SessionBars
+from finagent.domain.bars import BAR_COLUMNS, BarQuality, DailyHistory, Floats, PriorFacts, SessionBars
 from finagent.domain.errors import BadInput
 from finagent.domain.ports.calendar import ExchangeCalendar
 from finagent.domain.sessions import Session
@@ -52,7 +52,7 @@ class MinuteRows:
             starts=np.searchsorted(rows[order], np.arange(len(sessions) + 1)),
             minute=minute[order],
             place=np.array(bars["symbol"].map(place_of), dtype=np.intp)[order],
-            numbers={name: bars[name].to_numpy(dtype=np.float64)[order] for name in NUMBERS},
+            numbers={name: bars[name].to_numpy(dtype=np.float64)[order] for name in BAR_COLUMNS},
         )
 
     def holds(self, row: int) -> bool:
@@ -64,8 +64,8 @@ class MinuteRows:
         part = slice(self.starts[row], self.starts[row + 1])
         shape = (session.minutes, len(self.symbols))
         at = (self.minute[part], self.place[part])
-        columns = np.full((len(NUMBERS), *shape), np.nan)
-        for name, column in zip(NUMBERS, columns, strict=True):
+        columns = np.full((len(BAR_COLUMNS), *shape), np.nan)
+        for name, column in zip(BAR_COLUMNS, columns, strict=True):
             column[at] = self.numbers[name][part]
         open_, high, low, close, volume = columns
         quality = np.full(shape, BarQuality.MISSING, dtype=np.uint8)
@@ -77,7 +77,7 @@ class MinuteRows:
         frame = pd.DataFrame(self.numbers)
         frame["row"] = np.repeat(np.arange(len(self.sessions)), np.diff(self.starts))
         frame["place"], frame["minute"] = self.place, self.minute
-        frame = frame[sound_bars(*(self.numbers[name] for name in NUMBERS))].sort_values(["row", "place", "minute"])
+        frame = frame[sound_bars(*(self.numbers[name] for name in BAR_COLUMNS))].sort_values(["row", "place", "minute"])
         days = frame.groupby(["row", "place"], as_index=False).agg(
             open=("open", "first"), high=("high", "max"), low=("low", "min"), close=("close", "last"), volume=("volume", "sum")
         )

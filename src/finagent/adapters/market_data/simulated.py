@@ -20,6 +20,7 @@ from finagent.adapters.market_data.daily_panel import DailyPanel, KnownPanels
 from finagent.adapters.market_data.simulated_daily import DailyProcessPolicy, SimulatedDays, simulated_days
 from finagent.adapters.market_data.simulated_defects import DefectPolicy, SimulatedDefects
 from finagent.adapters.market_data.simulated_figures import Figure, figures, table
+from finagent.domain.bars import BAR_COLUMNS
 from finagent.domain.errors import BadInput
 from finagent.domain.identity import digest
 from finagent.domain.ports.calendar import ExchangeCalendar
@@ -63,7 +64,7 @@ def simulated_market(
     symbols = tuple(f"S{number:04d}" for number in range(1, symbols_count + 1))
     start = window[0] - policy.history_sessions
     days = _days_from(start, seed, symbols, tuple(session.date for session in sessions), policy.daily)
-    columns = {name: getattr(days, name) for name in ("open", "high", "low", "close", "volume")}
+    columns = {name: getattr(days, name) for name in BAR_COLUMNS}
     return BridgedMarket(
         KnownPanels.fixed(DailyPanel.checked(symbols, sessions[start:], columns, days.split)),
         MinuteBridge(seed),

@@ -6,7 +6,7 @@ from datetime import date
 
 import numpy as np
 
-from finagent.domain.bars import DailyHistory, Floats
+from finagent.domain.bars import BAR_COLUMNS, DailyHistory, Floats
 from finagent.domain.errors import BadInput
 from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.sessions import Session
@@ -73,6 +73,5 @@ def _continues(history: DailyHistory, before: DailyHistory) -> bool:
     """The same days and no correction of them, and more after them."""
     days = len(before.sessions)
     return history.sessions[:days] == before.sessions and all(
-        np.array_equal(getattr(history, name)[:days], getattr(before, name), equal_nan=True)
-        for name in ("open", "high", "low", "close", "volume", "split")
+        np.array_equal(getattr(history, name)[:days], getattr(before, name), equal_nan=True) for name in (*BAR_COLUMNS, "split")
     )

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from finagent.domain.bars import BarBlock, Floats, PriorFacts, SessionBars, no_quotes
+from finagent.domain.bars import BAR_COLUMNS, BarBlock, Floats, PriorFacts, SessionBars, no_quotes
 from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.ports.predictor import Predictor
 from finagent.domain.sessions import Session
@@ -21,7 +21,6 @@ from finagent.quant.features.lookahead import Columns, Leak, decision_rows, find
 from finagent.quant.features.news_features import no_news
 from finagent.services.market_data.daily_features import DailyFeatures, anchor
 
-NUMBERS = ("open", "high", "low", "close", "volume")
 SYMBOLS_MAX = 3
 SCORE = "score"
 TESTED_DAYS = 60  # after the longest warm-up; a history that is too short for it is tested in its second half
@@ -51,24 +50,24 @@ async def check_catalogue(
     history = await market.daily_history(session, anchor(session))
     places = list(range(min(SYMBOLS_MAX, len(market.symbols))))
     longest = max(feature.warmup for feature in BARS.features)
-    past = {name: getattr(history, name)[-longest - TESTED_DAYS :, places] for name in NUMBERS}
+    past = {name: getattr(history, name)[-longest - TESTED_DAYS :, places] for name in BAR_COLUMNS}
     rows = decision_rows(past, min(longest, len(history.sessions) // 2), points)
     of_days = partial(_of_days, hole_max=days.hole_sessions_max)
-    leaks = find_leaks(of_days, past, BARS.names, rows, frozenset(NUMBERS), tested=tested)
+    leaks = find_leaks(of_days, past, BARS.names, rows, frozenset(BAR_COLUMNS), tested=tested)
 
     minutes = tuple(range(1, session.minutes + 1))
     prior, bars = await market.prior_facts(session, minutes), await market.session_bars(session)
-    columns = {name: getattr(bars, name) for name in NUMBERS}
+    columns = {name: getattr(bars, name) for name in BAR_COLUMNS}
     chosen = decision_rows(columns, 1, points)
     names = (*CANDIDATE.names, SCORE)
     path = _ScanPath(prior, bars, await days.before(session), predictor, chosen)
-    leaks += find_leaks(path.compute, columns, names, chosen, frozenset(NUMBERS), tested=tested)
+    leaks += find_leaks(path.compute, columns, names, chosen, frozenset(BAR_COLUMNS), tested=tested)
     symbols = tuple(market.symbols[place] for place in places)
     return LeakReport(session, symbols, len(BARS.features) + len(names), len(rows) + len(chosen), leaks)
 
 
 def _of_days(columns: Columns, hole_max: int) -> Floats:
-    open_, high, low, close, volume = (columns[name] for name in NUMBERS)
+    open_, high, low, close, volume = (columns[name] for name in BAR_COLUMNS)
     usable = sound_bars(open_, high, low, close, volume)
     bars = (BarRows(*row) for row in zip(open_, high, low, close, volume, usable, strict=True))
     return over_history(BarFeatures(open_.shape[1], index=None, hole_bars_max=hole_max), bars)
@@ -93,7 +92,7 @@ class _ScanPath:
         values = np.full((session.minutes, len(symbols), len(CANDIDATE.features) + 1), np.nan)
         wanted = [CANDIDATE.columns[name] for name in self.predictor.spec.names]
         for row in range(session.minutes):
-            numbers = {name: columns[name][row] for name in NUMBERS}
+            numbers = {name: columns[name][row] for name in BAR_COLUMNS}
             state.update(BarBlock(session.instant_of(row + 1), **numbers, quality=self.bars.quality[row]))
             if row in self.rows:
                 found = scan(state, self.prior, row + 1, rules)

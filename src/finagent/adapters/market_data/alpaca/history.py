@@ -10,13 +10,12 @@ from finagent.adapters.market_data.alpaca.policy import AlpacaMarketPolicy
 from finagent.adapters.market_data.alpaca.wire import Bar, SplitAction
 from finagent.adapters.market_data.daily_files import suspected_splits
 from finagent.adapters.market_data.daily_panel import DailyPanel
-from finagent.domain.bars import DailyHistory, Floats, PriorFacts
+from finagent.domain.bars import BAR_COLUMNS, DailyHistory, Floats, PriorFacts
 from finagent.domain.ports.calendar import ExchangeCalendar
 from finagent.domain.sessions import MINUTE, Session
 
 Bars = Callable[[str, str, datetime, datetime], Awaitable[list[Bar]]]  # timeframe, feed, start, end
 Splits = Callable[[date, date], Awaitable[list[SplitAction]]]
-NUMBERS = ("open", "high", "low", "close", "volume")
 CALENDAR_DAYS_PER_SESSION = 2  # more than weekends and holidays take
 
 
@@ -61,11 +60,11 @@ class AlpacaHistory:
         row_of = {session.date: row for row, session in enumerate(sessions)}
         column_of = {symbol: column for column, symbol in enumerate(symbols)}
         shape = (len(sessions), len(symbols))
-        columns = {name: np.full(shape, np.nan) for name in NUMBERS}
+        columns = {name: np.full(shape, np.nan) for name in BAR_COLUMNS}
         for bar in daily:
             row, column = row_of.get(bar.at.astimezone(EXCHANGE_ZONE).date()), column_of.get(bar.symbol)
             if row is not None and column is not None:
-                for name in NUMBERS:
+                for name in BAR_COLUMNS:
                     columns[name][row, column] = getattr(bar, name)
         split = np.ones(shape)
         for action in splits:
