@@ -1,7 +1,7 @@
 """The contract of NewsPort, for every source that answers without a network (Alpaca's: test_alpaca_news.py)."""
 
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -96,8 +96,25 @@ async def test_a_revised_headline_reads_as_it_did_until_it_was_revised(tmp_path:
     assert await headlines("2024-01-02T18:00:00Z") == ["IBM rises", "Two fall"]
 
 
+async def test_two_headlines_of_one_second_are_two(tmp_path: Path) -> None:
+    rows = [f"IBM,2024-01-02T14:00:00Z,{text}," for text in ("IBM beats estimates", "IBM sued for fraud")]
+    news = written(tmp_path, *rows)
+    found = await news.articles(("IBM",), datetime.fromisoformat("2024-01-02T00:00:00Z"), datetime.max.replace(tzinfo=UTC))
+    assert [article.headline for article in found] == ["IBM beats estimates", "IBM sued for fraud"]
+
+
+async def test_a_headline_cannot_drive_a_terminal(tmp_path: Path) -> None:
+    news = written(tmp_path, "IBM,2024-01-02T14:00:00Z,\x1b]0;owned\x07\x1b[2J IBM \u202esoars,")
+    (article,) = await news.articles(("IBM",), datetime.fromisoformat("2024-01-02T00:00:00Z"), datetime.max.replace(tzinfo=UTC))
+    assert article.headline == "]0;owned[2J IBM soars"
+
+
+def test_a_file_without_news_is_none(tmp_path: Path) -> None:
+    written(tmp_path)
+
+
 def test_a_headline_that_is_known_before_it_is_published_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"news.csv: known_at: 1 headlines are known before they were published, first of IBM at"):
+    with pytest.raises(BadInput, match=r"news.csv: known_at: 1 rows are known before their time, first IBM at"):
         written(tmp_path, "IBM,2024-01-02T14:00:00Z,IBM falls,2024-01-02T13:00:00Z")
 
 

@@ -149,6 +149,35 @@ def test_what_is_before_the_warm_up_is_forgotten(seed: int) -> None:
     assert told.max() < 0.05, BARS.names[int(told.argmax())]
 
 
+@pytest.mark.parametrize("deviation", [0.02, 0.005, 0.0005])
+def test_a_huge_tick_is_forgotten_with_its_window(deviation: float) -> None:
+    """One bar at ten times its price: once it has left the window, nothing of it is left, in quiet minutes as in days."""
+    chance = np.random.default_rng(3)
+    close = 50 * np.exp(np.cumsum(chance.standard_normal((400, 2)) * deviation, axis=0))
+    close[80] *= 10.0
+    volume, usable = chance.integers(1, 1_000_000, close.shape).astype(np.float64), np.ones(2, dtype=np.bool_)
+    bars = [BarRows(c * 0.9999, c * 1.0002, c * 0.9997, c, v, usable) for c, v in zip(close, volume, strict=True)]
+    long, fresh = over_history(features(2), bars), over_history(features(2), bars[82:])
+    places = [place for place, each in enumerate(BARS.features) if each.window in (each.warmup, each.warmup + 1)]
+    for after in (0, 1, 5, 20, 60, 150):
+        for place in places:
+            row = BARS.features[place].warmup - 1 + after
+            found, expected = long[82 + row, :, place], fresh[row, :, place]
+            np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-7, err_msg=f"{BARS.names[place]}, {after} bars later")
+
+
+def test_before_the_index_is_listed_what_is_of_the_market_is_unknown() -> None:
+    bars = walk(11, 300, 3)
+    for row in bars[:100]:
+        row.usable[2] = False
+    values = over_history(features(3, index=2), bars)
+    for place, feature in enumerate(BARS.features):
+        if feature.group.value == "MARKET":
+            first = 100 + feature.warmup - 1
+            assert np.isnan(values[:first, 0, place]).all(), feature.name
+            assert np.isfinite(values[first:, 0, place]).all(), feature.name
+
+
 def test_the_numbers_and_their_hash_change_together() -> None:
     """A formula that computes something else needs another version, so that no model takes it for the one that it knows."""
     values = over_history(features(3, index=0), walk(7, LONGEST + 10, 3))[-1]

@@ -133,7 +133,7 @@ class Application:
             reads, queue, clock, halt_file.exists, failpoints=parts.failpoints, held_back=self._held_back
         )
         heard = parts.metrics.features_found
-        days = build_feature_cache(settings, parts.market, parts.feature_store, lambda found: heard(found.value))
+        days = build_feature_cache(settings, parts.market, parts.feature_store, clock.now, lambda found: heard(found.value))
         sources = parts.outside.sources
         news = NewsFeatures(sources.news, LexiconScorer(), asyncio.to_thread) if sources.news else None
         self.feed = Feed(

@@ -4,7 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 
+from finagent.adapters.clock import wall_now
 from finagent.adapters.features.block_files import FeatureFiles
 from finagent.bootstrap.store import build_hash
 from finagent.domain.identity import digest
@@ -42,11 +44,12 @@ def build_feature_cache(
     settings: Settings,
     market: MarketDataPort,
     store: FeatureStore | None,
+    now: Callable[[], datetime] = wall_now,
     heard: Callable[[Found], None] = lambda _: None,
 ) -> FeatureCache:
     """What another build has computed is not found: its formulas may be others."""
     chosen = settings.features
-    rules = f"holes={settings.market_data.hole_sessions_max} index={chosen.index_symbol}"
-    depends = (market.source_id, *market.symbols, rules, build_hash())
+    rules = (settings.market_data.model_dump_json(), str(settings.alpaca.url), str(chosen.index_symbol))
+    depends = (market.source_id, *market.symbols, *rules, build_hash())
     policy = FeatureCachePolicy(digest(*depends, length=16), chosen.cache_seconds, chosen.cached_sessions_max)
-    return FeatureCache(market, build_daily_features(settings, market), store, policy, time.monotonic, heard)
+    return FeatureCache(market, build_daily_features(settings, market), store, policy, now, time.monotonic, heard)

@@ -223,7 +223,9 @@ def open_desk() -> Callable[[Path], AbstractAsyncContextManager[Desk]]:
 def features_of(market: MarketDataPort) -> FeatureCache:
     """Features of the days of a market, kept in memory alone."""
     days = DailyFeatures(market, 5, asyncio.to_thread)
-    return FeatureCache(market, days, None, FeatureCachePolicy("test", 3600.0, 4), lambda: 0.0)
+    return FeatureCache(
+        market, days, None, FeatureCachePolicy("test", 3600.0, 4), lambda: datetime.max.replace(tzinfo=UTC), lambda: 0.0
+    )
 
 
 class ArrayMarket:

@@ -44,6 +44,11 @@ class Timeframe(Enum):
     OTHER = "neither daily nor minute"
 
 
+# From the timestamp of a bar until it is told at the latest, to be known when it is over: a minute after its end, and before the
+# next open (nine in the morning of the day after, New York).
+_PROMPT = {Timeframe.MINUTE: pd.Timedelta(minutes=2), Timeframe.DAILY: pd.Timedelta(hours=33)}
+
+
 @dataclass(frozen=True, slots=True)
 class BarFile:
     """A file's bars, valid and sorted by symbol and time; `unenclosed` counts those whose high and low contradict the rest."""
@@ -111,6 +116,15 @@ def read_folder(location: Path, unenclosed_fraction_max: float) -> BarFolder:
         ignored=ignored,
         sha256=content,
     )
+
+
+def _promptly_told_are_known(bars: pd.DataFrame, timeframe: Timeframe) -> pd.DataFrame:
+    """A bar that is told for the first time in good time is known when it is over, as one is of which nobody says when."""
+    if KNOWN_AT not in bars.columns:
+        return bars
+    first = bars.groupby(["symbol", "timestamp"])[KNOWN_AT].transform("min")
+    prompt = (bars[KNOWN_AT] == first) & (bars[KNOWN_AT] <= bars["timestamp"] + _PROMPT[timeframe])
+    return bars.assign(**{KNOWN_AT: bars[KNOWN_AT].mask(prompt)})
 
 
 def as_known(bars: pd.DataFrame, at: datetime | None) -> pd.DataFrame:
@@ -185,17 +199,19 @@ def _unreadable(path: Path, error: Exception) -> BadInput | Unavailable:
 def _read(path: Path) -> pd.DataFrame:
     """COLUMNS (and adj_close where there is one) with UTC timestamps and float numbers, RangeIndex in the file's order."""
     raw = read_table(path)
+    if not len(raw):
+        raise BadInput(f"{path.name}: holds no bars")
     names = [*COLUMNS, *(name for name in (ADJUSTED, KNOWN_AT) if name in raw.columns)]
     bars = raw[names].reset_index(drop=True)
     bars["symbol"] = bars["symbol"].fillna("").astype(str)
     bars["timestamp"] = instants(bars, "timestamp", path.name)
     for name in names[2:]:
-        bars[name] = floats(bars, name, path.name) if name != KNOWN_AT else _known_at(bars, path.name)
+        bars[name] = floats(bars, name, path.name) if name != KNOWN_AT else known_since(bars, path.name)
     return bars
 
 
-def _known_at(bars: pd.DataFrame, file: str) -> "pd.Series[pd.Timestamp]":
-    """NaT where the file does not say; BadInput for what was known before it began."""
+def known_since(bars: pd.DataFrame, file: str) -> "pd.Series[pd.Timestamp]":
+    """The column KNOWN_AT, NaT where the file does not say; BadInput for what was known before it began."""
     told = bars[KNOWN_AT].notna() & (bars[KNOWN_AT].astype(str) != "")
     known = pd.Series(pd.NaT, index=bars.index, dtype=pd.DatetimeTZDtype("ns", "UTC"))
     if told.any():
@@ -204,14 +220,14 @@ def _known_at(bars: pd.DataFrame, file: str) -> "pd.Series[pd.Timestamp]":
     if early.any():
         row = bars[early].iloc[0]
         raise BadInput(
-            f"{file}: {KNOWN_AT}: {int(early.sum())} bars are known before they began, first {row['symbol']} at "
+            f"{file}: {KNOWN_AT}: {int(early.sum())} rows are known before their time, first {row['symbol']} at "
             f"{row['timestamp'].isoformat()}"
         )
     return known
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """The rows as they stand, text where the file is CSV; BadInput for a file without any, or one that cannot be read."""
+    """The rows as they stand, text where the file is CSV; BadInput for a file that cannot be read."""
     if path.suffix == ".csv":
         raw = _csv(path)
     else:
@@ -219,8 +235,6 @@ def read_table(path: Path) -> pd.DataFrame:
             raw = pd.read_parquet(path)
         except (OSError, ValueError) as error:
             raise _unreadable(path, error) from error
-    if not len(raw):
-        raise BadInput(f"{path.name}: holds no rows")
     return raw
 
 
@@ -266,6 +280,8 @@ def _timeframe(bars: pd.DataFrame) -> Timeframe:
     at_midnight = local == local.dt.normalize()
     if at_midnight.mean() > 0.5:
         return Timeframe.DAILY
+    if KNOWN_AT in bars.columns and bool((seconds % _MINUTE_SECONDS == 0).all()):
+        return Timeframe.MINUTE  # corrections lie far apart
     steps = seconds.groupby(bars["symbol"]).diff().abs()
     shortest = steps[steps > 0].min()
     if shortest == _MINUTE_SECONDS or (np.isnan(shortest) and bool((seconds % _HOUR_SECONDS != 0).any())):
@@ -280,7 +296,7 @@ def _checked(path: Path, timeframe: Timeframe, bars: pd.DataFrame, unenclosed_fr
     schema = DAILY_BARS if timeframe is Timeframe.DAILY else MINUTE_BARS
     schema = told_again(schema) if KNOWN_AT in bars.columns else schema
     dirty = unenclosed(kept, schema, path.name, unenclosed_fraction_max)
-    ordered = kept.sort_values(["symbol", "timestamp"], kind="stable", ignore_index=True)
+    ordered = _promptly_told_are_known(kept, timeframe).sort_values(["symbol", "timestamp"], kind="stable", ignore_index=True)
     return BarFile(path, timeframe, ordered, _sha256(path), int(null.sum()), len(dirty))
 
 
@@ -321,7 +337,8 @@ def _read_splits(path: Path) -> list[Split]:
         )
     known: list[datetime | None] = [None] * len(rows)
     if KNOWN_AT in rows.columns:
-        known = [at.to_pydatetime() for at in instants(rows, KNOWN_AT, path.name)]
+        dated = rows.assign(timestamp=days.dt.tz_localize("America/New_York").dt.tz_convert("UTC"))
+        known = [None if pd.isna(at) else at.to_pydatetime() for at in known_since(dated, path.name)]
     return [
         Split(symbol, day, float(value), at) for symbol, day, value, at in zip(rows["symbol"], days, values, known, strict=True)
     ]

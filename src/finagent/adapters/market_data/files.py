@@ -9,6 +9,8 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from finagent.adapters.market_data.bar_repair import GapPolicy
 from finagent.adapters.market_data.bridge import MinuteBridge
 from finagent.adapters.market_data.bridged_market import BridgedMarket, BridgedMarketPolicy
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from finagent.adapters.news.files import FileNews
 
 _NAMED_MAX = 5
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,8 @@ def files_source(
     from finagent.adapters.news.files import FileNews
 
     folder = read_folder(location, policy.unenclosed_fraction_max)
+    for name, reason in folder.ignored.items():
+        log.warning("file_left_aside", file=name, reason=reason)
     market = _market(folder, location, calendar, seed, first, last, policy, symbols)
     quotes = FileQuotes(folder.quotes, market.symbols) if folder.quotes else None
     return FilesSource(market, quotes, FileNews(folder.news) if folder.news else None)

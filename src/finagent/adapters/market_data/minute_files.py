@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from finagent.adapters.market_data.bar_files import Split, as_known, corrections
+from finagent.adapters.market_data.bar_files import KNOWN_AT, Split, as_known, corrections
 from finagent.adapters.market_data.bar_repair import GapPolicy, repaired
 from finagent.adapters.market_data.bridge import MinuteBridge
 from finagent.adapters.market_data.daily_files import panels_of, sessions_of
@@ -88,7 +88,8 @@ class MinuteRows:
 
 
 class MinuteFileMarket:
-    """MarketDataPort over minute files, each minute as it was told first: a correction counts from the next open on. What was
+    """MarketDataPort over minute files, each minute as it was told first, if it was in time: what is told later counts from the
+    next open on. What was
     known before an open comes from the daily files where they tell of a day, else from the minutes of that day; the share of a
     day traded by a minute from its own minutes, else from the bridge's curve."""
 
@@ -108,7 +109,10 @@ class MinuteFileMarket:
         history: HistoryPolicy,
         gaps: GapPolicy,
     ) -> None:
-        self._minutes = told = MinuteRows.of(as_known(minutes, None), symbols, calendar)
+        seen = as_known(minutes, None)
+        if KNOWN_AT in seen.columns:
+            seen = seen[seen[KNOWN_AT].isna()].reset_index(drop=True)  # what is told late was not there in its minute
+        self._minutes = told = MinuteRows.of(seen, symbols, calendar)
         self._row = {session.date: row for row, session in enumerate(told.sessions) if told.holds(row)}
         self._sessions = tuple(told.sessions[row] for day, row in self._row.items() if first <= day <= last)
         if not self._sessions:

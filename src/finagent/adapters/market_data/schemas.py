@@ -14,6 +14,7 @@ from finagent.domain.errors import BadInput
 PRICES = ("open", "high", "low", "close")
 COLUMNS = ("symbol", "timestamp", *PRICES, "volume")
 ENCLOSES = "high and low enclose open and close"
+DIRT = (ENCLOSES, "is a finite number", "greater_than(0)")  # of single prices
 _SYMBOLS_NAMED_MAX = 5
 _WHOLE_ROW = {ENCLOSES: "open, high, low, close", "multiple_fields_uniqueness": "symbol, timestamp"}
 _WORDS = {
@@ -83,13 +84,18 @@ class Breach:
 
 
 def unenclosed(bars: pd.DataFrame, schema: pa.DataFrameSchema, file: str, fraction_max: float) -> tuple[int, ...]:
-    """Validate; the rows whose high and low do not enclose open and close, dirt that real vendors deliver.
+    """Validate; the rows whose prices cannot be, dirt that real vendors deliver: not finite, not above zero, or outside high and
+    low.
 
     Up to `fraction_max` of the rows that is for the caller to mark; beyond it, and for any other breach, the whole file is
     refused: BadInput with file, symbols, column, count and first time. The frame holds COLUMNS, numbers as float64, a RangeIndex.
     """
     breaches = breaches_of(bars, schema)
-    fatal = [breach for breach in breaches if breach.check != ENCLOSES or len(breach.rows) > fraction_max * len(bars)]
+    fatal = [
+        breach
+        for breach in breaches
+        if breach.column == "volume" or breach.check not in DIRT or len(breach.rows) > fraction_max * len(bars)
+    ]
     if fatal:
         raise BadInput("; ".join(_told(breach, bars, file) for breach in fatal) + ". Correct or remove these rows")
     return tuple(row for breach in breaches for row in breach.rows)

@@ -7,7 +7,7 @@ from finagent.adapters.broker.alpaca.errors import Unreadable
 from finagent.adapters.broker.alpaca.rest import AlpacaRest
 from finagent.adapters.broker.alpaca.wire import instant, rows, text
 from finagent.adapters.market_data.alpaca.pages import AlpacaPages, next_token
-from finagent.domain.ports.news import HEADLINE_LENGTH_MAX, Article
+from finagent.domain.ports.news import Article, legible
 from finagent.domain.time import to_text
 
 ARTICLES_PER_PAGE = 50  # the most that Alpaca gives
@@ -51,8 +51,8 @@ def _article(row: Any) -> Article:
         str(number),
         published,
         max(published, instant(text(row, "updated_at"))) if row.get("updated_at") else published,
-        text(row, "headline")[:HEADLINE_LENGTH_MAX],
-        text(row, "source"),
+        legible(text(row, "headline")),
+        legible(text(row, "source")),
         tuple(str(symbol) for symbol in symbols),
-        str(row.get("url") or ""),
+        legible(str(row.get("url") or "")),
     )

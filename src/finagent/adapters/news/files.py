@@ -1,18 +1,16 @@
 """NewsPort over files: symbol (or several, by commas), timestamp, headline [, known_at, source, url]. Imports pandas."""
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
 
-from finagent.adapters.market_data.bar_files import instants, read_table
-from finagent.domain.errors import BadInput
+from finagent.adapters.market_data.bar_files import KNOWN_AT, instants, known_since, read_table
 from finagent.domain.identity import digest
-from finagent.domain.ports.news import HEADLINE_LENGTH_MAX, Article
-
-KNOWN_AT = "known_at"
+from finagent.domain.ports.news import Article, legible
 
 
 class FileNews:
@@ -34,23 +32,18 @@ def _read(path: Path) -> list[Article]:
     raw = read_table(path).reset_index(drop=True)
     raw["symbol"] = raw["symbol"].fillna("").astype(str)
     at = instants(raw, "timestamp", path.name)
-    known = instants(raw, KNOWN_AT, path.name) if KNOWN_AT in raw.columns else at
-    early = known < at
-    if early.any():
-        row = raw[early].iloc[0]
-        raise BadInput(
-            f"{path.name}: {KNOWN_AT}: {int(early.sum())} headlines are known before they were published, first of "
-            f"{row['symbol']} at {row['timestamp']}"
-        )
+    raw["timestamp"] = at
+    known = known_since(raw, path.name).fillna(at) if KNOWN_AT in raw.columns else at
+    of_one_time: Counter[tuple[object, ...]] = Counter()  # rows of one place and one time are articles of their own
     rows = zip(raw["symbol"], at, known, _texts(raw, "headline"), _texts(raw, "source"), _texts(raw, "url"), strict=True)
     found = []
     for symbol, published, since, headline, source, url in rows:
         symbols = tuple(filter(None, (each.strip() for each in symbol.split(","))))
-        name = digest("article", symbol, published.isoformat(), source, url, length=16)
-        article = Article(
-            name, published.to_pydatetime(), since.to_pydatetime(), headline[:HEADLINE_LENGTH_MAX], source, symbols, url
-        )
-        found.append(article)
+        place = (symbol, published, source, url, since)
+        name = digest("article", symbol, published.isoformat(), source, url, of_one_time[place], length=16)
+        of_one_time[place] += 1
+        times = published.to_pydatetime(), since.to_pydatetime()
+        found.append(Article(name, *times, legible(headline), legible(source), symbols, legible(url)))
     return found
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from finagent.domain.ports.news import HEADLINE_LENGTH_MAX
+from finagent.domain.ports.news import legible
 
 # Valences on VADER's scale, -4 to 4. A changed word changes the features: raise their version in the catalogue.
 FINANCE_WORDS = {
@@ -51,5 +51,5 @@ class LexiconScorer:
         return analyzer
 
     def scores(self, headlines: Sequence[str]) -> Sequence[float]:
-        told = [self._analyzer.polarity_scores(headline[:HEADLINE_LENGTH_MAX])["compound"] for headline in headlines]
+        told = [self._analyzer.polarity_scores(legible(headline))["compound"] for headline in headlines]
         return [min(1.0, max(-1.0, float(score))) for score in told]

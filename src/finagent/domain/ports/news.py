@@ -5,7 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-HEADLINE_LENGTH_MAX = 500  # characters of a headline that are kept
+TEXT_LENGTH_MAX = 500  # characters of a headline that are kept
+
+
+def legible(text: str) -> str:
+    """What may be shown of a text from outside: no control characters, no marks that turn it round, and not all of a long one."""
+    return "".join(each for each in text[: 4 * TEXT_LENGTH_MAX] if each.isprintable())[:TEXT_LENGTH_MAX]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finagent.domain.bars import Floats
+from finagent.domain.data_spec import Group
 from finagent.quant.features.bar_windows import BarRows, BarWindows
 from finagent.quant.features.catalogue import BARS, MARKET, MOMENTS, MOMENTUM, RANGES, RETURNS, TREND, VOLUME
 from finagent.quant.features.cross_section import Ranks
@@ -39,6 +40,7 @@ FAMILIES: tuple[tuple[type[Family], int], ...] = (  # in the order of the catalo
 RANKED = ("return_1", "return_20", "volatility_20")
 _WARMUP = np.asarray([feature.warmup for feature in BARS.features])[:, np.newaxis]
 _LONGEST = int(_WARMUP.max())
+_OF_MARKET = np.asarray([feature.group is Group.MARKET for feature in BARS.features])
 _NEUTRAL = np.asarray([np.nan if feature.neutral is None else feature.neutral for feature in BARS.features])[:, np.newaxis]
 
 
@@ -77,6 +79,8 @@ class BarFeatures:
                     np.copyto(rows, neutral, where=~finite)
             if self.bars.fewest < _LONGEST:
                 np.copyto(values, np.nan, where=self.bars.counted < _WARMUP)
+            if self.bars.market_bars + 1 < _LONGEST:
+                values[_OF_MARKET & (self.bars.market_bars + 1 < _WARMUP[:, 0])] = np.nan
             values.take(self._ranked, axis=0, out=self._unranked, mode="clip")
             self._ranking.write(self._unranked, self._ranks)
         return values

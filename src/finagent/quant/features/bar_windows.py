@@ -91,6 +91,7 @@ class BarWindows:
         self.counted: NDArray[np.int64] | int = 0  # one number where it is that of all
         self._hole: NDArray[np.int64] = np.zeros(symbols, dtype=np.int64)
         self.market: Floats = np.zeros(_MARKET)  # its last returns
+        self.market_bars = 0  # how many of them are known, up to the last
         self._prices, self._logs = np.full((4, symbols), np.nan), np.full((5, symbols), np.nan)
         self.open, self._close, self._high, self.low = self._prices
         self._log_rows = tuple(self._logs)  # of the previous close, and of the prices
@@ -166,7 +167,8 @@ class BarWindows:
         np.divide(now.close, now.previous_close, out=returns)
         np.subtract(returns, ONE, out=returns)
         self.market[:-1] = self.market[1:]
-        self.market[-1] = self._of_market(returns)
+        told = self._of_market(returns)
+        self.market[-1], self.market_bars = (0.0, 0) if told is None else (told, self.market_bars + 1)
         np.multiply(returns, returns, out=seen["return_2"])
         np.multiply(self._powers, seen["return_2"], out=self._next_powers)
         seen["rise"][:] = returns > ZERO
@@ -220,13 +222,14 @@ class BarWindows:
         if np.count_nonzero(reach) < self.symbols:
             np.copyto(place, 50.0, where=reach == 0.0)
 
-    def _of_market(self, returns: Floats) -> float:
+    def _of_market(self, returns: Floats) -> float | None:
+        """None where it is not known: the index, or everybody, has no bar before."""
         if self._index is not None:
-            return float(returns[self._index])
+            return float(returns[self._index]) if self.count[self._index] >= 2 else None
         if self.fewest >= 2:
             return float(np.add.reduce(returns)) / self.symbols
         known = self.count >= 2
-        return float(returns[known].mean()) if known.any() else 0.0
+        return float(returns[known].mean()) if known.any() else None
 
     def _smooth(self) -> None:
         """The means of all bars so far."""
@@ -275,7 +278,7 @@ class BarWindows:
         """Copies of the arrays that the next bars build on."""
         kept = {"rows": self._rows, "extremes": self._extremes, "totals": self.totals.rows, "market": self.market}
         kept |= {"first": self._first.mean, "second": self._second.mean, "third": self._third.mean}
-        counts = {"count": self.count, "hole": self._hole, "at": np.asarray([self._at, self.totals.bar])}
+        counts = {"count": self.count, "hole": self._hole, "at": np.asarray([self._at, self.totals.bar, self.market_bars])}
         return {name: array.copy() for name, array in (kept | counts).items()}
 
     def restore(self, state: Mapping[str, NDArray[np.float64] | NDArray[np.int64]]) -> None:
@@ -286,9 +289,9 @@ class BarWindows:
         self.count[:], self._hole[:], self.market[:] = state["count"], state["hole"], state["market"]
         for name, means in (("first", self._first), ("second", self._second), ("third", self._third)):
             means.mean[:] = state[name]
-        self._at = int(state["at"][0])
+        self._at, bar, self.market_bars = state["at"].astype(int).tolist()
         self.now = self._places[self._at]
         np.log(self.now.close, out=self._log_rows[2])
-        self.totals.go_on(int(state["at"][1]))
+        self.totals.go_on(bar)
         self.fewest, self._most = int(self.count.min()), int(self.count.max())
         self.counted = self.count

@@ -80,3 +80,5 @@ def _forget_unquoted(quotes: Quotes, minute: int, columns: NDArray[np.intp], row
     """A quote without a side, one whose sides cross, or one from before the open is none: nothing is neutral about it."""
     bid, ask, age = (each[columns] for each in (quotes.bid, quotes.ask, quotes.age_seconds))
     rows[~((bid > 0.0) & (bid <= ask) & (ask < np.inf) & (age <= 60.0 * minute))] = np.nan
+    sizes = quotes.bid_size[columns] + quotes.ask_size[columns]
+    rows[~np.isfinite(sizes), 1:3] = np.nan

@@ -46,9 +46,13 @@ class Moments:
 
     def __init__(self, bars: BarWindows, values: Floats) -> None:
         self._bars, sums = bars, bars.totals.sums
-        self._of_windows, self._only_of_20 = sums("return", "return_2", "market_x_return"), sums("return_3", "return_4", "rise")
+        self._of_windows, self._rise, self._powers = (
+            sums("return", "return_2", "market_x_return"),
+            sums("rise")[0, 0],
+            bars.totals.sums_anew,
+        )
         self._first, self._second, self._joint = self._of_windows
-        self._third, self._fourth, self._rise = self._only_of_20[:, 0]
+        self._third, self._fourth = self._powers
         self._volatilities, self._shorter, self._ratios, self._shape = values[:4], values[:3], values[4:7], values[7:9]
         self._volatility_20, self._volatility_60 = values[2:4]
         self._skewness, self._kurtosis, self._return_z, self._up_fraction = values[7:11]
@@ -61,7 +65,7 @@ class Moments:
         """Write the values as of the last bars."""
         variance, volatilities = self._variance, self._volatilities
         np.divide(self._of_windows, _WIDTHS, out=self._of_windows)
-        np.divide(self._only_of_20, TWENTY, out=self._only_of_20)
+        np.divide(self._powers, TWENTY, out=self._powers)
         np.multiply(self._first, self._first, out=variance)
         np.subtract(self._second, variance, out=variance)
         np.maximum(variance, ZERO, out=variance)
@@ -90,7 +94,7 @@ class Moments:
         np.subtract(kurtosis, THREE, out=kurtosis)
         np.subtract(self._bars.returns, mean, out=self._return_z)
         np.divide(self._return_z, self._volatility_20, out=self._return_z)
-        self._up_fraction[:] = self._rise
+        np.divide(self._rise, TWENTY, out=self._up_fraction)
 
     def _with_market(self, means: Floats, variances: Floats) -> None:
         """Means and variances of the returns, of 20 and 60 bars each [2, symbols]."""

@@ -1,4 +1,4 @@
-"""Sums over windows of bars of what is observed at each: differences of two running totals."""
+"""Sums over windows of bars of what is observed at each: differences of two running totals, or all terms anew."""
 
 from collections.abc import Mapping
 
@@ -14,8 +14,6 @@ SUMMED: Mapping[tuple[int, ...], tuple[str, ...]] = {
     (5, 10, 20, 60): ("return", "return_2", "market_x_return", "volume"),
     (10, 20): ("overnight", "body", "overnight_2", "body_2", "parkinson", "rogers_satchell"),
     (20,): (
-        "return_3",
-        "return_4",
         "rise",
         "volume_2",
         "dollars",
@@ -25,7 +23,9 @@ SUMMED: Mapping[tuple[int, ...], tuple[str, ...]] = {
     ),
     (14,): ("flow_up", "flow_down"),
 }
-SERIES = tuple(name for names in SUMMED.values() for name in names)
+# Summed anew at each bar: of powers so high, what one bar leaves in a total is more than all the others are.
+ANEW_WINDOW, ANEW = 20, ("return_3", "return_4")
+SERIES = (*(name for names in SUMMED.values() for name in names), *ANEW)
 
 
 class _Ring:
@@ -40,14 +40,17 @@ class _Ring:
 
 
 class RunningTotals:
-    """Totals of each series since some bar, of the last bars: the sum over a window is the difference of two of them.
-
-    No error is carried on: a total is forgotten when its window is over, and where nothing moved the difference is exactly zero.
-    """
+    """Totals of each series since some bar, of the last bars: the sum over a window is the difference of two of them. Where
+    nothing moved it is exactly zero; what is rounded away of a large term is forgotten with the totals that hold it, REBASED bars
+    and a window later at the latest."""
 
     def __init__(self, symbols: int) -> None:
         self.bar = 0
-        self.rows: Floats = np.zeros((sum((windows[-1] + 1) * len(names) for windows, names in SUMMED.items()), symbols))
+        totals = sum((windows[-1] + 1) * len(names) for windows, names in SUMMED.items())
+        self.rows: Floats = np.zeros((totals + ANEW_WINDOW * len(ANEW), symbols))
+        self._anew = self.rows[totals:].reshape(ANEW_WINDOW, len(ANEW), symbols)
+        self._anew_observed = slice(len(SERIES) - len(ANEW), len(SERIES))
+        self.sums_anew: Floats = np.zeros((len(ANEW), symbols))
         self._observed, self._total = np.zeros((2, len(SERIES), symbols))
         self._rings: list[_Ring] = []
         self._places: dict[str, tuple[_Ring, int]] = {}
@@ -82,12 +85,14 @@ class RunningTotals:
         self.bar += 1
         for ring in self._rings:
             ring.rows[self.bar % ring.depth] = ring.total
+        self._anew[self.bar % ANEW_WINDOW] = self._observed[self._anew_observed]
 
     def look_back(self) -> None:
         """Find the sums over all windows, which whoever reads them may change until the next call."""
         for ring in self._rings:
             for width, sums in ring.by_window:
                 np.subtract(ring.total, ring.rows[(self.bar - width) % ring.depth], out=sums)
+        np.add.reduce(self._anew, axis=0, out=self.sums_anew)
 
     def go_on(self, bar: int) -> None:
         """After so many bars, whose rows are in place."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 
 import structlog
@@ -20,6 +20,7 @@ from finagent.services.market_data.daily_features import DailyFeatures
 
 log = structlog.get_logger(__name__)
 DAYS = "1Day"
+EARLIEST = timedelta(hours=12)  # before an open: the bars of the day before are final by then, and what is kept stays as it is
 
 
 class Found(Enum):
@@ -41,8 +42,9 @@ class FeatureCachePolicy:
 
 
 class FeatureCache:
-    """Of one data spec: what was kept under another hash is never found. Whoever asks while an answer is being made waits for
-    it. A store that does not answer, or has forgotten, costs the time to compute and nothing else."""
+    """Of one data spec: what was kept under another hash is never found. What is computed long before its open is not kept.
+    Whoever asks while an answer is being made waits for it. A store that does not answer, or has forgotten, costs the time to
+    compute and nothing else."""
 
     def __init__(
         self,
@@ -50,22 +52,21 @@ class FeatureCache:
         days: DailyFeatures,
         store: FeatureStore | None,
         policy: FeatureCachePolicy,
+        now: Callable[[], datetime],
         monotonic: Callable[[], float],
         heard: Callable[[Found], None] = lambda _: None,
         spec: DataSpec = BARS,
     ) -> None:
         """`heard` is told where the answer to each question came from."""
         self._market, self._days, self._store, self._policy, self._spec = market, days, store, policy, spec
-        self._heard = heard
+        self._now, self._heard = now, heard
         self._kept: TTLCache[FeatureKey, Floats] = TTLCache(policy.sessions_max, policy.seconds, monotonic)
         self._finding = asyncio.Lock()
 
     async def before(self, session: Session) -> Floats:
         """Values [symbols, features] as of the close before the session, not to be written to. Transient where the source has no
         history now."""
-        values, found = await self._find(session)
-        self._heard(found)
-        return values
+        return await self._find(session)
 
     async def warm(self, session: Session) -> None:
         """Have them ready. Raises Transient as `before`."""
@@ -78,7 +79,12 @@ class FeatureCache:
             raise BadInput(f"no session had opened by {at.isoformat()}: the first opens {self._market.sessions()[0].opens_at}")
         return opened[-1], await self.before(opened[-1])
 
-    async def _find(self, session: Session) -> tuple[Floats, Found]:
+    async def _find(self, session: Session) -> Floats:
+        values, found = await self._looked_up(session)
+        self._heard(found)
+        return values
+
+    async def _looked_up(self, session: Session) -> tuple[Floats, Found]:
         key = FeatureKey(self._spec.hash, DAYS, self._policy.source, session.date)
         values = self._kept.get(key)
         if values is not None:
@@ -90,6 +96,8 @@ class FeatureCache:
             values, found = await self._stored(key), Found.STORE
             if values is None:
                 values, found = await self._days.before(session), Found.COMPUTED
+                if self._now() < session.opens_at - EARLIEST:
+                    return values, found
                 await self._keep(key, values)
             values.setflags(write=False)
             self._kept[key] = values

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from tests.unit.adapters.market_data.test_files import daily_rows, minute_rows, opened
 
-from finagent.domain.bars import DailyHistory, PriorFacts
+from finagent.domain.bars import BarQuality, DailyHistory, PriorFacts
 from finagent.domain.errors import BadInput
 from finagent.domain.ports.market_data import MarketDataPort
 
@@ -112,6 +112,35 @@ async def test_a_minute_is_replayed_as_it_was_told_first_and_corrected_from_the_
     assert (await market.prior_facts(second, (5,))).previous_close[0] == 30.0
 
 
+async def test_minutes_that_are_told_late_were_not_there(tmp_path: Path) -> None:
+    """The first hour of a day, told on the next: unknown on its day, known at the next open."""
+    rows = pd.concat([minute_rows(day, before=0) for day in ("2024-01-09", "2024-01-10")], ignore_index=True)
+    late = (rows["timestamp"] >= "2024-01-09T14:30:00Z") & (rows["timestamp"] < "2024-01-09T15:30:00Z")
+    rows["known_at"] = (rows["timestamp"] + pd.Timedelta(seconds=75)).astype(str).where(~late, "2024-01-10T11:00:00Z")
+    market = opened(folder(tmp_path, "told", minutes=rows))
+    first, second = market.sessions()
+    bars = await market.session_bars(first)
+    assert (bars.quality[:60] == BarQuality.MISSING).all()
+    assert np.isfinite((await market.daily_history(second, first.date)).volume).all()
+    assert (await market.daily_history(second, first.date)).volume[0, 0] == 390 * 100
+
+
+async def test_a_file_of_corrections_alone_is_read_whatever_lies_between_them(tmp_path: Path) -> None:
+    rows = pd.concat([minute_rows(day, before=0) for day in ("2024-01-09", "2024-01-10")], ignore_index=True)
+    chosen = rows["timestamp"].isin(pd.to_datetime(["2024-01-09T15:00:00Z", "2024-01-09T20:59:00Z"]))
+    again = rows[chosen].assign(close=15.0, low=9.0, known_at="2024-01-09T22:00:00Z")
+    market = opened(folder(tmp_path, "told", minutes=rows, later=again))
+    assert (await market.prior_facts(market.sessions()[1], (5,))).previous_close[0] == 15.0
+
+
+async def test_a_folder_in_which_every_bar_is_told_in_time_is_one_without_the_column(tmp_path: Path) -> None:
+    rows = daily_rows()
+    told = rows.assign(known_at=(rows["timestamp"] + pd.Timedelta(hours=17)).astype(str))
+    plain, dated = opened(folder(tmp_path, "plain", bars=rows)), opened(folder(tmp_path, "dated", bars=told))
+    for number in range(9):
+        assert await same(plain, dated, number)
+
+
 async def test_what_comes_after_an_open_changes_nothing_known_at_it(tmp_path: Path) -> None:
     """Every row of the session and after it replaced: days, their volumes, and minutes."""
     chance = np.random.default_rng(1)
@@ -138,7 +167,7 @@ async def test_what_comes_after_an_open_changes_nothing_known_at_it(tmp_path: Pa
 @pytest.mark.parametrize(
     ("known_at", "words"),
     [
-        ("2024-01-03T12:00:00Z", "known_at: 1 bars are known before they began, first AAA at 2024-01-04T05:00:00"),
+        ("2024-01-03T12:00:00Z", "known_at: 1 rows are known before their time, first AAA at 2024-01-04T05:00:00"),
         ("soon", "known_at: 1 rows are not UTC instants .* first 'soon' of AAA"),
     ],
 )

@@ -183,7 +183,7 @@ def spoil(column: str, value: str | float, row: int = 4) -> Callable[[pd.DataFra
         (spoil("timestamp", "2024-01-06T05:00:00Z"), ["exchange is closed", "AAA", "2024-01-06"]),
         (lambda bars: pd.concat([bars, bars.iloc[[4]]]), ["bars.csv", "duplicates", "2 rows", "AAA", "2024-01-08T05:00:00"]),
         (lambda bars: bars.drop(columns="volume"), ["bars.csv", "no column volume"]),
-        (lambda bars: bars.iloc[:0], ["bars.csv", "holds no rows"]),
+        (lambda bars: bars.iloc[:0], ["bars.csv", "holds no bars"]),
     ],
 )
 def test_a_malformed_file_is_refused_by_name(

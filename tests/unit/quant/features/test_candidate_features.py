@@ -113,6 +113,12 @@ def test_a_quote_without_sizes_is_balanced() -> None:
     assert (told["quote_imbalance"], told["microprice_bps"]) == (0.0, 0.0)
 
 
+def test_unknown_sizes_are_not_balanced() -> None:
+    told = quoted(104.9, np.nan, 105.3, 100.0, 12.0)
+    assert np.isnan([told["quote_imbalance"], told["microprice_bps"]]).all()
+    assert told["spread_bps"] > 0
+
+
 @pytest.mark.parametrize(
     ("bid", "ask", "age_seconds"),
     [

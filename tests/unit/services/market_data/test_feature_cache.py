@@ -53,7 +53,9 @@ class Desk:
         self.market, self.now, self.found = Market(), 0.0, Counter[Found]()
         days = DailyFeatures(self.market, 5, asyncio.to_thread)  # type: ignore[arg-type] # the part of the port that is asked
         policy = FeatureCachePolicy("source", 100.0, sessions_max)
-        self.cache = FeatureCache(self.market, days, store, policy, lambda: self.now, self._heard, spec)  # type: ignore[arg-type] # the same
+        self.at = OCTOBER[-1].closes_at
+        clocks = (lambda: self.at), (lambda: self.now)
+        self.cache = FeatureCache(self.market, days, store, policy, *clocks, self._heard, spec)  # type: ignore[arg-type] # the same
 
     def _heard(self, found: Found) -> None:
         self.found[found] += 1
@@ -85,10 +87,23 @@ async def test_what_is_warm_is_in_memory_until_it_is_old() -> None:
     await desk.cache.warm(OCTOBER[0])
     for _ in range(20):
         await desk.cache.before(OCTOBER[0])
-    assert dict(desk.found) == {Found.MEMORY: 20}
+    assert dict(desk.found) == {Found.COMPUTED: 1, Found.MEMORY: 20}
     desk.now = 101.0
     await desk.cache.before(OCTOBER[0])
-    assert (desk.found[Found.COMPUTED], desk.market.asked) == (1, 2)
+    assert (desk.found[Found.COMPUTED], desk.market.asked) == (2, 2)
+
+
+async def test_what_is_asked_for_long_before_its_open_is_not_kept() -> None:
+    """The day before may not be over: a row that was made of half of it must not be taken for the whole."""
+    store = Store()
+    early = Desk(store)
+    early.at = OCTOBER[4].opens_at - timedelta(hours=20)
+    early.market.corrections[OCTOBER[3].date] = 1.0
+    await early.cache.before(OCTOBER[4])
+    assert store.blocks == {}
+    early.at, early.market.corrections = OCTOBER[4].opens_at - timedelta(minutes=10), {}
+    np.testing.assert_array_equal(await early.cache.before(OCTOBER[4]), await computed(OCTOBER[4]))
+    assert len(store.blocks) == 1
 
 
 async def test_memory_has_a_bound() -> None:
