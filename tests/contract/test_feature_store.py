@@ -1,5 +1,6 @@
 """The contract of FeatureStore, for every adapter: a block comes back to the bit, or not at all."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -70,6 +71,14 @@ async def test_a_damaged_block_is_none(store: tuple[FeatureStore, Damage], key: 
     await features.write(key, BLOCK)
     damage()
     assert await features.read(key) is None
+
+
+async def test_a_block_of_another_day_is_none_whatever_it_is_called(tmp_path: Path, key: FeatureKey) -> None:
+    features = FeatureFiles(tmp_path, 3)
+    await features.write(key, BLOCK)
+    (file,) = await asyncio.to_thread(lambda: list(tmp_path.rglob("*.features")))
+    await asyncio.to_thread(file.rename, file.with_name("2008-10-10.features"))
+    assert await features.read(replace(key, day=date(2008, 10, 10))) is None
 
 
 async def test_the_folder_keeps_the_last_blocks(tmp_path: Path, key: FeatureKey) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from contextlib import AsyncExitStack
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,6 +91,8 @@ async def _computed(settings: "Settings", symbols: list[str], day: date | None, 
         kept = settings.storage.directory.is_dir()
         store = await stack.enter_async_context(open_feature_store(settings)) if kept else None
         cache = build_feature_cache(settings, market, store)
+        if at and day is not None:
+            raise BadInput("--at and --date name two times: leave one of them out")
         if at:
             session, values = await cache.as_of(_instant(at))
         else:
@@ -171,6 +173,8 @@ def chart(
 
 
 async def _page(settings: "Settings", symbol: str, names: list[str], first: date | None, last: date | None) -> str:
+    import numpy as np
+
     from finagent.bootstrap import open_market
     from finagent.quant.features.catalogue import BARS
     from finagent.services.market_data.feature_past import days_between, sessions_between
@@ -184,7 +188,12 @@ async def _page(settings: "Settings", symbol: str, names: list[str], first: date
     if not days.sessions:
         raise BadInput(f"{symbol}: one session is no span to draw, name --from and --to")
     past, _ = await _past(settings, first, last)
-    drawn = {name: past.values[1:, place, column] for name, column in columns.items()}  # before a session: of the day before
+    values = np.full((len(days.sessions), len(BARS.names)), np.nan)
+    for row, session in enumerate(past.sessions[1:], 1):  # what is known before a session is of the last day before it
+        before = [number for number, day in enumerate(days.sessions) if day < session.date]
+        if before:
+            values[before[-1]] = past.values[row, place]
+    drawn = {name: values[:, column] for name, column in columns.items()}
     bars = DayBars(days.sessions, days.open[:, place], days.high[:, place], days.low[:, place], days.close[:, place])
     return feature_page(symbol, bars, drawn, notice)
 
@@ -216,6 +225,8 @@ def lookahead(
             f"{document['features']} features at {document['decisions']} decisions of {', '.join(document['symbols'])} around "
             f"{document['session']}: {len(document['leaks'])} look ahead"
         )
+        if document["untested"]:
+            typer.echo(f"  not tested, since they are unknown in these data: {', '.join(document['untested'])}")
         for leak in document["leaks"]:
             typer.echo(f"  {leak['text']}")
     if document["leaks"]:
@@ -237,14 +248,18 @@ async def _leaks(settings: "Settings", points: int, day: date | None) -> dict[st
         "symbols": list(report.symbols),
         "features": report.features,
         "decisions": report.decisions,
+        "untested": list(report.untested),
         "leaks": [as_plain(leak) | {"text": str(leak)} for leak in report.leaks],
     }
 
 
-@app.command(epilog="Example: finagent features alarms --set market_data.last_session=2013-02-28 --from 2009-01-01 --json")
+@app.command(
+    epilog="Example: finagent features alarms --set market_data.first_session=2009-01-02 "
+    "--set market_data.last_session=2013-02-28 --json"
+)
 def alarms(
-    first: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First session; else two years.")] = None,
-    last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last session, else of the window.")] = None,
+    first: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First session.")] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last session.")] = None,
     settings_file: SettingsFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -279,13 +294,14 @@ def alarms(
 async def _alarms(settings: "Settings", first: date | None, last: date | None) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from finagent.bootstrap import open_market
+    from finagent.bootstrap import build_daily_features, open_market
     from finagent.services.market_data.backtest_check import backtest_catalogue
+    from finagent.services.market_data.feature_past import sessions_between
 
     async with open_market(settings) as market:
-        end = last or market.sessions()[-1].date
-        begin = first or end - timedelta(days=2 * 365)
-        report = await backtest_catalogue(market, begin, end, settings.market_data.hole_sessions_max)
+        sessions = sessions_between(market, first, last)
+        with typer.progressbar(length=len(sessions) - 1, label="sessions", file=sys.stderr) as bar:
+            report = await backtest_catalogue(market, sessions, build_daily_features(settings, market), lambda: bar.update(1))
     return {
         "first": report.first.isoformat(),
         "last": report.last.isoformat(),

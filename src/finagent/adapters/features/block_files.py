@@ -27,7 +27,7 @@ class FeatureFiles:
 
     def _read(self, key: FeatureKey) -> Floats | None:
         try:
-            return decoded(self._file(key).read_bytes())
+            return decoded(key, self._file(key).read_bytes())
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -38,7 +38,7 @@ class FeatureFiles:
         making = file.with_name(f".{file.name}.{os.getpid()}")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            making.write_bytes(encoded(values))
+            making.write_bytes(encoded(key, values))
             making.replace(file)
             self._forget_oldest()
         except OSError as error:

@@ -65,6 +65,7 @@ def open_history(folder: Path, spec: DataSpec, *, verify: bool = True) -> Featur
         columns = np.load(folder / VALUES, mmap_mode="r", allow_pickle=False)
         sessions = tuple(date.fromisoformat(each) for each in about["sessions"])
         symbols, names, found = tuple(about["symbols"]), tuple(about["features"]), about["hash"]
+        source_id, digest = about["source_id"], about["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{folder} holds no history of features: {error}") from error
     if found != spec.hash:
@@ -73,9 +74,9 @@ def open_history(folder: Path, spec: DataSpec, *, verify: bool = True) -> Featur
         raise BadInput(f"{folder} is of data spec {found}, wanted is {spec.hash}{named}: make it again")
     if columns.shape != (len(spec.features), len(sessions), len(symbols)) or columns.dtype != np.float64:
         raise BadInput(f"{folder / VALUES} is {columns.dtype}{list(columns.shape)}: it is not what {ABOUT} beside it tells of")
-    if verify and _digest(folder / VALUES) != about["sha256"]:
+    if verify and _digest(folder / VALUES) != digest:
         raise BadInput(f"{folder / VALUES} is damaged: its digest is not the one in {ABOUT}; make it again")
-    return FeatureHistory(spec, sessions, symbols, about["source_id"], columns.transpose(1, 2, 0))
+    return FeatureHistory(spec, sessions, symbols, source_id, columns.transpose(1, 2, 0))
 
 
 def _digest(file: Path) -> str:

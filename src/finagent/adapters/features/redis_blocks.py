@@ -36,11 +36,11 @@ class RedisFeatures:
             block = await self._redis.get(_name(key))
         except (RedisError, OSError) as error:
             raise Transient(f"Redis at {self._where} does not answer: {error}") from error
-        return decoded(block) if isinstance(block, bytes) else None
+        return decoded(key, block) if isinstance(block, bytes) else None
 
     async def write(self, key: FeatureKey, values: Floats) -> None:
         try:
-            await self._redis.set(_name(key), encoded(values), ex=self._keep_seconds)
+            await self._redis.set(_name(key), encoded(key, values), ex=self._keep_seconds)
         except (RedisError, OSError) as error:
             raise Transient(f"Redis at {self._where} keeps nothing: {error}") from error
 

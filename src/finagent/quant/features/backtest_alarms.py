@@ -111,9 +111,10 @@ class _Learned:
 def _ridge(rows: Floats, returns: Floats) -> _Learned:
     known = np.isfinite(returns)
     inputs, target = rows[known], returns[known]
-    with np.errstate(all="ignore"):
-        mean = np.nan_to_num(np.nanmean(np.where(np.isfinite(inputs), inputs, np.nan), axis=0))
-        deviation = np.nan_to_num(np.nanstd(np.where(np.isfinite(inputs), inputs, np.nan), axis=0))
+    there = np.isfinite(inputs)
+    count = np.maximum(there.sum(axis=0), 1)
+    mean = np.where(there, inputs, 0.0).sum(axis=0) / count
+    deviation = np.sqrt((np.where(there, inputs - mean, 0.0) ** 2).sum(axis=0) / count)
     learned = _Learned(mean, np.where(deviation > 0.0, deviation, 1.0), np.zeros(inputs.shape[1]))
     standard = _standard(learned, inputs)
     gram = standard.T @ standard + len(standard) * np.eye(standard.shape[1])

@@ -1,4 +1,4 @@
-"""What values of features must be, checked where they are handed on: the guard of the hot path (numpy), told in words."""
+"""What values of features must be, checked where they are handed on to others: a guard in numpy, told in words."""
 
 from collections.abc import Sequence
 from datetime import date

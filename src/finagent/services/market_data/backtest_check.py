@@ -1,20 +1,19 @@
 """A backtest of what the catalogue knows at the open, made to be looked at with suspicion."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
+from itertools import pairwise
 
 import numpy as np
 
-from finagent.domain.bars import DailyHistory, Floats
+from finagent.domain.bars import Floats
 from finagent.domain.errors import BadInput
 from finagent.domain.ports.market_data import MarketDataPort
+from finagent.domain.sessions import Session
 from finagent.quant.features.backtest_alarms import SESSIONS_MIN, BacktestFigures, figures, probe
-from finagent.quant.features.bar_features import BarFeatures, over_history
 from finagent.quant.features.candidate_features import gap_features
-from finagent.quant.features.catalogue import BARS, CANDIDATE
-from finagent.services.market_data.daily_features import adjusted
-
-WARMUP = max(feature.warmup for feature in BARS.features)
+from finagent.services.market_data.daily_features import DailyFeatures
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,34 +28,39 @@ class BacktestReport:
     figures: BacktestFigures
 
 
-async def backtest_catalogue(market: MarketDataPort, first: date, last: date, hole_max: int) -> BacktestReport:
-    """Every feature that is known at the open, against the return from the open to the close of its session. Intraday features
-    are left out: minutes may be simulated, and then they lead to the close of their day. BadInput for too few sessions."""
-    after = next((session for session in market.sessions() if session.date > last), market.sessions()[-1])
-    history = await market.daily_history(after, first - timedelta(days=2 * WARMUP))
-    rows, returns = _at_the_open(history, hole_max)
-    chosen = [number for number, day in enumerate(history.sessions) if first <= day <= last]
-    if len(chosen) < 2 * SESSIONS_MIN:
+async def backtest_catalogue(
+    market: MarketDataPort, sessions: Sequence[Session], days: DailyFeatures, done: Callable[[], None] = lambda: None
+) -> BacktestReport:
+    """Every feature that is known at the open, against the return from the open to the close of its session, for all but the last
+    of the sessions; `done` is called after each. Intraday features are left out: minutes may be simulated, and then they lead to
+    the close of their day. BadInput for too few sessions."""
+    if len(sessions) <= 2 * SESSIONS_MIN:
         raise BadInput(
-            f"{len(chosen)} sessions from {first} to {last}: {2 * SESSIONS_MIN} are needed, half of them to learn from"
+            f"{len(sessions)} sessions from {sessions[0].date} to {sessions[-1].date}: {2 * SESSIONS_MIN + 1} are needed, half "
+            "of them to learn from"
         )
-    days = [history.sessions[number] for number in chosen]
-    backtest = probe(rows[chosen], returns[chosen], days)
-    told = figures(backtest)
-    return BacktestReport(days[0], days[-1], market.symbols, rows.shape[2], len(days) - told.sessions, told)
+    rows, returns = [], []
+    for session, following in pairwise(sessions):
+        row, gained = await _at_the_open(market, session, following, days)
+        rows.append(row)
+        returns.append(gained)
+        done()
+    dates = [session.date for session in sessions[:-1]]
+    told = figures(probe(np.stack(rows), np.stack(returns), dates))
+    return BacktestReport(dates[0], dates[-1], market.symbols, rows[0].shape[1], len(dates) - told.sessions, told)
 
 
-def _at_the_open(history: DailyHistory, hole_max: int) -> tuple[Floats, Floats]:
-    """Features [sessions, symbols, features] known at each open, and the return to its close."""
-    bars = adjusted(history)
-    days = over_history(BarFeatures(len(history.symbols), index=None, hole_bars_max=hole_max), bars)
-    known = np.concatenate((np.full_like(days[:1], np.nan), days[:-1]))
-    open_, close = (np.stack([getattr(row, name) for row in bars]) for name in ("open", "close"))
-    usable = np.stack([row.usable for row in bars])
-    before = np.concatenate((np.full_like(close[:1], np.nan), close[:-1]))
+async def _at_the_open(
+    market: MarketDataPort, session: Session, following: Session, days: DailyFeatures
+) -> tuple[Floats, Floats]:
+    """Features [symbols, features] as known at the open, and the return to the close as told by the next open; NaN for symbols
+    that are out for the session."""
+    prior, own = await market.prior_facts(session, ()), await market.daily_history(following, session.date)
+    known = await days.before(session)
+    open_, close = np.full((2, len(market.symbols)), np.nan)
+    if own.sessions and own.sessions[0] == session.date:
+        open_, close = own.open[0], own.close[0]
+    out = np.asarray([symbol in prior.excluded for symbol in market.symbols])
     with np.errstate(all="ignore"):
-        gaps = np.where(usable, open_ / before - 1.0, np.nan)
-        returns = np.where(usable, close / open_ - 1.0, np.nan)
-        of_gaps = np.stack([gap_features(gap, each) for gap, each in zip(gaps, known, strict=True)])
-    assert of_gaps.shape[2] + known.shape[2] == sum(feature.available_at.value != "INTRADAY" for feature in CANDIDATE.features)
-    return np.concatenate((of_gaps, known), axis=2), returns
+        gap = np.where(out, np.nan, open_ / prior.previous_close - 1.0)
+        return np.concatenate((gap_features(gap, known), known), axis=1), np.where(out, np.nan, close / open_ - 1.0)

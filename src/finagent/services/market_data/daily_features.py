@@ -52,7 +52,7 @@ class DailyFeatures:
         features, first = self._fresh(), 0
         if taken is not None and _continues(history, taken[1]):
             features, first = taken[0], len(taken[1].sessions)
-        for row in adjusted(history)[first:]:
+        for row in _adjusted(history, first):
             features.push(row)
         return features.values().T.copy(), (features, history)
 
@@ -60,13 +60,13 @@ class DailyFeatures:
         return BarFeatures(len(self._market.symbols), index=self._index, hole_bars_max=self.hole_sessions_max)
 
 
-def adjusted(history: DailyHistory) -> list[BarRows]:
-    """The bars of each day in shares of the first one."""
+def _adjusted(history: DailyHistory, first: int) -> list[BarRows]:
+    """The bars of each day from the `first` on, in shares of the very first one."""
     factor = np.cumprod(history.split, axis=0)
     open_, high, low = history.open * factor, history.high * factor, history.low * factor
     close, volume = history.close * factor, history.volume / factor
     columns = (open_, high, low, close, volume, sound_bars(open_, high, low, close, volume))
-    return [BarRows(*row) for row in zip(*columns, strict=True)]
+    return [BarRows(*row) for row in zip(*(column[first:] for column in columns), strict=True)]
 
 
 def _continues(history: DailyHistory, before: DailyHistory) -> bool:

@@ -28,12 +28,14 @@ TESTED_DAYS = 60  # after the longest warm-up; a history that is too short for i
 
 @dataclass(frozen=True, slots=True)
 class LeakReport:
-    """`decisions` were tested of `features`; `symbols` and `session` are those of the data."""
+    """`decisions` were tested of `features` and the score; `untested` are those that were known at none of them. `symbols` and
+    `session` are those of the data."""
 
     session: Session
     symbols: tuple[str, ...]
     features: int
     decisions: int
+    untested: tuple[str, ...]
     leaks: tuple[Leak, ...]
 
 
@@ -63,7 +65,11 @@ async def check_catalogue(
     path = _ScanPath(prior, bars, await days.before(session), predictor, chosen)
     leaks += find_leaks(path.compute, columns, names, chosen, frozenset(BAR_COLUMNS), tested=tested)
     symbols = tuple(market.symbols[place] for place in places)
-    return LeakReport(session, symbols, len(BARS.features) + len(names), len(rows) + len(chosen), leaks)
+    known = dict(zip(names, np.isfinite(path.compute(columns)[list(chosen)]).any(axis=(0, 1)), strict=True))
+    of_past = np.isfinite(of_days(past)[list(rows)]).any(axis=(0, 1))
+    known |= {name: known[name] or there for name, there in zip(BARS.names, of_past, strict=True)}
+    untested = tuple(name for name, there in known.items() if not there)
+    return LeakReport(session, symbols, len(known) - len(untested), len(rows) + len(chosen), untested, leaks)
 
 
 def _of_days(columns: Columns, hole_max: int) -> Floats:
