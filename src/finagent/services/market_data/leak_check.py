@@ -65,11 +65,17 @@ async def check_catalogue(
     path = _ScanPath(prior, bars, await days.before(session), predictor, chosen)
     leaks += find_leaks(path.compute, columns, names, chosen, frozenset(BAR_COLUMNS), tested=tested)
     symbols = tuple(market.symbols[place] for place in places)
-    known = dict(zip(names, np.isfinite(path.compute(columns)[list(chosen)]).any(axis=(0, 1)), strict=True))
-    of_past = np.isfinite(of_days(past)[list(rows)]).any(axis=(0, 1))
+    known = dict(zip(names, _known(path.compute(columns)[list(chosen)]), strict=True))
+    of_past = _known(of_days(past)[list(rows)])
     known |= {name: known[name] or there for name, there in zip(BARS.names, of_past, strict=True)}
     untested = tuple(name for name, there in known.items() if not there)
     return LeakReport(session, symbols, len(known) - len(untested), len(rows) + len(chosen), untested, leaks)
+
+
+def _known(values: Floats) -> list[bool]:
+    """Of each feature of [rows, symbols, features], whether it was known at all."""
+    found: list[bool] = np.isfinite(values).reshape(-1, values.shape[2]).any(axis=0).tolist()
+    return found
 
 
 def _of_days(columns: Columns, hole_max: int) -> Floats:
