@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from finagent.domain.bars import BAR_COLUMNS, BarBlock, Floats, PriorFacts, SessionBars, no_quotes
 from finagent.domain.ports.market_data import MarketDataPort
@@ -74,8 +75,8 @@ async def check_catalogue(
 
 def _known(values: Floats) -> list[bool]:
     """Of each feature of [rows, symbols, features], whether it was known at all."""
-    found: list[bool] = np.isfinite(values).reshape(-1, values.shape[2]).any(axis=0).tolist()
-    return found
+    there: NDArray[np.bool_] = np.asarray(np.isfinite(values).any(axis=(0, 1)))
+    return [bool(each) for each in there]
 
 
 def _of_days(columns: Columns, hole_max: int) -> Floats:
