@@ -182,6 +182,8 @@ class ScheduleEntry(Section):
 
 
 class ModelSettings(Section):
+    serve: Literal["formula", "registry"]
+    directory: Path | None
     score_decimals: Annotated[int, Field(ge=0, le=12)]
     score_min: Annotated[float, Field(ge=0, le=1)]
 
@@ -447,13 +449,19 @@ class Settings(BaseSettings):
     def anchor_path(self) -> Path:
         return self.storage.anchor or self.storage.directory / "anchor"
 
+    @property
+    def models_path(self) -> Path:
+        """Folder of the model registry."""
+        return self.model.directory or self.storage.directory / "models"
+
     def decisive(self) -> dict[str, Any]:
         """Everything that a decision depends on: not where files lie, nor how the process is served."""
         process = ["storage", "http", "telemetry", "health", "report", "past_scan", "orchestrate", "database", "queue"]
         process += ["wall_time", "alpaca", "alpaca_simulator"]  # how another system is reached, and another system's
         connection = {"kind": True, "address": True, "call_seconds": True, "advance_seconds": True}
         kept = {"store": True, "cache_seconds": True, "cached_sessions_max": True, "stored_sessions_max": True}
-        return self.model_dump(mode="json", exclude={**dict.fromkeys(process, True), "broker": connection, "features": kept})
+        partly = {"broker": connection, "features": kept, "model": {"directory": True}}
+        return self.model_dump(mode="json", exclude={**dict.fromkeys(process, True), **partly})
 
     @property
     def settings_hash(self) -> str:

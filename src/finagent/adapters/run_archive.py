@@ -6,7 +6,7 @@ from pathlib import Path
 from finagent.adapters.database.lock import DatabaseLock
 from finagent.domain.errors import Unavailable
 
-_KEPT_IN_PLACE = frozenset({"runs", "HALT"})
+_KEPT_IN_PLACE = frozenset({"runs", "HALT", "models", "warm-model"})
 _LOG_FIRST = ("-wal", "-shm", "")  # a log beside a store that it does not belong to would be read into it
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from finagent.domain.errors import BadInput, Unavailable
 from finagent.domain.jobs import JobStatus
 from finagent.domain.trading_state import StartGate, TradingStateRecord
+from finagent.services.model_history import ChampionChange
 from finagent.services.queue.by_hand import Moved, move_all
 from finagent.services.reporting.canonical import as_plain
 
@@ -53,6 +54,8 @@ class KeptStore(Protocol):
 
     async def copy_store(self, target: Path) -> None: ...
 
+    async def record_champion(self, change: ChampionChange) -> None: ...
+
 
 class Order(BaseModel):
     """What a person orders, why, and who they are."""
@@ -94,6 +97,15 @@ class Discard(Permission):
     jobs: Jobs
 
 
+class Champion(Permission):
+    """That another model is the champion of the registry by now, and how it came to be."""
+
+    act: Literal["promote", "rollback"]
+    version: Annotated[str, Field(min_length=1, max_length=200)]
+    digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    before: Annotated[str, Field(max_length=200)] | None
+
+
 class Comparison(BaseModel):
     """A comparison with the broker; with `release`, by whom locked symbols are released."""
 
@@ -117,6 +129,7 @@ def control_routes(switch: Switch, jobs: StuckJobs, store: KeptStore, wall_secon
     """`POST /control/halt`, `POST /control/arm`, `POST /control/db/accept`, `GET /control/status`: each answers with the state in
     force after it. `POST /control/db/backup` answers when the copy is there; 400 and 503 say why it cannot be.
     `POST /control/reconcile` compares with the broker now, `GET /control/account` is what it says the account holds.
+    `POST /control/models/champion` records that the champion of the registry is another one.
     `POST /control/jobs/retry` and `/control/jobs/discard`: which of the jobs were, and why the others could not be."""
     routes = APIRouter(prefix="/control", tags=["control"])
 
@@ -164,15 +177,11 @@ def control_routes(switch: Switch, jobs: StuckJobs, store: KeptStore, wall_secon
         await done(store.copy_store(Path(order.file)))
         return {"file": order.file}
 
-    @routes.post("/jobs/retry")
-    async def retry(order: Retry) -> Moved:
+    @routes.post("/models/champion")
+    async def champion(order: Champion) -> dict[str, Any]:
         in_time(order.good_until)
-        return await move_all(order.jobs, lambda job: jobs.retry(job, order.by))
-
-    @routes.post("/jobs/discard")
-    async def discard(order: Discard) -> Moved:
-        in_time(order.good_until)
-        return await move_all(order.jobs, lambda job: jobs.discard(job, order.reason, order.by))
+        await store.record_champion(ChampionChange(**order.model_dump(exclude={"good_until"})))
+        return {"champion": order.version}
 
     @routes.get("/account")
     async def account() -> dict[str, Any]:
@@ -182,4 +191,17 @@ def control_routes(switch: Switch, jobs: StuckJobs, store: KeptStore, wall_secon
     async def status() -> dict[str, Any]:
         return state()
 
+    _add_job_routes(routes, jobs, in_time)
     return routes
+
+
+def _add_job_routes(routes: APIRouter, jobs: StuckJobs, in_time: Callable[[float], None]) -> None:
+    @routes.post("/jobs/retry")
+    async def retry(order: Retry) -> Moved:
+        in_time(order.good_until)
+        return await move_all(order.jobs, lambda job: jobs.retry(job, order.by))
+
+    @routes.post("/jobs/discard")
+    async def discard(order: Discard) -> Moved:
+        in_time(order.good_until)
+        return await move_all(order.jobs, lambda job: jobs.discard(job, order.reason, order.by))

@@ -22,6 +22,7 @@ from finagent.bootstrap.features import build_feature_cache, open_feature_store
 from finagent.bootstrap.handlers import agent_handlers
 from finagent.bootstrap.live import Live, build_live
 from finagent.bootstrap.market import Sources, build_sources
+from finagent.bootstrap.models import build_predictor
 from finagent.bootstrap.parts import Parts, Wraps
 from finagent.bootstrap.replay import Replay
 from finagent.bootstrap.start import FINISHED, begin, end, recovery_info
@@ -43,6 +44,7 @@ from finagent.services.kill_switch import KillSwitch
 from finagent.services.live import LiveDriver
 from finagent.services.market_data.feed import Feed
 from finagent.services.market_data.news import NewsFeatures
+from finagent.services.model_history import ChampionChange, champion_changed
 from finagent.services.portfolio import ledger
 from finagent.services.progress import Onlookers, ProgressObserver, RecoveryInfo, StartInfo
 from finagent.services.queue.processor import JobProcessor
@@ -75,6 +77,7 @@ async def build_application(
         make_folder("storage.directory", settings.storage.directory)
         with around(failpoints, "lock"):
             stack.enter_context(DatabaseLock(settings.database_path))
+        predictor = build_predictor(settings)
         upgrade_store(settings, failpoints)
         with around(failpoints, "store_open"):
             store = open_reads(settings.store_address, settings.database.connect_seconds, settings.database.statement_seconds)
@@ -106,6 +109,7 @@ async def build_application(
             wraps.broker(broker),
             account,
             await stack.enter_async_context(open_feature_store(settings)),
+            predictor,
             wraps.queue(durable),
             wraps.reads(store),
             failpoints,
@@ -238,6 +242,10 @@ class Application:
         """A person takes a store that its anchor does not remember as it is; the broker is compared with it anew."""
         await self.parts.audit.accept(reason, by)
         self.kill_switch.gate = StartGate.STARTING
+
+    async def record_champion(self, change: ChampionChange) -> None:
+        """A person made another model the champion of the registry."""
+        await self.queue.submit(Effect(events=(champion_changed(change, self.clock.now()),)))
 
     async def copy_store(self, target: Path) -> None:
         """A copy of the store in a new file. Raises BadInput for one on a server, or a file that is there, Unavailable where it

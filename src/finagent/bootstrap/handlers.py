@@ -10,7 +10,6 @@ from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.predictor import Predictor
 from finagent.policies import cron_entries, execution_policy, plan_policy, risk_profile
 from finagent.quant.features.catalogue import CANDIDATE
-from finagent.quant.specialists.gap_and_go import GapAndGoFormula
 from finagent.services.execution.exits import ExitService
 from finagent.services.execution.gateway import ExecutionGateway
 from finagent.services.execution.reconciliation import Reconciler
@@ -82,14 +81,13 @@ def agent_handlers(
         "send": gateway.send,
     }
     alone = {name: one_by_one(handle) for name, handle in single.items()}
-    return alone | shared_handlers(settings, clock, parts.metrics)
+    return alone | shared_handlers(settings, clock, parts.metrics, parts.predictor)
 
 
-def shared_handlers(settings: Settings, clock: Clock, metrics: Metrics) -> dict[str, Handler]:
+def shared_handlers(settings: Settings, clock: Clock, metrics: Metrics, predictor: Predictor) -> dict[str, Handler]:
     """What needs neither market, broker nor gate, and so can run in any process."""
-    formula = GapAndGoFormula()
     policy = ScoringPolicy(settings.model.score_decimals, settings.model.score_min)
-    scoring = ScoringService(formula, clock, policy, _infer(formula, metrics), CANDIDATE)
+    scoring = ScoringService(predictor, clock, policy, _infer(predictor, metrics), CANDIDATE)
     return {"score": scoring.score, "plan": one_by_one(PlannerService(clock, plan_policy(settings)).plan)}
 
 

@@ -11,6 +11,7 @@ from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.feature_store import FeatureStore
 from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.ports.order_execution import OrderExecutionPort
+from finagent.domain.ports.predictor import Predictor
 from finagent.domain.ports.store import JobQueue, Reads
 from finagent.domain.sessions import Session
 from finagent.services.execution.account_cache import AccountCache
@@ -35,6 +36,7 @@ class Parts:
     broker: OrderExecutionPort
     account: AccountCache
     feature_store: FeatureStore | None
+    predictor: Predictor
     queue: JobQueue
     reads: Reads
     failpoints: Failpoints

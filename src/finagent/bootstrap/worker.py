@@ -10,6 +10,7 @@ from finagent.adapters.clock import VirtualClock
 from finagent.adapters.database.opening import open_reads
 from finagent.adapters.job_queue.shared import Role
 from finagent.bootstrap.handlers import shared_handlers
+from finagent.bootstrap.models import build_predictor
 from finagent.bootstrap.start import unless
 from finagent.bootstrap.store import build_shared_queue, shared_url
 from finagent.domain.errors import BadInput, Unavailable
@@ -52,7 +53,7 @@ async def build_worker(settings: Settings, services: frozenset[str], stop: async
             queue=queue,
             reads=store,
             clock=clock,
-            handlers=shared_handlers(settings, clock, metrics),
+            handlers=shared_handlers(settings, clock, metrics, build_predictor(settings)),
             policy=queue_policy(settings),
             seed=settings.replay.seed,
             failpoints=unarmed,

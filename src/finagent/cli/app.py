@@ -17,6 +17,7 @@ from finagent.cli import (
     features,
     halt,
     jobs,
+    models,
     orchestrate,
     reconcile,
     report,
@@ -55,6 +56,7 @@ root.add_typer(db.app, name="db")
 root.add_typer(config.app, name="config")
 root.add_typer(drill.app, name="drill")
 root.add_typer(features.app, name="features")
+root.add_typer(models.app, name="models")
 root.command(epilog="Example: finagent bench scan --json")(bench.bench)
 
 

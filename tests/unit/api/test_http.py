@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import stat
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from finagent.domain.errors import BadInput, Unavailable
 from finagent.domain.jobs import JobStatus
 from finagent.domain.trading_state import StartGate, TradingState, TradingStateRecord
 from finagent.services.health import HealthFacts, ReadinessPolicy
+from finagent.services.model_history import ChampionChange
 from finagent.telemetry.metrics import Metrics
 
 POLICY = ReadinessPolicy(1000, 180, 60, 1)
@@ -53,6 +55,7 @@ class RecordedStore:
         self.accepted: list[tuple[str, str]] = []
 
         self.copies: list[Path] = []
+        self.champions: list[ChampionChange] = []
 
     async def copy_store(self, target: Path) -> None:
         if target.name == "full":
@@ -68,6 +71,9 @@ class RecordedStore:
         if self.accepted:
             raise Unavailable("the broker does not answer")
         return {"positions": []}
+
+    async def record_champion(self, change: ChampionChange) -> None:
+        self.champions.append(change)
 
     async def accept_store(self, reason: str, by: str) -> None:
         if self.accepted:
@@ -238,6 +244,25 @@ async def test_a_store_is_accepted_by_whoever_asked(socket_path: Path) -> None:
     assert accepted.json()["held_back"] == ""
     assert (again.status_code, again.json()["detail"]) == (400, "there is nothing to accept")
     assert store.accepted == [("checked", "ann")]
+
+
+async def test_another_champion_is_recorded_with_who_made_it_and_what_was_before(socket_path: Path) -> None:
+    """Too late is 409; what is no act or no digest is 422."""
+    store = RecordedStore()
+    change = {"act": "promote", "version": "gap@2", "digest": "0" * 64, "before": None, "reason": "better", "by": "ann"}
+    order = change | {"good_until": 100.5}
+    async with serving(control_app(RecordedSwitch(), RecordedJobs(), store, lambda: 100.0), bind_control(socket_path)):
+        done = await control(socket_path, "POST", "/control/models/champion", order)
+        late = await control(socket_path, "POST", "/control/models/champion", order | {"good_until": 99.9})
+        wrong = [
+            await control(socket_path, "POST", "/control/models/champion", order | other)
+            for other in ({"act": "demote"}, {"digest": "x"}, {"more": 1})
+        ]
+
+    assert done.json() == {"champion": "gap@2"}
+    assert late.status_code == 409
+    assert {answer.status_code for answer in wrong} == {422}
+    assert [asdict(each) for each in store.champions] == [change]
 
 
 async def test_what_the_broker_holds_is_told_or_why_not(socket_path: Path) -> None:

@@ -13,7 +13,8 @@ import typer
 from finagent.cli.app import _failed, root, run
 from finagent.domain.errors import BadInput, InvariantViolated, Transient, Unavailable
 
-HEAVY = ("pandas", "torch", "mlflow", "matplotlib", "fastapi", "sqlalchemy", "numpy", "pydantic_settings", "finagent.bootstrap")
+COMPUTES = ("pandas", "torch", "mlflow", "onnxruntime", "matplotlib", "numpy")
+HEAVY = (*COMPUTES, "fastapi", "sqlalchemy", "pydantic_settings", "finagent.bootstrap")
 
 
 def commands() -> list[tuple[str, Any]]:

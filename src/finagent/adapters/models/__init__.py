@@ -1,0 +1,1 @@
+"""Models as packages on disk, their registry, and what serves them."""

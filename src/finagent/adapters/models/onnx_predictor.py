@@ -1,0 +1,149 @@
+"""Scores by ONNX Runtime on the CPU: a package that has proven itself, from memory, in one immutable handle."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from finagent.adapters.models.package import ModelPackage
+from finagent.domain.bars import Floats
+from finagent.domain.data_spec import DataSpec
+from finagent.domain.errors import BadInput
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+TOLERANCE = 1e-5
+Matrix = npt.NDArray[np.floating[Any]]
+Flags = npt.NDArray[np.bool_]
+_DTYPES: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(double)": np.float64}
+_QUIET = 4  # severity "fatal": what is wrong is raised, and need not be on stderr too
+
+
+class OnnxPredictor:
+    """Predictor over a package. BadInput where it was made for other features than `catalogue` has, where ONNX Runtime does not
+    load it, and where it does not say to its canary what it said when it was made.
+
+    An unknown feature takes the value that the manifest names; a row of which nothing is known, or something that has no such
+    value, has no score, nor has one that is infinite.
+    """
+
+    def __init__(self, package: ModelPackage, catalogue: DataSpec, *, threads: int = 1) -> None:
+        from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+        raised = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+        self._errors: tuple[type[Exception], ...] = (*raised, BadInput)
+        manifest = package.manifest
+        self._version = package.version
+        try:
+            self._spec = _spec(package, catalogue)
+            self._session = _session(package.model, self._errors, threads)
+            self._input, self._dtype = _signature(self._session, len(manifest.features))
+            unknown = np.asarray([manifest.imputation.get(name, np.nan) for name in manifest.features])
+            self._imputation = unknown.astype(self._dtype)
+            self._require_canary(_rows(manifest.canary.inputs), _rows([manifest.canary.outputs])[0])
+        except BadInput as refusal:
+            raise BadInput(f"model {package.version} is refused: {refusal}") from refusal
+
+    @property
+    def model_version(self) -> str:
+        return self._version
+
+    @property
+    def spec(self) -> DataSpec:
+        return self._spec
+
+    def predict(self, rows: Floats) -> Floats:
+        scores = np.full(len(rows), np.nan)
+        filled, sound = self._filled(rows)
+        if sound.any():
+            scores[sound] = self._answers(filled[sound])
+        return np.where((scores >= 0.0) & (scores <= 1.0), scores, np.nan)
+
+    def _filled(self, rows: Floats) -> tuple[Matrix, Flags]:
+        """The rows in the model's precision with their unknown values filled in, and which of them may be scored."""
+        with np.errstate(over="ignore"):  # beyond single precision is infinite, and so no score
+            given = np.asarray(rows).astype(self._dtype)
+        filled = np.where(np.isnan(given), self._imputation, given)
+        return filled, np.asarray(np.isfinite(filled).all(axis=1) & ~np.isnan(given).all(axis=1))
+
+    def _answers(self, rows: Matrix) -> Floats:
+        """In one call; should it fail, each row by itself, so that only those fail that must."""
+        try:
+            return self._call(rows)
+        except self._errors:
+            if len(rows) == 1:
+                return np.asarray([np.nan])
+            return np.concatenate([self._answers(rows[place : place + 1]) for place in range(len(rows))])
+
+    def _call(self, rows: Matrix) -> Floats:
+        (output,) = self._session.run(None, {self._input: rows})
+        if not isinstance(output, np.ndarray) or output.shape not in ((len(rows),), (len(rows), 1)):
+            shape = list(output.shape) if isinstance(output, np.ndarray) else type(output).__name__
+            raise BadInput(f"its output for {len(rows)} rows is {shape}, not one score a row")
+        return output.reshape(-1).astype(np.float64)
+
+    def _require_canary(self, rows: Floats, expected: Floats) -> None:
+        filled, sound = self._filled(rows)
+        try:
+            raw = self._call(filled[sound])
+        except self._errors as error:
+            raise BadInput(f"its canary cannot be computed: {error}") from error
+        if not np.isfinite(raw).all():
+            raise BadInput("its output is not finite")
+        if ((raw < 0.0) | (raw > 1.0)).any():
+            raise BadInput(f"its output is not within [0, 1]: {raw.min():.6g} to {raw.max():.6g}")
+        together = self.predict(rows)
+        for place, (told, found) in enumerate(zip(expected, together, strict=True)):
+            if not _same(told, found):
+                raise BadInput(f"row {place + 1} of its canary gives {found:.9g}, and gave {told:.9g} when it was made")
+        alone = np.concatenate([self.predict(rows[place : place + 1]) for place in range(len(rows))])
+        if not all(_same(one, other) for one, other in zip(together, alone, strict=True)):
+            raise BadInput("a row of its canary gives another score alone than among others")
+
+
+def _same(one: float, other: float) -> bool:
+    return bool(np.isclose(one, other, rtol=0.0, atol=TOLERANCE, equal_nan=True))
+
+
+def _rows(values: "tuple[tuple[float | None, ...], ...] | list[tuple[float | None, ...]]") -> Floats:
+    return np.asarray([[np.nan if value is None else value for value in row] for row in values], dtype=np.float64)
+
+
+def _spec(package: ModelPackage, catalogue: DataSpec) -> DataSpec:
+    """The columns that it reads. BadInput where they are not there, or mean something else by now."""
+    manifest = package.manifest
+    spec = catalogue.select(package.version, manifest.features)
+    if spec.hash != manifest.data_spec_hash:
+        raise BadInput(
+            f"it is made for data spec {manifest.data_spec_hash}, and its features are {spec.hash} here: their order, a formula "
+            "or a unit has changed since; train it again"
+        )
+    return spec
+
+
+def _session(model: bytes, errors: tuple[type[Exception], ...], threads: int) -> "onnxruntime.InferenceSession":
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.use_deterministic_compute = True
+    options.log_severity_level = _QUIET
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except errors as error:
+        raise BadInput(f"ONNX Runtime does not load it: {error}") from error
+
+
+def _signature(session: "onnxruntime.InferenceSession", features: int) -> tuple[str, type[np.floating[Any]]]:
+    """Name and precision of its one input."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise BadInput(f"it has {len(inputs)} inputs and {len(outputs)} outputs: one matrix in, one score a row out")
+    (only,) = inputs
+    if only.type not in _DTYPES:
+        raise BadInput(f"its input is {only.type}: it must be {' or '.join(_DTYPES)}")
+    if len(only.shape) != 2 or (isinstance(only.shape[1], int) and only.shape[1] != features):
+        raise BadInput(f"its input has the shape {only.shape}: it must be rows x {features} features")
+    return only.name, _DTYPES[only.type]

@@ -1,0 +1,316 @@
+"""The contract of ModelRegistry, for every adapter: versions never change, the champion moves with a way back."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.adapters.models import packages
+
+from finagent.adapters.models.onnx_predictor import OnnxPredictor
+from finagent.adapters.models.package import MODEL, open_package, sealed, write_package
+from finagent.adapters.models.registry_files import ALIASES, LOCK, VERSIONS, RegistryFiles
+from finagent.domain.errors import BadInput, Transient
+from finagent.domain.ports.model_registry import Alias, ModelRegistry
+from finagent.quant.features.catalogue import CANDIDATE
+
+ONE, TWO, THREE = (f"gap-logistic@{number}" for number in (1, 2, 3))
+CHAMPION, PREVIOUS = Alias.CHAMPION, Alias.PREVIOUS
+
+
+def admitted(package: Any) -> OnnxPredictor:
+    return OnnxPredictor(package, CANDIDATE)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A registry, another handle on it, and what harms it: a version's model file, or the whole of it."""
+
+    registry: ModelRegistry
+    again: Callable[[], ModelRegistry]
+    damage: Callable[[str], None]
+    take_away: Callable[[], None]
+
+
+@pytest.fixture(params=["files"])
+def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Lab:
+    folder = tmp_path / "registry"
+
+    def damage(version: str) -> None:
+        file = folder / VERSIONS / version / MODEL
+        file.write_bytes(file.read_bytes()[:-1])
+
+    return Lab(RegistryFiles(folder, admitted), lambda: RegistryFiles(folder, admitted), damage, lambda: shutil.rmtree(folder))
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Callable[..., Path]:
+    """A package of that version in a folder of its own."""
+
+    def make(number: int, **other: Any) -> Path:
+        folder = tmp_path / f"made-{number}-{len(list(tmp_path.iterdir()))}"
+        write_package(folder, packages.logistic_package(version=str(number), **other))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def three(lab: Lab, made: Callable[..., Path]) -> Lab:
+    for number in (1, 2, 3):
+        lab.registry.register(made(number))
+    return lab
+
+
+def test_what_is_registered_is_told_with_its_facts_and_comes_back(lab: Lab, made: Callable[..., Path]) -> None:
+    folder = made(2, metrics={"brier": 0.2}, description="the second")
+    facts = lab.registry.register(folder)
+    lab.registry.register(made(1))
+    shutil.rmtree(folder)
+
+    assert lab.again().versions() == (ONE, TWO)
+    assert lab.again().facts(TWO) == facts
+    assert (facts.version, facts.description, facts.metrics) == (TWO, "the second", {"brier": 0.2})
+    assert (facts.data_spec_hash, facts.features) == (packages.SPEC.hash, packages.SPEC.names)
+    assert open_package(lab.again().fetch(TWO)).digest == facts.digest
+
+
+def test_the_same_again_changes_nothing_and_another_of_its_name_is_refused(lab: Lab, made: Callable[..., Path]) -> None:
+    first = lab.registry.register(made(1))
+    assert lab.registry.register(made(1)) == first
+    with pytest.raises(BadInput, match="a version never changes"):
+        lab.registry.register(made(1, bias=-2.0))
+    assert lab.registry.facts(ONE) == first
+
+
+def test_what_could_not_serve_is_not_taken_in(lab: Lab, tmp_path: Path, made: Callable[..., Path]) -> None:
+    lab.registry.register(made(1))
+    canary = packages.logistic_package().manifest.canary
+    other = sealed(packages.facts_of(packages.SPEC, canary, version="2"), packages.logistic_model((1.0, 1.0, 1.0)))
+    write_package(tmp_path / "liar", other)
+    with pytest.raises(BadInput, match="canary"):
+        lab.registry.register(tmp_path / "liar")
+    (tmp_path / "odd").mkdir()
+    with pytest.raises(BadInput, match="missing"):
+        lab.registry.register(tmp_path / "odd")
+    assert lab.registry.versions() == (ONE,)
+
+
+def test_the_champion_moves_and_goes_back(three: Lab) -> None:
+    assert three.registry.aliases() == {}
+    assert three.registry.promote(ONE) is None
+    assert three.registry.aliases() == {CHAMPION: ONE}
+    assert three.registry.promote(TWO) == ONE
+    assert three.registry.promote(THREE) == TWO
+    assert three.again().aliases() == {CHAMPION: THREE, PREVIOUS: TWO}
+    assert three.registry.rollback() == THREE
+    assert three.again().aliases() == {CHAMPION: TWO, PREVIOUS: TWO}
+    assert three.registry.versions() == (ONE, TWO, THREE)
+
+
+def test_to_promote_the_champion_changes_nothing(three: Lab) -> None:
+    three.registry.promote(ONE)
+    three.registry.promote(TWO)
+    assert three.registry.promote(TWO) == TWO
+    assert three.registry.aliases() == {CHAMPION: TWO, PREVIOUS: ONE}
+
+
+def test_there_is_nothing_to_go_back_to_before_a_second_champion_or_twice(three: Lab) -> None:
+    for champions in ((), (ONE,)):
+        for version in champions:
+            three.registry.promote(version)
+        with pytest.raises(BadInput, match="nothing to go back to"):
+            three.registry.rollback()
+    three.registry.promote(TWO)
+    three.registry.rollback()
+    with pytest.raises(BadInput, match="previous champion already"):
+        three.registry.rollback()
+
+
+def test_other_roles_are_given_one_by_one(three: Lab) -> None:
+    three.registry.promote(ONE)
+    three.registry.point(Alias.CHALLENGER, TWO)
+    three.registry.point(Alias.CANARY, TWO)
+    three.registry.point(Alias.CHALLENGER, THREE)
+    assert three.again().aliases() == {CHAMPION: ONE, Alias.CHALLENGER: THREE, Alias.CANARY: TWO}
+    for alias in (CHAMPION, PREVIOUS):
+        with pytest.raises(BadInput, match="promotion and rollback alone"):
+            three.registry.point(alias, TWO)
+
+
+@pytest.mark.parametrize("version", ["gap-logistic@9", "nothing", "../versions/gap-logistic@1", "", "gap-logistic@1/"])
+def test_a_version_that_is_not_there_is_refused(three: Lab, version: str) -> None:
+    three.registry.promote(ONE)
+    asks: list[Callable[[], object]] = [
+        lambda: three.registry.promote(version),
+        lambda: three.registry.point(Alias.CANARY, version),
+        lambda: three.registry.facts(version),
+        lambda: three.registry.fetch(version),
+    ]
+    for ask in asks:
+        with pytest.raises(BadInput, match=r"not registered|is no version"):
+            ask()
+    assert three.registry.aliases() == {CHAMPION: ONE}
+
+
+def test_what_is_damaged_gets_no_role_and_does_not_hide_the_others(three: Lab) -> None:
+    three.registry.promote(ONE)
+    three.registry.promote(TWO)
+    three.damage(ONE)
+    three.damage(THREE)
+    asks: list[Callable[[], object]] = [
+        lambda: three.registry.promote(THREE),
+        three.registry.rollback,
+        lambda: three.registry.point(Alias.CANARY, THREE),
+        lambda: three.registry.facts(THREE),
+    ]
+    for ask in asks:
+        with pytest.raises(BadInput, match="damaged"):
+            ask()
+    assert three.registry.aliases() == {CHAMPION: TWO, PREVIOUS: ONE}
+    assert three.registry.versions() == (ONE, TWO, THREE)
+    assert three.registry.facts(TWO).version == TWO
+
+
+def test_a_registry_that_is_away_is_not_an_empty_one(three: Lab) -> None:
+    three.take_away()
+    asks: list[Callable[[], object]] = [
+        three.registry.versions,
+        three.registry.aliases,
+        three.registry.rollback,
+        lambda: three.registry.promote(ONE),
+        lambda: three.registry.fetch(ONE),
+        lambda: three.registry.point(Alias.CANARY, ONE),
+    ]
+    for ask in asks:
+        with pytest.raises(Transient, match="no model registry"):
+            ask()
+
+
+def files(folder: Path, lock_seconds: float = 10.0) -> RegistryFiles:
+    return RegistryFiles(folder, lambda _: None, lock_seconds)
+
+
+CHILD = """
+import os, sys
+from pathlib import Path
+from finagent.adapters.models.registry_files import RegistryFiles
+
+folder, act, argument, last = sys.argv[1:]
+calls = 0
+
+def counted(call):
+    def passing(*arguments, **named):
+        global calls
+        calls += 1
+        if calls == int(last):
+            os._exit(9)
+        return call(*arguments, **named)
+    return passing
+
+for name in ("fsync", "rename", "replace", "write"):
+    setattr(os, name, counted(getattr(os, name)))
+registry = RegistryFiles(Path(folder), lambda package: None)
+registry.register(Path(argument)) if act == "register" else registry.promote(argument)
+"""
+
+
+def killed(folder: Path, act: str, argument: str, before: int) -> int:
+    """The exit code of a process that ends right before that call which reaches the disk: 9, or 0 where it made fewer."""
+    child = [sys.executable, "-c", CHILD, str(folder), act, argument, str(before)]
+    answer = subprocess.run(child, capture_output=True, text=True, timeout=60)
+    assert answer.returncode in (0, 9), answer.stderr
+    return answer.returncode
+
+
+def test_killed_anywhere_it_has_the_old_or_the_new(tmp_path: Path, made: Callable[..., Path]) -> None:
+    """Before every call that reaches the disk; what is repeated then succeeds."""
+    begun = tmp_path / "begun"
+    files(begun).register(made(1))
+    files(begun).promote(ONE)
+    second, before = made(2), 0
+    ends: list[int] = []
+    while not ends or ends[-1] == 9:
+        before += 1
+        folder = tmp_path / f"killed-{before}"
+        shutil.copytree(begun, folder)
+        ends.append(killed(folder, "register", str(second), before))
+        registry = files(folder)
+        assert registry.versions() in ((ONE,), (ONE, TWO))
+        assert all(registry.facts(version).version == version for version in registry.versions())
+        registry.register(second)
+        assert registry.versions() == (ONE, TWO)
+        if killed(folder, "promote", TWO, before) == 9:
+            assert registry.aliases() in ({CHAMPION: ONE}, {CHAMPION: TWO, PREVIOUS: ONE})
+            registry.promote(TWO)
+        assert registry.aliases() == {CHAMPION: TWO, PREVIOUS: ONE}
+        assert sorted(os.listdir(folder)) == sorted([ALIASES, LOCK, VERSIONS])
+        assert sorted(os.listdir(folder / VERSIONS)) == [ONE, TWO]
+    assert len(ends) >= 8
+
+
+LOOP = """
+import sys
+from pathlib import Path
+from finagent.adapters.models.registry_files import RegistryFiles
+
+registry = RegistryFiles(Path(sys.argv[1]), lambda package: None, 60.0)
+for place in range(25):
+    registry.register(Path(sys.argv[2 + place % 2]))
+    registry.promote("gap-logistic@" + str(int(sys.argv[4]) + place % 2))
+"""
+
+
+def test_two_processes_at_once_do_not_harm_it(tmp_path: Path, made: Callable[..., Path]) -> None:
+    folder = tmp_path / "shared"
+    first, second, third = (str(made(number)) for number in (1, 2, 3))
+    children = [
+        subprocess.Popen([sys.executable, "-c", LOOP, str(folder), *args], stderr=subprocess.PIPE, text=True)
+        for args in ((first, second, "1"), (second, third, "2"))
+    ]
+    for child in children:
+        assert child.wait(timeout=60) == 0, child.stderr and child.stderr.read()
+        assert child.stderr is not None
+        child.stderr.close()
+    registry = files(folder)
+    aliases = registry.aliases()
+    assert registry.versions() == (ONE, TWO, THREE)
+    assert {aliases[CHAMPION], aliases[PREVIOUS]} <= {ONE, TWO, THREE}
+    assert aliases[CHAMPION] != aliases[PREVIOUS], "each promotion saw the champion before it"
+
+
+def test_who_writes_waits_so_long_for_another(tmp_path: Path, made: Callable[..., Path]) -> None:
+    registry = files(tmp_path / "registry", 0.05)
+    registry.register(made(1))
+    with registry._writing():
+        assert files(tmp_path / "registry").versions() == (ONE,), "readers wait for nobody"
+        with pytest.raises(Transient, match=r"another process has been writing .* for 0.05 s"):
+            registry.promote(ONE)
+    registry.promote(ONE)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"champion": 1}', '{"king": "gap-logistic@1"}', '{"champion": "../../etc"}'])
+def test_a_damaged_list_of_aliases_is_told_with_its_cure(tmp_path: Path, made: Callable[..., Path], text: str) -> None:
+    registry = files(tmp_path / "registry")
+    registry.register(made(1))
+    (tmp_path / "registry" / ALIASES).write_text(text)
+    with pytest.raises(BadInput, match=r"damaged|no version"):
+        registry.aliases()
+    (tmp_path / "registry" / ALIASES).write_text("{}")
+    registry.promote(ONE)
+    assert json.loads((tmp_path / "registry" / ALIASES).read_text()) == {"champion": ONE}
+
+
+def test_a_folder_under_another_name_is_not_that_version(tmp_path: Path, made: Callable[..., Path]) -> None:
+    registry = files(tmp_path / "registry")
+    registry.register(made(1))
+    place = tmp_path / "registry" / VERSIONS
+    (place / ONE).rename(place / TWO)
+    with pytest.raises(BadInput, match="says that it is gap-logistic@1"):
+        registry.facts(TWO)

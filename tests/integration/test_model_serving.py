@@ -1,0 +1,218 @@
+"""`model.serve: registry`: the champion scores, its name is in the story, and what cannot serve stops the start."""
+
+import asyncio
+import contextlib
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.unit.adapters.models import packages
+
+from finagent.adapters.models.package import MODEL, write_package
+from finagent.adapters.models.registry_files import VERSIONS
+from finagent.adapters.models.warm_copy import SERVED
+from finagent.bootstrap import build_application, build_predictor
+from finagent.cli.app import run
+from finagent.domain.decision import DecisionEvent, SubjectType
+from finagent.domain.errors import BadInput
+from finagent.domain.gap import FeatureVector, GapCandidate
+from finagent.domain.prediction import Prediction
+from finagent.quant.features.catalogue import CANDIDATE
+from finagent.services.forensics.explain import explain
+from finagent.services.reporting.canonical import outcome_hash
+from finagent.settings import Settings, load_settings
+from finagent.store_access import reading
+
+ONE, TWO = "gap-logistic@1", "gap-logistic@2"
+REGISTRY, DAYS = ("model.serve=registry",), ("market_data.first_session=2008-10-07", "market_data.last_session=2008-10-08")
+OTHER = (3.0, 1.5, 1.0)
+
+
+def settings_of(folder: Path, *more: str) -> Settings:
+    return load_settings(overrides=(f"storage.directory={folder}", "http.enabled=false", *DAYS, *REGISTRY, *more))
+
+
+def said(folder: Path, *words: str, code: int = 0) -> Any:
+    options = [word for each in (f"storage.directory={folder}", *DAYS, *REGISTRY) for word in ("--set", each)]
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        assert run([*words, *options, "--json"]) == code, err.getvalue()
+    return json.loads(out.getvalue())
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> dict[str, Path]:
+    """Two packages."""
+    write_package(tmp_path / "one", packages.logistic_package())
+    write_package(tmp_path / "two", packages.logistic_package(weights=OTHER, version="2", description="the second"))
+    return {ONE: tmp_path / "one", TWO: tmp_path / "two"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, made: dict[str, Path]) -> Path:
+    """Of an agent with both versions registered, the first one champion."""
+    for package in made.values():
+        said(tmp_path / "agent", "models", "register", str(package))
+    said(tmp_path / "agent", "models", "promote", ONE, "--reason", "the first")
+    return tmp_path / "agent"
+
+
+async def replayed(settings: Settings) -> str:
+    async with build_application(settings) as application:
+        assert await application.run()
+        return outcome_hash(application.reads)
+
+
+def test_the_champion_scores_and_explain_names_it(folder: Path) -> None:
+    settings = settings_of(folder)
+    first = asyncio.run(replayed(settings))
+    with reading(settings) as store:
+        predictions = store.reads.find(Prediction)
+        assert len(predictions) == store.reads.count(GapCandidate) >= 4
+        for prediction in predictions:
+            vector = store.reads.get(FeatureVector, prediction.decision_id)
+            assert vector is not None
+            row = CANDIDATE.columns
+            values = np.asarray([[vector.values[row[name]] for name in packages.SPEC.names]])
+            assert prediction.model_version == ONE
+            assert prediction.score == pytest.approx(packages.logistic_score(values, packages.WEIGHTS)[0], abs=2e-6)
+        told = explain(store.reads, store.jobs, predictions[0].decision_id)
+    assert f"by {ONE}" in " ".join(step.text for step in told.steps)
+    assert said(folder, "explain", predictions[0].decision_id)["steps"]
+
+    again = folder.parent / "again"
+    shutil.copytree(folder / "models", again / "models")
+    assert asyncio.run(replayed(settings_of(again))) == first
+
+
+def test_another_champion_scores_from_the_next_start_and_rollback_brings_the_first_back(folder: Path) -> None:
+    def scores(name: str) -> dict[str, float]:
+        settings = settings_of(folder.parent / name, f"model.directory={folder / 'models'}")
+        asyncio.run(replayed(settings))
+        with reading(settings) as store:
+            found = store.reads.find(Prediction)
+        return {f"{one.decision_id} {one.model_version}": one.score for one in found}
+
+    first = scores("first")
+    assert said(folder, "models", "promote", TWO, "--reason", "the second")["before"] == ONE
+    second = scores("second")
+    assert said(folder, "models", "rollback", "--reason", "worse")["champion"] == ONE
+    assert scores("third") == first
+    assert {name.split()[1] for name in first} == {ONE}
+    assert {name.split()[1] for name in second} == {TWO}
+    assert set(first.values()).isdisjoint(second.values())
+
+
+def test_what_a_person_does_to_the_champion_is_part_of_the_story(folder: Path) -> None:
+    settings = settings_of(folder)
+    assert said(folder, "models", "promote", ONE, "--reason", "no store yet")["recorded_by"] is None
+    asyncio.run(replayed(settings))
+    assert said(folder, "models", "promote", TWO, "--reason", "the second")["recorded_by"] == "command"
+    assert said(folder, "models", "rollback", "--reason", "worse")["recorded_by"] == "command"
+    said(folder, "models", "rollback", "--reason", "worse", code=2)
+    with reading(settings) as store:
+        events = store.reads.find(DecisionEvent, subject_type=SubjectType.MODEL, subject_id="champion")
+    bodies = [(event.kind, event.body["version"], event.body["before"], event.body["reason"]) for event in events]
+    assert bodies == [("model_promoted", TWO, ONE, "the second"), ("model_rolled_back", ONE, TWO, "worse")]
+    assert all(len(event.body["digest"]) == 64 and event.body["by"] for event in events)
+    assert said(folder, "db", "check")["faults"] == []
+
+
+def test_a_running_agent_records_it(folder: Path) -> None:
+    """Nobody else may write while it holds the folder."""
+    from finagent.services.model_history import ChampionChange
+
+    async def recorded() -> list[str]:
+        async with build_application(settings_of(folder)) as application:
+            refused = await asyncio.to_thread(said, folder, "models", "promote", TWO, "--reason", "mute", code=4)
+            assert "but that is not recorded" in refused["error"]
+            await application.record_champion(ChampionChange("promote", TWO, "0" * 64, ONE, "heard", "ann"))
+            return [event.body["reason"] for event in application.reads.find(DecisionEvent, subject_type=SubjectType.MODEL)]
+
+    assert asyncio.run(recorded()) == ["heard"]
+
+
+def test_models_are_told(folder: Path) -> None:
+    told = said(folder, "models", "list")
+    assert [(row["version"], row["roles"]) for row in told["models"]] == [(ONE, ["champion"]), (TWO, [])]
+    shown = said(folder, "models", "show", TWO)
+    assert (shown["description"], shown["trained_until"], shown["metrics"]) == ("the second", "2008-09-30", {"brier": 0.25})
+    assert shown["features"] == list(packages.SPEC.names)
+    (folder / "models" / VERSIONS / TWO / MODEL).write_bytes(b"")
+    assert "damaged" in said(folder, "models", "list", code=3)["models"][1]["fault"]
+    said(folder, "models", "show", TWO, code=2)
+    said(folder, "models", "show", "nothing@1", code=2)
+    said(folder.parent / "elsewhere", "models", "list", code=4)
+
+
+def test_people_read_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--set", f"storage.directory={folder}"]
+    assert run(["models", "list", *options]) == 0
+    assert run(["models", "show", ONE, *options]) == 0
+    assert run(["models", "promote", TWO, "--reason", "the second", *options]) == 0
+    told = capsys.readouterr().out
+    assert "champion" in told.splitlines()[1]
+    assert "model.serve is formula: the formula scores, none of these" in told
+    assert "roles           champion" in told
+    assert f"champion is {TWO} (before: {ONE}): there is no store yet to record it in; model.serve is formula" in told
+    (folder / "models" / VERSIONS / TWO / MODEL).unlink()
+    assert run(["models", "list", *options]) == 3
+    assert "DAMAGED" in capsys.readouterr().out
+
+
+def started(folder: Path, *more: str) -> str:
+    return build_predictor(settings_of(folder, *more)).model_version
+
+
+def test_a_start_without_a_champion_is_refused_with_the_cure(tmp_path: Path, made: dict[str, Path]) -> None:
+    with pytest.raises(BadInput, match=r"nothing has served here yet .* --set model.serve=formula"):
+        started(tmp_path / "agent")
+    said(tmp_path / "agent", "models", "register", str(made[ONE]))
+    with pytest.raises(BadInput, match=r"it has no champion: `finagent models promote"):
+        started(tmp_path / "agent")
+    said(tmp_path / "agent", "orchestrate", code=2)
+    assert not (tmp_path / "agent" / "finagent.db").exists()
+
+
+def test_a_champion_that_cannot_serve_stops_the_start_and_is_not_replaced_in_silence(folder: Path) -> None:
+    assert started(folder) == ONE
+    (folder / "models" / VERSIONS / ONE / MODEL).write_bytes(b"")
+    with pytest.raises(BadInput, match=r"the champion gap-logistic@1 cannot serve: .*damaged.*`finagent models rollback"):
+        started(folder)
+
+
+def test_a_registry_that_vanished_leaves_what_served_last(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert started(folder) == ONE
+    (folder / "models").rename(folder / "gone")
+    assert started(folder) == ONE
+    assert "model_registry_away" in capsys.readouterr().err
+    (folder / "gone").rename(folder / "models")
+    said(folder, "models", "promote", TWO, "--reason", "the second")
+    assert started(folder) == TWO
+    shutil.rmtree(folder / "models")
+    (folder / "models").mkdir()
+    assert started(folder) == TWO
+    (copy,) = (path for path in (folder / "warm-model").iterdir() if path.name != SERVED)
+    (copy / MODEL).write_bytes(b"")
+    with pytest.raises(BadInput, match=r"the copy of what served last cannot serve: .*damaged"):
+        started(folder)
+
+
+def test_a_copy_that_cannot_be_kept_does_not_stop_the_start(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "warm-model").write_text("a file")
+    assert started(folder) == ONE
+    assert "warm_model_not_kept" in capsys.readouterr().err
+
+
+def test_the_formula_asks_for_no_registry(tmp_path: Path) -> None:
+    assert started(tmp_path / "agent", "model.serve=formula") == "gap-and-go-formula-1"
+    assert not (tmp_path / "agent").exists()
+
+
+def test_fresh_leaves_the_models_where_they_are(folder: Path) -> None:
+    asyncio.run(replayed(settings_of(folder)))
+    said(folder, "orchestrate", "--fresh", "--set", "http.enabled=false")
+    assert [row["version"] for row in said(folder, "models", "list")["models"]] == [ONE, TWO]
