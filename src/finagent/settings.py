@@ -460,7 +460,8 @@ class Settings(BaseSettings):
         process += ["wall_time", "alpaca", "alpaca_simulator"]  # how another system is reached, and another system's
         connection = {"kind": True, "address": True, "call_seconds": True, "advance_seconds": True}
         kept = {"store": True, "cache_seconds": True, "cached_sessions_max": True, "stored_sessions_max": True}
-        partly = {"broker": connection, "features": kept, "model": {"directory": True}}
+        unnamed = {"directory", "serve"} if self.model.serve == "formula" else {"directory"}  # as before there was a choice
+        partly = {"broker": connection, "features": kept, "model": dict.fromkeys(unnamed, True)}
         return self.model_dump(mode="json", exclude={**dict.fromkeys(process, True), **partly})
 
     @property

@@ -67,7 +67,7 @@ def test_settings_named_in_documents_exist(document: Path) -> None:
         for section, key in re.findall(r"\b([a-z_]+)\.([a-z][a-z_.]*[a-z])\b", document.read_text())
         if section in settings
     }
-    files = {name for name in named if name.endswith((".py", ".md", ".yaml", ".db", ".yml", ".db.lock"))}
+    files = {name for name in named if name.endswith((".py", ".md", ".yaml", ".db", ".yml", ".db.lock", ".onnx"))}
 
     assert named - files - known == set()
 

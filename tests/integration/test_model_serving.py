@@ -5,6 +5,8 @@ import contextlib
 import io
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +137,37 @@ def test_a_running_agent_records_it(folder: Path) -> None:
     assert asyncio.run(recorded()) == ["heard"]
 
 
+def test_an_agent_that_serves_records_it_itself(folder: Path) -> None:
+    """The real commands, over its socket."""
+    given = ["--set", "http.port=0", "--set", "orchestrate.after_end=serve", "--set", f"storage.directory={folder}"]
+    command = [sys.executable, "-m", "finagent.cli", "orchestrate", *given]
+    command += [word for each in (*DAYS, *REGISTRY) for word in ("--set", each)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            assert any("serving until SIGTERM" in line for line in process.stderr)
+            told = said(folder, "models", "promote", TWO, "--reason", "the second")
+            assert (told["recorded_by"], told["before"]) == ("agent", ONE)
+            assert said(folder, "models", "rollback", "--reason", "worse")["recorded_by"] == "agent"
+        finally:
+            process.terminate()
+            process.communicate(timeout=60)
+    with reading(settings_of(folder)) as store:
+        events = store.reads.find(DecisionEvent, subject_type=SubjectType.MODEL)
+    assert [event.kind for event in events] == ["model_promoted", "model_rolled_back"]
+
+
+def test_the_doctor_names_what_would_score_and_leaves_nothing(folder: Path) -> None:
+    def model(code: int) -> dict[str, str]:
+        found: list[dict[str, str]] = said(folder, "doctor", code=code)["findings"]
+        return next(each for each in found if each["name"] == "model")
+
+    assert model(0)["text"] == f"{ONE}, champion of {folder / 'models'}"
+    assert not (folder / "warm-model").exists()
+    (folder / "models" / VERSIONS / ONE / MODEL).write_bytes(b"")
+    assert "cannot serve" in model(3)["text"]
+
+
 def test_models_are_told(folder: Path) -> None:
     told = said(folder, "models", "list")
     assert [(row["version"], row["roles"]) for row in told["models"]] == [(ONE, ["champion"]), (TWO, [])]
@@ -205,6 +238,13 @@ def test_a_copy_that_cannot_be_kept_does_not_stop_the_start(folder: Path, capsys
     (folder / "warm-model").write_text("a file")
     assert started(folder) == ONE
     assert "warm_model_not_kept" in capsys.readouterr().err
+
+
+def test_who_scores_is_part_of_a_replay_and_where_models_lie_is_not(tmp_path: Path) -> None:
+    served, elsewhere = settings_of(tmp_path), settings_of(tmp_path, "model.directory=other")
+    formula = settings_of(tmp_path, "model.serve=formula")
+    assert served.settings_hash == elsewhere.settings_hash != formula.settings_hash
+    assert formula.decisive()["model"].keys() == {"score_decimals", "score_min"}, "replays of earlier builds stay what they are"
 
 
 def test_the_formula_asks_for_no_registry(tmp_path: Path) -> None:

@@ -21,9 +21,9 @@ def open_registry(settings: Settings) -> ModelRegistry:
     return RegistryFiles(settings.models_path, lambda package: OnnxPredictor(package, CANDIDATE))
 
 
-def build_predictor(settings: Settings) -> Predictor:
+def build_predictor(settings: Settings, *, keep: bool = True) -> Predictor:
     """BadInput, with the cure, where the champion is missing or refused: another model than the one that was chosen must not
-    trade in its place. Where the registry is away, the package that served last does."""
+    trade in its place. Where the registry is away, the package that served last does; `keep` makes this one that."""
     if settings.model.serve == "formula":
         return GapAndGoFormula()
     warm = WarmCopy(settings.storage.directory / "warm-model")
@@ -35,6 +35,8 @@ def build_predictor(settings: Settings) -> Predictor:
         log.warning("model_registry_away", reason=str(away), model=package.version, digest=package.digest[:16])
         return predictor
     predictor = OnnxPredictor(package, CANDIDATE)
+    if not keep:
+        return predictor
     try:
         warm.keep(package)
     except Transient as error:

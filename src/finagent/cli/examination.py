@@ -29,7 +29,7 @@ def examine(file: Path | None, overrides: list[str]) -> list[Finding]:
     except FinagentError as error:
         return [Finding("settings", Verdict.MISSING, str(error), "mend the values named"), *_machine()]
     findings = [Finding("settings", Verdict.OK, f"mode {settings.orchestrate.mode}, source {settings.market_data.source}")]
-    findings += [_guarded(examination, settings) for examination in (_folder, _disk, _database, _redis, _market, _http)]
+    findings += [_guarded(examination, settings) for examination in (_folder, _disk, _database, _redis, _market, _model, _http)]
     return [*findings, *broker_findings(settings), *_machine(), *_optional()]
 
 
@@ -132,6 +132,14 @@ def _market(settings: Settings) -> Finding:
     return Finding("data", Verdict.OK, text)
 
 
+def _model(settings: Settings) -> Finding:
+    from finagent.bootstrap import build_predictor
+
+    version = build_predictor(settings, keep=False).model_version
+    where = "built in" if settings.model.serve == "formula" else f"champion of {settings.models_path}"
+    return Finding("model", Verdict.OK, f"{version}, {where}")
+
+
 def _http(settings: Settings) -> Finding:
     if not settings.http.enabled:
         return Finding("http", Verdict.OPTIONAL, "switched off: no health, no metrics", "http.enabled=true")
@@ -210,9 +218,6 @@ def _optional() -> Iterator[Finding]:
         yield Finding(
             "strace", Verdict.OPTIONAL, "not installed", "apt install strace: `finagent drill power-loss` records writes"
         )
-    from finagent.quant.specialists.gap_and_go import GapAndGoFormula
-
-    yield Finding("model", Verdict.OK, f"{GapAndGoFormula().model_version}, built in")
     torch = importlib.util.find_spec("torch") is not None
     yield Finding(
         "learned models", Verdict.OPTIONAL, "torch is installed" if torch else "torch is not installed; nothing here needs it yet"

@@ -234,15 +234,15 @@ def lookahead(
 
 
 async def _leaks(settings: "Settings", points: int, day: date | None) -> dict[str, Any]:
-    from finagent.bootstrap import build_daily_features, open_market
-    from finagent.quant.specialists.gap_and_go import GapAndGoFormula
+    from finagent.bootstrap import build_daily_features, build_predictor, open_market
     from finagent.services.market_data.leak_check import check_catalogue
     from finagent.services.reporting.canonical import as_plain
 
     async with open_market(settings) as market:
         session, days = _session(market, day), build_daily_features(settings, market)
+        predictor = build_predictor(settings, keep=False)
         with typer.progressbar(length=2 * points, label="decisions", file=sys.stderr) as bar:
-            report = await check_catalogue(market, session, GapAndGoFormula(), points, days, lambda: bar.update(1))
+            report = await check_catalogue(market, session, predictor, points, days, lambda: bar.update(1))
     return {
         "session": session.date.isoformat(),
         "symbols": list(report.symbols),

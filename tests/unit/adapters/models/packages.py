@@ -83,13 +83,15 @@ def logistic_package(
     return sealed(facts_of(spec, canary, **other), logistic_model(weights, bias, dtype))
 
 
-def with_external_data(model: bytes) -> bytes:
-    """The same model, whose numbers lie in another file."""
+def with_external_data(model: bytes, *, marked: bool = True, named: bool = True) -> bytes:
+    """The same model, whose numbers lie in another file; it is marked as such, or names the file, or both."""
     loaded = onnx.load_model_from_string(model)
     tensor = loaded.graph.initializer[0]
     tensor.ClearField("raw_data")
-    tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="numbers.bin")
+    if marked:
+        tensor.data_location = TensorProto.EXTERNAL
+    if named:
+        tensor.external_data.add(key="location", value="numbers.bin")
     return bytes(loaded.SerializeToString())
 
 
