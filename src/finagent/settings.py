@@ -459,10 +459,13 @@ class Settings(BaseSettings):
         process = ["storage", "http", "telemetry", "health", "report", "past_scan", "orchestrate", "database", "queue"]
         process += ["wall_time", "alpaca", "alpaca_simulator"]  # how another system is reached, and another system's
         connection = {"kind": True, "address": True, "call_seconds": True, "advance_seconds": True}
+        # What was no choice once is not named while it is as it was: a replay keeps its name, and with it every draw.
+        if self.features.index_symbol is None:
+            process.append("features")
         kept = {"store": True, "cache_seconds": True, "cached_sessions_max": True, "stored_sessions_max": True}
-        unnamed = {"directory", "serve"} if self.model.serve == "formula" else {"directory"}  # as before there was a choice
+        unnamed = {"directory", "serve"} if self.model.serve == "formula" else {"directory"}
         partly = {"broker": connection, "features": kept, "model": dict.fromkeys(unnamed, True)}
-        return self.model_dump(mode="json", exclude={**dict.fromkeys(process, True), **partly})
+        return self.model_dump(mode="json", exclude={**partly, **dict.fromkeys(process, True)})
 
     @property
     def settings_hash(self) -> str:
