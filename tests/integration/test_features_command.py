@@ -44,7 +44,7 @@ def test_values_are_told_of_symbols_dates_and_names() -> None:
     assert told["values"]["AAPL"].keys() == {"rsi_14", "return_1"}
     assert 0 < told["values"]["AAPL"]["rsi_14"] < 100
     assert told["values"]["FB"]["return_1"] is not None
-    for wrong in (("--symbol", "NOSUCH"), ("--feature", "nosuch"), ("--date", "2012-12-25")):
+    for wrong in (("--symbol", "NOSUCH"), ("--feature", "nosuch"), ("--feature", "gap"), ("--date", "2012-12-25")):
         assert said("compute", *wrong, *WINDOW, code=2)["exit_code"] == 2
 
 

@@ -85,7 +85,7 @@ async def _computed(settings: "Settings", symbols: list[str], day: date | None, 
     from finagent.bootstrap import build_feature_cache, open_feature_store, open_market
     from finagent.quant.features.catalogue import BARS
 
-    columns = {name: BARS.columns[BARS.feature(name).name] for name in names or BARS.names}
+    columns = {name: _column(name) for name in names or BARS.names}
     async with open_market(settings) as market, AsyncExitStack() as stack:
         places = {symbol: _place(market, symbol) for symbol in symbols or market.symbols}
         kept = settings.storage.directory.is_dir()
@@ -117,6 +117,8 @@ def history(
     settings = settings_in_force(settings_file, overrides)
     from finagent.cli.output import print_json
 
+    if output.exists():
+        raise BadInput(f"{output} is there already: name another place, or remove it")
     document = asyncio.run(_history(settings, output, _day(first), _day(last)))
     if as_json:
         print_json(document)
@@ -180,7 +182,7 @@ async def _page(settings: "Settings", symbol: str, names: list[str], first: date
     from finagent.services.market_data.feature_past import days_between, sessions_between
     from finagent.services.reporting.feature_chart import DayBars, feature_page
 
-    columns = {name: BARS.columns[BARS.feature(name).name] for name in names}
+    columns = {name: _column(name) for name in names}
     async with open_market(settings) as market:
         place = _place(market, symbol)
         days = await days_between(market, sessions_between(market, first, last))
@@ -330,6 +332,16 @@ def _session(market: "MarketDataPort", day: date | None) -> "Session":
     if found is None:
         raise BadInput(f"--date {day}: no session of the window, which is {sessions[0].date} to {sessions[-1].date}")
     return found
+
+
+def _column(name: str) -> int:
+    """Of a feature of days."""
+    from finagent.quant.features.catalogue import BARS, CANDIDATE
+
+    if name in CANDIDATE.columns and name not in BARS.columns:
+        group = CANDIDATE.feature(name).group.value.lower()
+        raise BadInput(f"--feature {name}: it is of a candidate ({group}) and known at its scan alone, not of days")
+    return BARS.columns[BARS.feature(name).name]
 
 
 def _place(market: "MarketDataPort", symbol: str) -> int:

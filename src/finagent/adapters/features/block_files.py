@@ -1,7 +1,6 @@
 """FeatureStore in a folder, a file a block."""
 
 import asyncio
-import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,7 +34,7 @@ class FeatureFiles:
 
     def _write(self, key: FeatureKey, values: Floats) -> None:
         file = self._file(key)
-        making = file.with_name(f".{file.name}.{os.getpid()}")
+        making = file.with_name(f".{file.name}.new")  # of whoever writes it: the bytes are the same
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             making.write_bytes(encoded(key, values))
