@@ -39,7 +39,8 @@ async def at_alpaca(folder: Path, kind: FaultKind, **terms: Any) -> AsyncIterato
             if hangs
             else replace(HTTP, deadline_seconds=30, read_seconds=20)
         )
-        rest = AlpacaRest(replace(REST, url=there.url, http=http, breaker_failures=100), Keys(*KEYS.values()), time.monotonic)
+        seconds = (lambda: 0.0) if kind is K.RATE_LIMITED else time.monotonic  # a budget that fills would let the next one go
+        rest = AlpacaRest(replace(REST, url=there.url, http=http, breaker_failures=100), Keys(*KEYS.values()), seconds)
         client = AlpacaClient(rest, SettableClock(there.session.opens_at), replace(POLICY, settle_seconds=0))
         try:
             await client.account()
