@@ -228,12 +228,13 @@ def test_a_sync_that_fails_in_a_checkpoint_costs_nothing(tmp_path: Path, undistu
 
 OWN_DISK = """
 mount -t tmpfs -o size=1m tmpfs {disk}
+ln -s {kept}/acknowledged {disk}/acknowledged
 {agent}; echo "full: $?"
 mount -o remount,ro {disk}
 {agent}; echo "read-only: $?"
 mount -o remount,rw,size=64m {disk}
 {agent}; echo "room: $?"
-cp -r {disk}/storage {disk}/acknowledged {kept}
+cp -r {disk}/storage {kept}
 """
 
 

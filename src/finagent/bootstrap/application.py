@@ -21,7 +21,7 @@ from finagent.bootstrap.drivers import build_driver
 from finagent.bootstrap.features import build_feature_cache, open_feature_store
 from finagent.bootstrap.handlers import agent_handlers
 from finagent.bootstrap.live import Live, build_live
-from finagent.bootstrap.market import Sources, build_sources
+from finagent.bootstrap.market import build_sources
 from finagent.bootstrap.models import build_predictor
 from finagent.bootstrap.parts import Parts, Wraps
 from finagent.bootstrap.replay import Replay
@@ -332,7 +332,7 @@ async def _open_outside(
     settings: Settings, metrics: Metrics, market: MarketDataPort | None, store: Reads, stack: AsyncExitStack
 ) -> Replay | Live:
     if not settings.on_wall_time:
-        return Replay(settings, Sources(market) if market else build_sources(settings), store.get(MarketClock, 1))
+        return Replay(settings, build_sources(settings, market), store.get(MarketClock, 1))
     live = await build_live(settings, metrics)
     stack.push_async_callback(live.close)
     return live

@@ -85,8 +85,11 @@ def build_market(settings: Settings) -> MarketDataPort:
     return build_sources(settings).market
 
 
-def build_sources(settings: Settings) -> Sources:
-    """What the recorded or simulated source of the settings has; see `build_market`."""
+def build_sources(settings: Settings, market: MarketDataPort | None = None) -> Sources:
+    """What the recorded or simulated source of the settings has; see `build_market`. `market` is one that was made before: what
+    is known of it must not depend on who made it."""
+    if market is not None:
+        return Sources(market, news=SimulatedNews(market) if settings.market_data.source == "simulated" else None)
     data, seed = settings.market_data, settings.replay.seed
     policy = bridged_market_policy(settings)
     if data.source == "sample":
