@@ -13,7 +13,6 @@ from finagent.adapters.calendar import NewYorkCalendar
 from finagent.adapters.market_data.files import FilesHistory, files_history, files_source
 from finagent.adapters.market_data.sample import sample_market
 from finagent.adapters.market_data.simulated import simulated_market
-from finagent.adapters.news.simulated import SimulatedNews
 from finagent.domain.errors import BadInput
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.market_data import MarketDataPort
@@ -89,7 +88,7 @@ def build_sources(settings: Settings, market: MarketDataPort | None = None) -> S
     """What the recorded or simulated source of the settings has; see `build_market`. `market` is one that was made before: what
     is known of it must not depend on who made it."""
     if market is not None:
-        return Sources(market, news=SimulatedNews(market) if settings.market_data.source == "simulated" else None)
+        return Sources(market)
     data, seed = settings.market_data, settings.replay.seed
     policy = bridged_market_policy(settings)
     if data.source == "sample":
@@ -108,7 +107,7 @@ def build_sources(settings: Settings, market: MarketDataPort | None = None) -> S
             last=data.last_session,
             policy=simulated_policy(settings),
         )
-        return Sources(market, news=SimulatedNews(market))
+        return Sources(market)
     if data.source == "alpaca":
         raise BadInput("market_data.source is alpaca: only orchestrate.mode paper and live have it")
     files = files_source(
