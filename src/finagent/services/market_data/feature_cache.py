@@ -66,11 +66,9 @@ class FeatureCache:
     async def before(self, session: Session) -> Floats:
         """Values [symbols, features] as of the close before the session, not to be written to. Transient where the source has no
         history now."""
-        return await self._find(session)
-
-    async def warm(self, session: Session) -> None:
-        """Have them ready. Raises Transient as `before`."""
-        await self._find(session)
+        values, found = await self._looked_up(session)
+        self._heard(found)
+        return values
 
     async def as_of(self, at: datetime) -> tuple[Session, Floats]:
         """The latest that were known at an instant, and the session at whose open they were. BadInput before the first one."""
@@ -78,11 +76,6 @@ class FeatureCache:
         if not opened:
             raise BadInput(f"no session had opened by {at.isoformat()}: the first opens {self._market.sessions()[0].opens_at}")
         return opened[-1], await self.before(opened[-1])
-
-    async def _find(self, session: Session) -> Floats:
-        values, found = await self._looked_up(session)
-        self._heard(found)
-        return values
 
     async def _looked_up(self, session: Session) -> tuple[Floats, Found]:
         key = FeatureKey(self._spec.hash, DAYS, self._policy.source, session.date)

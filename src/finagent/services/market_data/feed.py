@@ -65,7 +65,7 @@ class Feed:
         self._prior, self._bars = prior, bars
         self._state.reset(session)
         try:
-            await self._days.warm(session)
+            await self._days.before(session)  # ready before a scan needs them
         except Transient as error:
             log.warning("daily_features_unknown", session=session.date.isoformat(), error=str(error))
 

@@ -82,9 +82,9 @@ async def test_one_that_gives_up_waiting_leaves_the_answer_to_the_others() -> No
     assert first.cancelled()
 
 
-async def test_what_is_warm_is_in_memory_until_it_is_old() -> None:
+async def test_what_is_known_is_in_memory_until_it_is_old() -> None:
     desk = Desk()
-    await desk.cache.warm(OCTOBER[0])
+    await desk.cache.before(OCTOBER[0])
     for _ in range(20):
         await desk.cache.before(OCTOBER[0])
     assert dict(desk.found) == {Found.COMPUTED: 1, Found.MEMORY: 20}
