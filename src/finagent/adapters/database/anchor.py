@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from finagent.adapters.database.codec import canonical_json
 from finagent.adapters.database.events import GENESIS
 from finagent.adapters.database.seals import COLUMNS, NEWEST, seal_hash
+from finagent.adapters.durable_files import sync_folder
 from finagent.domain.errors import BadInput, Unavailable
 from finagent.services.failpoints import unarmed
 
@@ -159,17 +160,3 @@ class AnchorFile:
             return None
         except OSError as error:
             raise Unavailable(f"the anchor {self.path} cannot be read: {error.strerror or error}") from error
-
-
-def sync_file(path: Path) -> None:
-    """Make what was written durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in the folder durable."""
-    sync_file(folder)

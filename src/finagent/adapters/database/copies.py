@@ -11,10 +11,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from finagent.adapters.database.anchor import sync_file, sync_folder
 from finagent.adapters.database.engine import open_read_only
 from finagent.adapters.database.lock import DatabaseLock
 from finagent.adapters.database.verification import Soundness, verify_file
+from finagent.adapters.durable_files import sync_file, sync_folder
 from finagent.adapters.run_archive import set_aside
 from finagent.domain.errors import BadInput, Unavailable
 from finagent.services.failpoints import Failpoints, around, unarmed

@@ -20,11 +20,12 @@ from typing import Any
 from sqlalchemy import Table, bindparam, select
 
 from finagent.adapters.database import tables
-from finagent.adapters.database.anchor import Rows, sync_file, sync_folder
+from finagent.adapters.database.anchor import Rows
 from finagent.adapters.database.codec import canonical_json
 from finagent.adapters.database.events import event_hash
 from finagent.adapters.database.registry import compiled
 from finagent.adapters.database.seals import COLUMNS, seal_hash
+from finagent.adapters.durable_files import sync_file, sync_folder
 from finagent.domain.errors import Unavailable
 
 EVENTS_A_PAGE = 2_000

@@ -15,7 +15,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from finagent.adapters.models.durable_files import sync_folder, temporary_name, write_file
+from finagent.adapters.durable_files import sync_folder, temporary_name, write_file
 from finagent.adapters.models.onnx_format import require_self_contained
 from finagent.domain.errors import BadInput, Transient
 from finagent.domain.ports.model_registry import ModelVersion

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
-from finagent.adapters.models.durable_files import replace_file, sync_folder
+from finagent.adapters.durable_files import replace_file, sync_folder
 from finagent.adapters.models.package import ModelPackage, open_package, write_package
 from finagent.domain.errors import BadInput, Transient
 from finagent.domain.ports.model_registry import Alias, ModelVersion

@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from finagent.adapters.models.durable_files import replace_file
+from finagent.adapters.durable_files import replace_file
 from finagent.adapters.models.package import ModelPackage, open_package, write_package
 from finagent.domain.errors import BadInput, Transient
 
