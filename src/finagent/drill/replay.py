@@ -16,14 +16,14 @@ from finagent.drill.plan import Aim, PlannedKill, ReplayPlan
 from finagent.drill.processes import Agent, Processes, ReplayFailed, send_signal, stopped
 from finagent.drill.report import JITTER_MILLISECONDS, Kill
 
-CALM_SECONDS_MAX = 300.0
-HANGS_AFTER_REPLAYS = 5.0  # times the length of an undisturbed replay: then an agent is taken for hanging
-HANGS_AFTER_SECONDS_MIN = 120.0  # a busy machine is no hang
+HANGS_AFTER_SECONDS = 120.0  # without a label passed; a slow machine passes few, a hang none
+LASTS_SECONDS_MAX = 600.0  # of one start, whatever it passes
 STOP_SECONDS = 1.0
 STOPPED_PASSAGES_MAX = 20  # a process that was stopped goes on for up to so many passages before it is killed
 TERM_SECONDS_MAX = 20.0  # promised
 TERM_IN_START_SHARE, TERM_TWICE_SHARE = 0.3, 0.3
 _LOOK_SECONDS = 0.005
+_STILL_SECONDS = 0.5
 _RECOVERY_STRETCH = 1.2  # kills in a recovery fall up to a little past its usual end
 _KILLED, _ASKED = frozenset({-signal.SIGKILL}), frozenset({130, -signal.SIGTERM})
 ENDS = {aim: _ASKED if aim is Aim.TERM else _KILLED for aim in Aim}
@@ -99,11 +99,7 @@ class Replay:
         agent = await self._start(kill, control)
         killer = asyncio.create_task(self._kill_from_outside(kill, agent, control)) if kill else None
         try:
-            status = await asyncio.wait_for(agent.ended(), self._patience_seconds)
-        except TimeoutError:
-            send_signal(agent.pid, signal.SIGKILL)
-            await agent.ended()
-            raise ReplayFailed(f"an agent was still at work after {self._patience_seconds:.0f} s") from None
+            status = await self._ended(agent, control)
         finally:
             control.order_broker(None)
             if killer:
@@ -116,6 +112,26 @@ class Replay:
             raise ReplayFailed(f"an agent ended with {status}; its log is {self._processes.log}")
         await self._look_at_remains(kill)
         return False
+
+    async def _ended(self, agent: Agent, control: Control) -> int:
+        """Its exit status. Wall time may end a replay as failed; it decides nothing in it."""
+        ended = asyncio.ensure_future(agent.ended())
+        passed, moved_at = control.passed_all(), agent.started_at
+        try:
+            while not ended.done():
+                await asyncio.wait({ended}, timeout=_STILL_SECONDS)
+                now, before, passed = time.monotonic(), passed, control.passed_all()
+                if passed != before:
+                    moved_at = now
+                if now - moved_at > HANGS_AFTER_SECONDS or now - agent.started_at > LASTS_SECONDS_MAX:
+                    send_signal(agent.pid, signal.SIGKILL)
+                    await ended
+                    raise ReplayFailed(
+                        f"an agent hung: alive for {now - agent.started_at:.0f} s, still for {now - moved_at:.0f} s"
+                    )
+            return ended.result()
+        finally:
+            ended.cancel()
 
     async def _start(self, kill: PlannedKill | None, control: Control) -> Agent:
         if kill is None or not kill.cold:
@@ -216,10 +232,3 @@ class Replay:
         if self._pace is None:
             raise ReplayFailed("a kill was planned before the reference was known")
         return self._pace
-
-    @property
-    def _patience_seconds(self) -> float:
-        """Wall time may end a replay as failed; it decides nothing in it."""
-        if self._pace is None:
-            return CALM_SECONDS_MAX
-        return max(HANGS_AFTER_SECONDS_MIN, HANGS_AFTER_REPLAYS * self._pace.replay_seconds)
