@@ -29,9 +29,12 @@ from finagent.adapters.market_data.simulated_defects import DefectPolicy
 from finagent.domain.errors import BadInput
 from finagent.domain.jobs import RetryPolicy
 from finagent.domain.risk import RiskProfile
+from finagent.quant.evaluation.labels import Barriers
+from finagent.quant.evaluation.promotion import Gate
 from finagent.quant.features.gap_scan import ScanRules
 from finagent.services.execution.policy import ExecutionPolicy
 from finagent.services.live import LivePolicy
+from finagent.services.model_review import ReviewPolicy
 from finagent.services.pipeline.planner import PlanPolicy
 from finagent.services.queue.processor import QueuePolicy
 from finagent.services.scheduling.cron import CronEntry
@@ -289,6 +292,14 @@ def plan_policy(settings: Settings) -> PlanPolicy:
     """How a plan is drawn up."""
     plan = settings.plan
     return PlanPolicy(plan.risk_fraction, plan.entry_limit_fraction, plan.target_multiple, plan.valid_minutes, plan.short_selling)
+
+
+def review_policy(settings: Settings) -> ReviewPolicy:
+    """How a challenger is judged."""
+    limits = settings.model.review.model_dump()
+    target, cost = limits.pop("target_natr"), limits.pop("cost_fraction")
+    barriers = Barriers(target, target, cost)
+    return ReviewPolicy(Gate(**limits), barriers, settings.model.score_min, settings.plan.flat_minutes)
 
 
 def risk_profile(settings: Settings) -> RiskProfile:

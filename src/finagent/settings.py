@@ -181,11 +181,29 @@ class ScheduleEntry(Section):
     expression: str
 
 
+class ReviewSettings(Section):
+    target_natr: Annotated[float, Field(gt=0, le=10)]
+    cost_fraction: Annotated[float, Field(ge=0, le=0.1)]
+    predictions_min: AtLeastOne
+    days_min: AtLeastOne
+    loss_evidence_above: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+    sharpe_difference_lower_above: Annotated[float, Field(allow_inf_nan=False)]
+    benchmark_ratio_above: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+    deflated_sharpe_above: Chance
+    overfitting_probability_below: Chance
+    calibration_error_worse_max: Chance
+    latency_p95_ms_max: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    size_bytes_max: AtLeastOne
+    drawdown_ratio_max: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+    drawdown_fraction_free: Chance
+
+
 class ModelSettings(Section):
     serve: Literal["formula", "registry"]
     directory: Path | None
     score_decimals: Annotated[int, Field(ge=0, le=12)]
     score_min: Annotated[float, Field(ge=0, le=1)]
+    review: ReviewSettings
 
 
 class PlanSettings(Section):
@@ -463,7 +481,7 @@ class Settings(BaseSettings):
         if self.features.index_symbol is None:
             process.append("features")
         kept = {"store": True, "cache_seconds": True, "cached_sessions_max": True, "stored_sessions_max": True}
-        unnamed = {"directory", "serve"} if self.model.serve == "formula" else {"directory"}
+        unnamed = {"directory", "review"} | ({"serve"} if self.model.serve == "formula" else set())
         partly = {"broker": connection, "features": kept, "model": dict.fromkeys(unnamed, True)}
         return self.model_dump(mode="json", exclude={**partly, **dict.fromkeys(process, True)})
 

@@ -99,7 +99,7 @@ def test_another_champion_scores_from_the_next_start_and_rollback_brings_the_fir
         return {f"{one.decision_id} {one.model_version}": one.score for one in found}
 
     first = scores("first")
-    assert said(folder, "models", "promote", TWO, "--reason", "the second")["before"] == ONE
+    assert said(folder, "models", "promote", TWO, "--against-evidence", "--reason", "the second")["before"] == ONE
     second = scores("second")
     assert said(folder, "models", "rollback", "--reason", "worse")["champion"] == ONE
     assert scores("third") == first
@@ -112,7 +112,7 @@ def test_what_a_person_does_to_the_champion_is_part_of_the_story(folder: Path) -
     settings = settings_of(folder)
     assert said(folder, "models", "promote", ONE, "--reason", "no store yet")["recorded_by"] is None
     asyncio.run(replayed(settings))
-    assert said(folder, "models", "promote", TWO, "--reason", "the second")["recorded_by"] == "command"
+    assert said(folder, "models", "promote", TWO, "--against-evidence", "--reason", "the second")["recorded_by"] == "command"
     assert said(folder, "models", "rollback", "--reason", "worse")["recorded_by"] == "command"
     said(folder, "models", "rollback", "--reason", "worse", code=2)
     with reading(settings) as store:
@@ -123,13 +123,38 @@ def test_what_a_person_does_to_the_champion_is_part_of_the_story(folder: Path) -
     assert said(folder, "db", "check")["faults"] == []
 
 
+def test_a_challenger_without_evidence_is_not_promoted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The sample's minutes are made up between real days: whatever they show is no evidence for a model."""
+    settings = settings_of(folder)
+    assert "nothing has run in this folder" in said(folder, "models", "promote", TWO, "--reason", "eager", code=4)["error"]
+    asyncio.run(replayed(settings))
+    said(folder, "models", "deploy", TWO, "--as", "challenger")
+    found = said(folder, "models", "review", TWO, code=3)
+    assert (found["champion"], found["challenger"], found["promote"]) == (ONE, TWO, False)
+    with reading(settings) as store:
+        assert found["left_out"] == {"its minutes are simulated: nobody traded so": store.reads.count(GapCandidate)}
+    failed = {line["line"] for line in found["findings"] if not line["passed"]}
+    assert {"PREDICTIONS", "DAYS", "LOSS_EVIDENCE", "OVERFITTING"} <= failed
+    assert not {"SIZE", "LATENCY"} & failed
+    assert said(folder, "models", "promote", TWO, "--reason", "eager", code=3)["promote"] is False
+    roles = {model["version"]: model["roles"] for model in said(folder, "models", "list")["models"]}
+    assert roles == {ONE: ["champion"], TWO: ["challenger"]}
+
+    said(folder, "models", "promote", TWO, "--against-evidence", "--reason", "I know better")
+    with reading(settings) as store:
+        (event,) = store.reads.find(DecisionEvent, subject_type=SubjectType.MODEL, subject_id="champion")
+    assert "PREDICTIONS: 0, not at least 250" in event.body["evidence"]
+
+
 def test_a_running_agent_records_it(folder: Path) -> None:
     """Nobody else may write while it holds the folder."""
     from finagent.services.model_history import ChampionChange
 
     async def recorded() -> list[str]:
         async with build_application(settings_of(folder)) as application:
-            refused = await asyncio.to_thread(said, folder, "models", "promote", TWO, "--reason", "mute", code=4)
+            refused = await asyncio.to_thread(
+                said, folder, "models", "promote", TWO, "--against-evidence", "--reason", "mute", code=4
+            )
             assert "but that is not recorded" in refused["error"]
             await application.record_champion(ChampionChange("promote", TWO, "0" * 64, ONE, "heard", "ann"))
             return [event.body["reason"] for event in application.reads.find(DecisionEvent, subject_type=SubjectType.MODEL)]
@@ -146,7 +171,7 @@ def test_an_agent_that_serves_records_it_itself(folder: Path) -> None:
         assert process.stderr is not None
         try:
             assert any("serving until SIGTERM" in line for line in process.stderr)
-            told = said(folder, "models", "promote", TWO, "--reason", "the second")
+            told = said(folder, "models", "promote", TWO, "--against-evidence", "--reason", "the second")
             assert (told["recorded_by"], told["before"]) == ("agent", ONE)
             assert said(folder, "models", "rollback", "--reason", "worse")["recorded_by"] == "agent"
         finally:
@@ -185,7 +210,7 @@ def test_people_read_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) -
     options = ["--set", f"storage.directory={folder}"]
     assert run(["models", "list", *options]) == 0
     assert run(["models", "show", ONE, *options]) == 0
-    assert run(["models", "promote", TWO, "--reason", "the second", *options]) == 0
+    assert run(["models", "promote", TWO, "--against-evidence", "--reason", "the second", *options]) == 0
     told = capsys.readouterr().out
     assert "champion" in told.splitlines()[1]
     assert "model.serve is formula: the formula scores, none of these" in told
@@ -223,7 +248,7 @@ def test_a_registry_that_vanished_leaves_what_served_last(folder: Path, capsys: 
     assert started(folder) == ONE
     assert "model_registry_away" in capsys.readouterr().err
     (folder / "gone").rename(folder / "models")
-    said(folder, "models", "promote", TWO, "--reason", "the second")
+    said(folder, "models", "promote", TWO, "--against-evidence", "--reason", "the second")
     assert started(folder) == TWO
     shutil.rmtree(folder / "models")
     (folder / "models").mkdir()

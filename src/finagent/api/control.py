@@ -104,6 +104,7 @@ class Champion(Permission):
     version: Annotated[str, Field(min_length=1, max_length=200)]
     digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     before: Annotated[str, Field(max_length=200)] | None
+    evidence: Annotated[tuple[Annotated[str, Field(max_length=500)], ...], Field(max_length=50)] = ()
 
 
 class Comparison(BaseModel):

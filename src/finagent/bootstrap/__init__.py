@@ -5,7 +5,7 @@ from finagent.bootstrap.broker import build_alpaca_simulator, build_simulated_br
 from finagent.bootstrap.features import build_daily_features, build_feature_cache, open_feature_store
 from finagent.bootstrap.live import open_market
 from finagent.bootstrap.market import build_market, open_news, scan_past
-from finagent.bootstrap.models import build_predictor, open_registry
+from finagent.bootstrap.models import build_predictor, open_registry, review_challenger
 from finagent.bootstrap.parts import Parts, Wraps
 from finagent.bootstrap.store import GUEST, build_audit, build_hash, build_job_queue, build_shared_queue, upgrade_store
 from finagent.bootstrap.worker import build_worker
@@ -31,6 +31,7 @@ __all__ = [
     "open_market",
     "open_news",
     "open_registry",
+    "review_challenger",
     "scan_past",
     "upgrade_store",
 ]

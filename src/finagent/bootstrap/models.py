@@ -1,24 +1,70 @@
 """The model that scores, as the settings name it: the formula, or the champion of the registry."""
 
+import math
+import time
+
+import numpy as np
 import structlog
 
 from finagent.adapters.models.onnx_predictor import OnnxPredictor
 from finagent.adapters.models.package import ModelPackage, open_package
 from finagent.adapters.models.registry_files import RegistryFiles
 from finagent.adapters.models.warm_copy import WarmCopy
+from finagent.bootstrap.live import open_market
+from finagent.domain.bars import Floats
 from finagent.domain.errors import BadInput, Transient
 from finagent.domain.ports.model_registry import Alias, ModelRegistry
 from finagent.domain.ports.predictor import Predictor
+from finagent.domain.ports.store import Reads
+from finagent.policies import review_policy
+from finagent.quant.evaluation.head_to_head import Burden, Search
 from finagent.quant.features.catalogue import CANDIDATE
 from finagent.quant.specialists.gap_and_go import GapAndGoFormula
+from finagent.services.model_review import Contender, Review, decided_since, review
 from finagent.settings import Settings
 
+_LATENCY_CALLS = 200
 log = structlog.get_logger(__name__)
 
 
 def open_registry(settings: Settings) -> ModelRegistry:
     """It takes in and promotes only what could serve here."""
     return RegistryFiles(settings.models_path, lambda package: OnnxPredictor(package, CANDIDATE))
+
+
+async def review_challenger(settings: Settings, reads: Reads, version: str) -> Review:
+    """The version against who scores now, on what the store holds of sessions that neither was trained on. BadInput for a
+    version that the registry does not have, or that could not serve."""
+    registry, policy = open_registry(settings), review_policy(settings)
+    package = open_package(registry.fetch(version))
+    challenger = OnnxPredictor(package, CANDIDATE)
+    champion = _who_scores(registry)
+    seen = [day for day in (registry.facts(version).trained_until, champion.trained_until) if day is not None]
+    async with open_market(settings) as market:
+        decided = await decided_since(reads, market.sessions(), market.session_bars, max(seen), policy)
+    told = package.manifest.metrics
+    search = Search(*(told.get(name, math.nan) for name in ("trials", "trial_sharpe_deviation", "overfitting_probability")))
+    burden = Burden(_latency_p95_ms(challenger, decided.rows.features), len(package.model))
+    return review(champion, Contender(challenger, registry.facts(version).trained_until), decided, search, burden, policy)
+
+
+def _who_scores(registry: ModelRegistry) -> Contender:
+    version = registry.aliases().get(Alias.CHAMPION)
+    if version is None:
+        return Contender(GapAndGoFormula(), None)
+    return Contender(OnnxPredictor(open_package(registry.fetch(version)), CANDIDATE), registry.facts(version).trained_until)
+
+
+def _latency_p95_ms(predictor: Predictor, rows: Floats) -> float:
+    """Of one row at a time, as an impatient request has it."""
+    columns = [CANDIDATE.columns[name] for name in predictor.spec.names]
+    row = rows[:1, columns] if len(rows) else np.zeros((1, len(columns)))
+    taken = []
+    for _ in range(_LATENCY_CALLS):
+        began = time.perf_counter()
+        predictor.predict(row)
+        taken.append(time.perf_counter() - began)
+    return float(np.quantile(taken, 0.95)) * 1000.0
 
 
 def build_predictor(settings: Settings, *, keep: bool = True) -> Predictor:

@@ -2,8 +2,10 @@
 
 import asyncio
 import getpass
+import math
 import time
 from dataclasses import asdict
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,10 +19,19 @@ from finagent.domain.errors import BadInput, FinagentError, Unavailable
 if TYPE_CHECKING:
     from finagent.domain.ports.model_registry import Alias, ModelRegistry
     from finagent.services.model_history import ChampionChange
+    from finagent.services.model_review import Review
     from finagent.settings import Settings
 
 WRONG = 3
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="name@version, as `finagent models list` shows it.")]
+
+
+class Role(Enum):
+    """What `deploy` can make of a version."""
+
+    CHALLENGER = "challenger"
+    CANARY = "canary"
+
 
 app = typer.Typer(no_args_is_help=True, help="Registered models, and which of them scores (model.serve: registry).")
 
@@ -84,21 +95,65 @@ def register(
         typer.echo(f"{facts.version} is registered in {settings.models_path} ({facts.digest[:16]})")
 
 
-@app.command(epilog='Example: finagent models promote gap-logistic@3 --reason "better calibrated over 250 predictions"')
-def promote(
+@app.command(epilog="Example: finagent models deploy gap-logistic@3 --as challenger")
+def deploy(
     version: Version,
-    reason: Reason,
+    role: Annotated[Role, typer.Option("--as", help="The role that it gets; who had it before has none then.")],
     settings_file: SettingsFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a version champion, and the old one previous; recorded with your name. An agent serves it from its next start."""
+    """Give a registered version the role of challenger or canary, as it is: nothing is trained. `promote` makes champions."""
+    settings = settings_in_force(settings_file, overrides)
+    from finagent.bootstrap import open_registry
+    from finagent.cli.output import print_json
+    from finagent.domain.ports.model_registry import Alias
+
+    open_registry(settings).point(Alias(role.value), version)
+    if as_json:
+        print_json({role.value: version})
+    else:
+        typer.echo(f"{role.value} is {version}")
+
+
+@app.command(epilog="Example: finagent models review gap-logistic@3")
+def review(version: Version, settings_file: SettingsFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """What the gate says of a challenger, line by line: both models on every candidate in the store whose session neither was
+    trained on, labelled with the minutes that followed. Changes nothing. Exits 3 where the gate says no."""
+    settings = settings_in_force(settings_file, overrides)
+    from finagent.cli.output import print_json
+
+    found = _reviewed(settings, version)
+    if as_json:
+        print_json(_document(found))
+    else:
+        _print_review(found)
+    if not found.verdict.positive:
+        raise typer.Exit(WRONG)
+
+
+@app.command(epilog='Example: finagent models promote gap-logistic@3 --reason "better calibrated over 250 predictions"')
+def promote(
+    version: Version,
+    reason: Reason,
+    against_evidence: Annotated[bool, typer.Option("--against-evidence", help="Also where the gate says no.")] = False,
+    settings_file: SettingsFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a version champion, and the old one previous, where the gate says yes (see `review`); recorded with the evidence and
+    your name. The first champion has nobody to be compared with. An agent serves it from its next start. Exits 3 where the gate
+    says no, and then nothing has changed."""
     settings = _prepared(settings_file, overrides, reason)
     from finagent.bootstrap import open_registry
+    from finagent.domain.ports.model_registry import Alias
 
     registry = open_registry(settings)
+    evidence: tuple[str, ...] = ()
+    if registry.aliases().get(Alias.CHAMPION) not in (None, version):
+        evidence = _evidence(settings, version, against_evidence=against_evidence, as_json=as_json)
     before = registry.promote(version)
-    _tell(settings, _change(registry, "promote", version, before, reason), as_json=as_json)
+    _tell(settings, _change(registry, "promote", version, before, reason, evidence), as_json=as_json)
 
 
 @app.command(epilog='Example: finagent models rollback --reason "scores are all alike since noon"')
@@ -150,10 +205,66 @@ def _prepared(file: Path | None, overrides: list[str] | None, reason: str) -> "S
     return settings_in_force(file, overrides)
 
 
-def _change(registry: "ModelRegistry", act: str, version: str, before: str | None, reason: str) -> "ChampionChange":
+def _reviewed(settings: "Settings", version: str) -> "Review":
+    from finagent.bootstrap import review_challenger
+    from finagent.store_access import reading
+
+    with reading(settings) as store:
+        return asyncio.run(review_challenger(settings, store.reads, version))
+
+
+def _document(found: "Review") -> dict[str, Any]:
+    """JSON knows no figure that is not finite: null."""
+
+    def known(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    lines = [asdict(each) | {"value": known(each.value), "limit": known(each.limit)} for each in found.verdict.findings]
+    told = {"champion": found.champion, "challenger": found.challenger, "promote": found.verdict.positive}
+    return told | {"findings": lines, "left_out": found.left_out}
+
+
+def _print_review(found: "Review") -> None:
+    from rich.table import Table
+
+    from finagent.cli.result_table import terminal
+
+    table = Table("", "asked", "value", "limit", box=None)
+    for finding in found.verdict.findings:
+        mark = "yes" if finding.passed else "NO"
+        table.add_row(mark, finding.line.value, f"{finding.value:.6g}", f"{finding.relation} {finding.limit:.6g}")
+    terminal().print(table, highlight=False, markup=False)
+    for reason, count in found.left_out.items():
+        typer.echo(f"{count} candidates are no evidence: {reason}")
+    typer.echo(f"{found.challenger} against {found.champion}: {'promote' if found.verdict.positive else 'do not promote'}")
+
+
+def _evidence(settings: "Settings", version: str, *, against_evidence: bool, as_json: bool) -> tuple[str, ...]:
+    """The lines of the gate, for the record. Ends the command where they say no and nobody overrules them."""
+    from finagent.cli.output import print_json
+
+    try:
+        found = _reviewed(settings, version)
+    except Unavailable as nothing:
+        if against_evidence:
+            return (f"none: {nothing}",)
+        raise
+    if found.verdict.positive or against_evidence:
+        return tuple(str(finding) for finding in found.verdict.findings)
+    if as_json:
+        print_json(_document(found))
+    else:
+        _print_review(found)
+    typer.echo("finagent: nothing has changed; --against-evidence promotes it all the same, and the record will say so", err=True)
+    raise typer.Exit(WRONG)
+
+
+def _change(
+    registry: "ModelRegistry", act: str, version: str, before: str | None, reason: str, evidence: tuple[str, ...] = ()
+) -> "ChampionChange":
     from finagent.services.model_history import ChampionChange
 
-    return ChampionChange(act, version, registry.facts(version).digest, before, reason, getpass.getuser())
+    return ChampionChange(act, version, registry.facts(version).digest, before, reason, getpass.getuser(), evidence)
 
 
 def _tell(settings: "Settings", change: "ChampionChange", *, as_json: bool) -> None:

@@ -11,7 +11,8 @@ _KINDS = {"promote": "model_promoted", "rollback": "model_rolled_back"}
 
 @dataclass(frozen=True, slots=True)
 class ChampionChange:
-    """What a person did in the registry: `act` is promote or rollback, `before` what was champion until then."""
+    """What a person did in the registry: `act` is promote or rollback, `before` what was champion until then, `evidence` the
+    lines of the gate; none where nobody had been champion, and for a rollback."""
 
     act: str
     version: str
@@ -19,6 +20,7 @@ class ChampionChange:
     before: str | None
     reason: str
     by: str
+    evidence: tuple[str, ...] = ()
 
 
 def champion_changed(change: ChampionChange, at: datetime) -> DecisionEvent:

@@ -250,7 +250,7 @@ async def test_another_champion_is_recorded_with_who_made_it_and_what_was_before
     """Too late is 409; what is no act or no digest is 422."""
     store = RecordedStore()
     change = {"act": "promote", "version": "gap@2", "digest": "0" * 64, "before": None, "reason": "better", "by": "ann"}
-    order = change | {"good_until": 100.5}
+    order = change | {"good_until": 100.5, "evidence": ["DAYS: 30, as at least 20"]}
     async with serving(control_app(RecordedSwitch(), RecordedJobs(), store, lambda: 100.0), bind_control(socket_path)):
         done = await control(socket_path, "POST", "/control/models/champion", order)
         late = await control(socket_path, "POST", "/control/models/champion", order | {"good_until": 99.9})
@@ -262,7 +262,7 @@ async def test_another_champion_is_recorded_with_who_made_it_and_what_was_before
     assert done.json() == {"champion": "gap@2"}
     assert late.status_code == 409
     assert {answer.status_code for answer in wrong} == {422}
-    assert [asdict(each) for each in store.champions] == [change]
+    assert [asdict(each) for each in store.champions] == [change | {"evidence": ("DAYS: 30, as at least 20",)}]
 
 
 async def test_what_the_broker_holds_is_told_or_why_not(socket_path: Path) -> None:

@@ -1,0 +1,124 @@
+"""A champion and its challenger on the same decided rows: the figures that the gate judges."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finagent.domain.bars import Floats
+from finagent.domain.errors import BadInput
+from finagent.quant.evaluation.calibration import reliability
+from finagent.quant.evaluation.comparison import day_differences, evidence
+from finagent.quant.evaluation.overfitting import deflated_sharpe
+from finagent.quant.evaluation.promotion import Evidence
+from finagent.quant.evaluation.sharpe import annual_sharpe, compare_sharpe
+
+UNDECIDED = 0.5  # what no score is worth: a model does not look better for being silent
+CALIBRATION_BINS = 10
+SHARPE_CONFIDENCE = 0.8
+SESSIONS_MIN = 2  # for a deviation
+
+
+@dataclass(frozen=True, slots=True)
+class DecidedRows:
+    """What both models could know and what came of it. `features` [rows, features]; `won` [rows]: the price went the way of the
+    gap by the target before it went the other way; `net_return` [rows] of a trade that way, as a fraction after costs; `days`
+    [rows] ordinals of their sessions."""
+
+    features: Floats
+    won: NDArray[np.bool_]
+    net_return: Floats
+    days: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        rows = (len(self.features),)
+        for name, array in (("won", self.won), ("net_return", self.net_return), ("days", self.days)):
+            if array.shape != rows:
+                raise BadInput(f"decided rows: {name} has shape {array.shape}, not {rows}")
+        if not np.isfinite(self.net_return).all():
+            raise BadInput("decided rows: a net return is not finite")
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How the challenger was found: trials in all, the deviation of their annual Sharpe ratios, and the probability that the
+    choice among them is overfitted. NaN where its maker does not say: then the gate stays shut."""
+
+    trials: float
+    trial_deviation: float
+    overfitting_probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Burden:
+    """What the challenger costs to serve."""
+
+    latency_p95_ms: float
+    size_bytes: int
+
+
+def weigh(rows: DecidedRows, champion: Floats, challenger: Floats, score_min: float, search: Search, burden: Burden) -> Evidence:
+    """The evidence for the challenger. Scores [rows] are probabilities of `won`, NaN for none; a model trades the rows that it
+    scores `score_min` or more, and the benchmark trades all. Figures that so few rows cannot have are NaN. BadInput for scores
+    outside [0, 1] and of another shape."""
+    told, other = _forecasts(champion, rows), _forecasts(challenger, rows)
+    old, new = (_daily_returns(rows, scores >= score_min) for scores in (champion, challenger))
+    benchmark = _daily_returns(rows, np.ones(len(rows.won), dtype=np.bool_))
+    enough = len(new) >= SESSIONS_MIN
+    return Evidence(
+        predictions=len(rows.won),
+        days=len(new),
+        loss_evidence=_loss_evidence(told, other, rows),
+        sharpe_difference_lower=compare_sharpe(new, old).lower(SHARPE_CONFIDENCE) if enough else math.nan,
+        sharpe=annual_sharpe(new) if enough else math.nan,
+        benchmark_sharpe=annual_sharpe(benchmark) if enough else math.nan,
+        deflated_sharpe=_deflated(new, search) if enough else math.nan,
+        overfitting_probability=search.overfitting_probability,
+        calibration_error=_calibration(other, rows.won),
+        champion_calibration_error=_calibration(told, rows.won),
+        latency_p95_ms=burden.latency_p95_ms,
+        size_bytes=burden.size_bytes,
+        drawdown_fraction=_drawdown(new),
+        champion_drawdown_fraction=_drawdown(old),
+    )
+
+
+def _forecasts(scores: Floats, rows: DecidedRows) -> Floats:
+    if scores.shape != rows.won.shape or ((scores < 0.0) | (scores > 1.0)).any():
+        raise BadInput(f"scores of shape {scores.shape} for {len(rows.won)} rows: one in [0, 1] or NaN for each is needed")
+    return np.where(np.isnan(scores), UNDECIDED, scores)
+
+
+def _loss_evidence(champion: Floats, challenger: Floats, rows: DecidedRows) -> float:
+    if not len(rows.won):
+        return math.nan
+    one, other = (np.stack((1.0 - forecasts, forecasts), axis=1) for forecasts in (champion, challenger))
+    differences = day_differences(one, other, rows.won.astype(np.int64), rows.days)
+    return float(evidence(differences.mean, differences.bound)[-1])
+
+
+def _daily_returns(rows: DecidedRows, traded: NDArray[np.bool_]) -> Floats:
+    """The mean return of what was traded in each session [days]; zero where nothing was."""
+    days, place = np.unique(rows.days, return_inverse=True)
+    count = np.bincount(place[traded], minlength=len(days))
+    total = np.bincount(place[traded], weights=rows.net_return[traded], minlength=len(days))
+    return np.divide(total, count, out=np.zeros(len(days)), where=count > 0)
+
+
+def _deflated(returns: Floats, search: Search) -> float:
+    if not math.isfinite(search.trials) or not math.isfinite(search.trial_deviation):
+        return math.nan
+    return deflated_sharpe(returns, int(search.trials), search.trial_deviation)
+
+
+def _calibration(forecasts: Floats, won: NDArray[np.bool_]) -> float:
+    return reliability(forecasts, won, CALIBRATION_BINS).error if len(won) else math.nan
+
+
+def _drawdown(returns: Floats) -> float:
+    """The largest loss from a peak, as a fraction of it; NaN without a session."""
+    if not len(returns):
+        return math.nan
+    value = np.concatenate(([1.0], np.cumprod(1.0 + returns)))
+    return float((1.0 - value / np.maximum.accumulate(value)).max())

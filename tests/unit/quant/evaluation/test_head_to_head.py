@@ -1,0 +1,99 @@
+"""The figures of a pair of models: what the better one earns in evidence, and what silence costs."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from finagent.domain.bars import Floats
+from finagent.domain.errors import BadInput
+from finagent.quant.evaluation.head_to_head import Burden, DecidedRows, Search, weigh
+from finagent.quant.evaluation.promotion import Evidence, Gate, Line, judge_promotion
+
+SEARCH, BURDEN = Search(10, 0.3, 0.1), Burden(2.0, 4096)
+DAYS, A_DAY = 300, 4
+
+
+def rows_of(seed: int, skill: float) -> tuple[DecidedRows, Floats]:
+    """Rows whose true probability of a win is known, and that probability."""
+    draw = np.random.default_rng(seed)
+    signal = draw.normal(size=(DAYS * A_DAY, 1))
+    chance = 1.0 / (1.0 + np.exp(-skill * signal[:, 0]))
+    won = draw.random(len(chance)) < chance
+    days = np.repeat(np.arange(DAYS), A_DAY)
+    return DecidedRows(signal, won, np.where(won, 0.01, -0.01) - 0.001, days), chance
+
+
+def weighed(rows: DecidedRows, champion: Floats, challenger: Floats, search: Search = SEARCH) -> Evidence:
+    return weigh(rows, champion, challenger, 0.5, search, BURDEN)
+
+
+def test_who_knows_the_truth_is_promoted_over_who_knows_nothing() -> None:
+    rows, chance = rows_of(1, 2.0)
+    guess = np.random.default_rng(9).permutation(chance)
+    told = weighed(rows, guess, chance)
+    verdict = judge_promotion(told, Gate())
+    assert verdict.positive, [str(finding) for finding in verdict.findings]
+    assert (told.predictions, told.days) == (DAYS * A_DAY, DAYS)
+    assert told.calibration_error < 0.05
+
+    back = judge_promotion(weighed(rows, chance, guess), Gate())
+    assert {Line.LOSS_EVIDENCE, Line.SHARPE_DIFFERENCE, Line.BENCHMARK_SHARPE} <= set(back.failed)
+
+
+def test_the_same_forecasts_are_no_evidence() -> None:
+    rows, chance = rows_of(2, 1.0)
+    told = weighed(rows, chance, chance)
+    assert told.loss_evidence == 1.0
+    assert math.isnan(told.sharpe_difference_lower)
+    assert not judge_promotion(told, Gate()).positive
+
+
+def test_silence_is_worth_a_coin() -> None:
+    rows, chance = rows_of(3, 2.0)
+    silent = np.where(chance > 0.5, chance, np.nan)
+    assert weighed(rows, chance, silent).loss_evidence < 1.0
+    coin = weighed(rows, chance, np.where(np.isnan(silent), 0.5, silent))
+    assert weighed(rows, chance, silent).loss_evidence == coin.loss_evidence
+
+
+def test_returns_are_means_of_sessions_and_losses_count_from_the_peak() -> None:
+    rows = DecidedRows(
+        np.zeros((5, 1)), np.asarray([True, False, False, True, False]), np.asarray([0.02, -0.04, -0.01, 0.03, -0.5]),
+        np.asarray([1, 1, 2, 3, 3]),
+    )  # fmt: skip
+    challenger = np.asarray([0.9, 0.9, 0.9, 0.9, 0.1])
+    told = weighed(rows, np.full(5, 0.1), challenger)
+    by_day = np.asarray([-0.01, -0.01, 0.03])
+    assert told.drawdown_fraction == pytest.approx(1.0 - 0.99 * 0.99)
+    assert told.champion_drawdown_fraction == 0.0
+    assert told.sharpe == pytest.approx(by_day.mean() / by_day.std(ddof=1) * math.sqrt(252))
+
+
+def test_who_does_not_say_how_it_was_found_is_not_promoted() -> None:
+    rows, chance = rows_of(1, 2.0)
+    guess = np.random.default_rng(9).permutation(chance)
+    unknown = weighed(rows, guess, chance, Search(math.nan, math.nan, math.nan))
+    assert set(judge_promotion(unknown, Gate()).failed) == {Line.DEFLATED_SHARPE, Line.OVERFITTING}
+
+
+def test_no_rows_promote_nobody() -> None:
+    rows = DecidedRows(np.empty((0, 3)), np.empty(0, np.bool_), np.empty(0), np.empty(0, np.int64))
+    verdict = judge_promotion(weighed(rows, np.empty(0), np.empty(0)), Gate())
+    assert set(verdict.failed) >= {Line.PREDICTIONS, Line.DAYS, Line.LOSS_EVIDENCE, Line.CALIBRATION, Line.DRAWDOWN}
+
+
+@pytest.mark.parametrize("scores", [np.full(DAYS * A_DAY, 1.5), np.full(DAYS * A_DAY, -0.1), np.full(3, 0.5)])
+def test_what_is_no_probability_is_refused(scores: Floats) -> None:
+    rows, chance = rows_of(1, 2.0)
+    with pytest.raises(BadInput, match="one in \\[0, 1\\] or NaN"):
+        weighed(rows, chance, scores)
+
+
+def test_rows_that_do_not_belong_together_are_refused() -> None:
+    rows, _ = rows_of(1, 2.0)
+    with pytest.raises(BadInput, match="won has shape"):
+        replace(rows, won=rows.won[1:])
+    with pytest.raises(BadInput, match="not finite"):
+        replace(rows, net_return=np.full(len(rows.won), np.nan))
