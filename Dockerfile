@@ -3,12 +3,14 @@
 ARG BASE=python:3.11-slim
 
 FROM ${BASE} AS build
+# What the image has beside the core; `--build-arg EXTRAS=` leaves training (torch, MLflow) and the other brokers and stores out.
+ARG EXTRAS=alpaca,postgres,redis,models
 WORKDIR /src
 # The dependencies are a layer of their own: a change of the source does not install them again.
 COPY pyproject.toml README.md ./
 COPY .ci/constraints.txt .ci/
 RUN python3 -m venv /opt/venv \
-    && /opt/venv/bin/python -c "import tomllib; print('\n'.join(tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies']))" > requirements.txt \
+    && /opt/venv/bin/python -c "import sys, tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print('\n'.join(p['dependencies'] + [r for e in sys.argv[1].split(',') if e for r in p['optional-dependencies'][e]]))" "${EXTRAS}" > requirements.txt \
     && /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check -c .ci/constraints.txt -r requirements.txt
 COPY settings.yaml ./
 COPY migrations migrations
