@@ -26,6 +26,7 @@ from finagent.adapters.market_data.files import FilesPolicy
 from finagent.adapters.market_data.simulated import SimulatedPolicy
 from finagent.adapters.market_data.simulated_daily import DailyProcessPolicy
 from finagent.adapters.market_data.simulated_defects import DefectPolicy
+from finagent.domain.circuit_breakers import BreakerLimits
 from finagent.domain.errors import BadInput
 from finagent.domain.jobs import RetryPolicy
 from finagent.domain.risk import RiskProfile
@@ -37,6 +38,7 @@ from finagent.services.live import LivePolicy
 from finagent.services.model_review import ReviewPolicy
 from finagent.services.pipeline.planner import PlanPolicy
 from finagent.services.queue.processor import QueuePolicy
+from finagent.services.risk_watch import WatchPolicy
 from finagent.services.scheduling.cron import CronEntry
 from finagent.settings import Settings
 from finagent.telemetry.redaction import without_password
@@ -317,6 +319,20 @@ def risk_profile(settings: Settings) -> RiskProfile:
         price_age_seconds_max=risk.price_age_seconds_max,
         short_selling=settings.plan.short_selling,
     )
+
+
+def watch_policy(settings: Settings) -> WatchPolicy:
+    """What stops new risk by itself."""
+    risk, breakers = settings.risk, settings.risk.breakers
+    limits = BreakerLimits(
+        risk.daily_loss_fraction_max,
+        breakers.drawdown_fraction_max,
+        breakers.slippage_bps_max,
+        breakers.slippage_fills_min,
+        breakers.refusals_max,
+        breakers.unusable_fraction_max,
+    )
+    return WatchPolicy(breakers.interval_seconds, risk.price_age_seconds_max, limits)
 
 
 def execution_policy(settings: Settings) -> ExecutionPolicy:

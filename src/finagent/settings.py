@@ -215,6 +215,25 @@ class PlanSettings(Section):
     short_selling: bool
 
 
+class BreakerSettings(Section):
+    interval_seconds: Annotated[int, Field(ge=1, le=3600)]
+    drawdown_fraction_max: Fraction
+    slippage_bps_max: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+    slippage_fills_min: AtLeastOne
+    refusals_max: AtLeastOne
+    unusable_fraction_max: Fraction
+
+
+FIRST_BREAKERS = BreakerSettings(
+    interval_seconds=300,
+    drawdown_fraction_max=Decimal("0.10"),
+    slippage_bps_max=Decimal(50),
+    slippage_fills_min=5,
+    refusals_max=5,
+    unusable_fraction_max=Decimal("0.5"),
+)
+
+
 class RiskSettings(Section):
     position_fraction_max: Annotated[Decimal, Field(ge=0, le=10)]
     sector_fraction_max: Annotated[Decimal, Field(ge=0, le=10)]
@@ -225,6 +244,7 @@ class RiskSettings(Section):
     messages_per_minute_max: Count
     price_collar_fraction: Fraction
     price_age_seconds_max: Seconds
+    breakers: BreakerSettings
     sectors: dict[str, str]
 
 
@@ -483,6 +503,8 @@ class Settings(BaseSettings):
         kept = {"store": True, "cache_seconds": True, "cached_sessions_max": True, "stored_sessions_max": True}
         unnamed = {"directory", "review"} | ({"serve"} if self.model.serve == "formula" else set())
         partly = {"broker": connection, "features": kept, "model": dict.fromkeys(unnamed, True)}
+        if self.risk.breakers == FIRST_BREAKERS:
+            partly["risk"] = {"breakers": True}
         return self.model_dump(mode="json", exclude={**partly, **dict.fromkeys(process, True)})
 
     @property

@@ -8,7 +8,7 @@ from finagent.bootstrap.parts import Parts
 from finagent.domain.bars import Floats
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.predictor import Predictor
-from finagent.policies import cron_entries, execution_policy, plan_policy, risk_profile
+from finagent.policies import cron_entries, execution_policy, plan_policy, risk_profile, watch_policy
 from finagent.quant.features.catalogue import CANDIDATE
 from finagent.services.execution.exits import ExitService
 from finagent.services.execution.gateway import ExecutionGateway
@@ -22,6 +22,7 @@ from finagent.services.pipeline.risk import RiskService
 from finagent.services.pipeline.scanner import ScannerPolicy, ScannerService
 from finagent.services.pipeline.scoring import ScoringPolicy, ScoringService
 from finagent.services.queue.processor import Handler, one_by_one
+from finagent.services.risk_watch import RiskWatch
 from finagent.services.scheduling.trading_day import DayPolicy, TradingDay
 from finagent.settings import Settings
 from finagent.telemetry.metrics import Metrics
@@ -60,7 +61,13 @@ def agent_handlers(
     day = TradingDay(
         clock,
         feed,
-        DayPolicy(cron_entries(settings), settings.plan.flat_minutes, settings.reconcile_seconds),
+        DayPolicy(
+            cron_entries(settings),
+            settings.plan.flat_minutes,
+            settings.reconcile_seconds,
+            settings.risk.breakers.interval_seconds,
+        ),
+        kill_switch,
         sessions.__getitem__,
         lambda after: next((sessions[day] for day in order if day > after), None),
     )
@@ -68,6 +75,7 @@ def agent_handlers(
         "session": day.open,
         "report": day.close,
         "reconcile": reconciler.reconcile,
+        "watch": RiskWatch(feed, clock, watch_policy(settings), kill_switch).watch,
         "trade_update": inbox.check,
         "resolve": gateway.resolve,
         "expire": exits.expire,

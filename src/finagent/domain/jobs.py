@@ -63,6 +63,7 @@ _TYPES = (
     JobType("session", "scheduler", Phase.PROTECT, 10),
     JobType("report", "scheduler", Phase.PROTECT, 45),
     JobType("reconcile", "reconciler", Phase.PROTECT, 20),
+    JobType("watch", "risk", Phase.PROTECT, 25),
     JobType("trade_update", "reconciler", Phase.PROTECT, 20, parks=True),
     JobType("resolve", "execution", Phase.PROTECT, 20, parks=True),
     JobType("expire", "execution", Phase.PROTECT, 30, parks=True),

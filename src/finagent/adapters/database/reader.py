@@ -41,6 +41,8 @@ class StoreReads(ABC):
 
     def find(self, record_type: type[R], **where: Any) -> list[R]:
         """All records whose columns equal the given values (a list or tuple value means "one of"), in primary key order."""
+        if _nothing(where):
+            return []
         kept = stored(record_type)
         shape, values = kept.where(where)
         decode = kept.codec.decode
@@ -48,9 +50,16 @@ class StoreReads(ABC):
 
     def count(self, record_type: type[Any], **where: Any) -> int:
         """How many records `find` would return."""
+        if _nothing(where):
+            return 0
         kept = stored(record_type)
         shape, values = kept.where(where)
         return int(self.rows(kept.count_sql(shape), values)[0][0])
+
+
+def _nothing(where: dict[str, Any]) -> bool:
+    """Whether "one of" none is asked for, which no row is."""
+    return any(isinstance(value, list | tuple) and not value for value in where.values())
 
 
 class SqliteReads(StoreReads):

@@ -131,6 +131,13 @@ class Feed:
         """Symbols out for the session, and why."""
         return self._prior.excluded if self._prior is not None else {}
 
+    def unusable_fraction(self, age_seconds_max: float) -> float:
+        """How much of the universe has no price of that age or younger, or is out for the session."""
+        oldest = self.session.minute_of(self._clock.now()) - age_seconds_max / MINUTE.total_seconds()
+        unusable = self._state.last_minute < oldest
+        unusable[[self._state.index[symbol] for symbol in self.exclusions() if symbol in self._state.index]] = True
+        return float(unusable.mean())
+
     def mark(self, symbol: str) -> Decimal | None:
         """What a share is counted for: its last price, before the first bar its previous close; None when neither is known."""
         last = self.last_price(symbol)[0]

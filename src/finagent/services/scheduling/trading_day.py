@@ -16,9 +16,11 @@ from finagent.domain.ports.store import Reads
 from finagent.domain.runs import Stage, SymbolRun
 from finagent.domain.sessions import Session
 from finagent.domain.time import to_text
+from finagent.services.kill_switch import KillSwitch
 from finagent.services.market_data.feed import Feed
 from finagent.services.pipeline.outcome import ended, has_ended
 from finagent.services.portfolio import portfolio
+from finagent.services.risk_watch import unlocked, watch_job
 from finagent.services.scheduling.cron import CronEntry, fire_times
 
 ACCOUNT = "account"
@@ -26,11 +28,13 @@ ACCOUNT = "account"
 
 @dataclass(frozen=True, slots=True)
 class DayPolicy:
-    """`flat_minutes` before the close everything is closed out; `reconcile_seconds` between comparisons with the broker."""
+    """`flat_minutes` before the close everything is closed out; `reconcile_seconds` between comparisons with the
+    broker, `watch_seconds` between looks at the account."""
 
     entries: tuple[CronEntry, ...]
     flat_minutes: int
     reconcile_seconds: int
+    watch_seconds: int
 
 
 def session_job(session: Session) -> Next:
@@ -51,6 +55,7 @@ class TradingDay:
     clock: Clock
     feed: Feed
     policy: DayPolicy
+    kill_switch: KillSwitch
     session_of: Callable[[date], Session]
     next_session: Callable[[date], Session | None]
 
@@ -64,6 +69,7 @@ class TradingDay:
         ]
         first = session.opens_at + timedelta(seconds=self.policy.reconcile_seconds)
         jobs.append(Next("reconcile", f"reconcile:{to_text(first)}", {"until": to_text(session.closes_at)}, first))
+        jobs.append(watch_job(session.opens_at, session.closes_at, self.policy.watch_seconds))
         flat_at = session.closes_at - timedelta(minutes=self.policy.flat_minutes)
         until = to_text(session.closes_at)
         jobs.append(Next("flatten", f"flatten:{session.date.isoformat()}", {"until": until}, flat_at))
@@ -76,11 +82,8 @@ class TradingDay:
             jobs.append(session_job(following))
         snapshot = self._snapshot(session, "OPEN", reads)
         body = {"equity": str(snapshot.equity), "cash": str(snapshot.cash), "scans": sum(1 for n in jobs if n.type == "scan")}
-        return Effect(
-            (snapshot,),
-            tuple(jobs),
-            (DecisionEvent(SubjectType.ACCOUNT, ACCOUNT, "session_opened", self.clock.now(), body=body),),
-        )
+        told = DecisionEvent(SubjectType.ACCOUNT, ACCOUNT, "session_opened", self.clock.now(), body=body)
+        return Effect((snapshot,), tuple(jobs), (told,)) + unlocked(reads, self.kill_switch, self.clock.now())
 
     async def close(self, job: Job, reads: Reads) -> Effect:
         """The account at the close: the day's result. A candidate that nothing speaks for any more ends here: its run's jobs

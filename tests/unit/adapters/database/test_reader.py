@@ -51,7 +51,8 @@ def test_records_by_their_columns_in_key_order(reads: SqliteReads) -> None:
     assert [each.symbol for each in reads.find(Position)] == ["A", "B", "C"]
     assert [each.symbol for each in reads.find(Position, quantity=1)] == ["B", "C"]
     assert [each.symbol for each in reads.find(Position, symbol=["C", "A", "Z"])] == ["A", "C"]
-    assert reads.find(Position, symbol=()) == []
+    assert reads.find(Position, symbol=()) == reads.find(Position, symbol=(), quantity=2) == []
+    assert reads.count(Position, symbol=[], quantity=2) == 0
     assert [each.symbol for each in reads.find(SymbolRun, run_id="run", state=SymbolState.FAILED)] == ["X"]
     assert reads.find(PipelineRun, finished_at=None)[0].reasons == {"GAP": 1}
     assert reads.find(PipelineRun, finished_at=START) == []

@@ -14,6 +14,7 @@ from finagent.services.pipeline.execution import ExecutionService
 from finagent.services.scheduling.cron import CronEntry
 from finagent.services.scheduling.trading_day import DayPolicy, TradingDay, scan_minutes, session_job
 
+KINDS = ("scan", "flatten", "report", "reconcile", "watch", "session")
 ENTRIES = (CronEntry("first", "35 9 * * *"), CronEntry("third", "0 10 * * *"))
 
 
@@ -22,7 +23,8 @@ def day_of(desk: Any, feed: Any) -> TradingDay:
     return TradingDay(
         desk.clock,
         feed,
-        DayPolicy(ENTRIES, 10, 1800),
+        DayPolicy(ENTRIES, 10, 1800, 300),
+        desk.kill_switch,
         sessions.__getitem__,
         lambda after: next((session for day, session in sessions.items() if day > after), None),
     )
@@ -33,13 +35,14 @@ async def test_opening_publishes_the_whole_day_once(desk: Any, market: Any, open
     day = day_of(desk, await open_feed())
     job = desk.job("session", date="2008-10-02")
     await desk.commit(await day.open(job, desk.reads))
-    at = {kind: [run_at for _, _, run_at in desk.waiting(kind)] for kind in ("scan", "flatten", "report", "reconcile", "session")}
+    at = {kind: [run_at for _, _, run_at in desk.waiting(kind)] for kind in KINDS}
 
     assert at == {
         "scan": ["2008-10-02T13:35:00.000000Z", "2008-10-02T14:00:00.000000Z"],
         "flatten": ["2008-10-02T19:50:00.000000Z"],
         "report": ["2008-10-02T20:00:00.000000Z"],
         "reconcile": ["2008-10-02T14:00:00.000000Z"],
+        "watch": ["2008-10-02T13:35:00.000000Z"],
         "session": [],
     }
     assert desk.reads.get(AccountSnapshot, date(2008, 10, 2), "OPEN").equity == Decimal(100_000)
