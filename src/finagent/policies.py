@@ -35,6 +35,7 @@ from finagent.quant.evaluation.promotion import Gate
 from finagent.quant.features.gap_scan import ScanRules
 from finagent.services.execution.policy import ExecutionPolicy
 from finagent.services.live import LivePolicy
+from finagent.services.market_data.gap_past import GapPastPolicy
 from finagent.services.model_review import ReviewPolicy
 from finagent.services.pipeline.planner import PlanPolicy
 from finagent.services.queue.processor import QueuePolicy
@@ -294,6 +295,15 @@ def plan_policy(settings: Settings) -> PlanPolicy:
     """How a plan is drawn up."""
     plan = settings.plan
     return PlanPolicy(plan.risk_fraction, plan.entry_limit_fraction, plan.target_multiple, plan.valid_minutes, plan.short_selling)
+
+
+def gap_past_policy(settings: Settings) -> GapPastPolicy:
+    """Which past gaps are learned from, and what counts as a win: as in a review."""
+    training, scan, review = settings.model.training, scan_rules(settings), settings.model.review
+    barriers = Barriers(review.target_natr, review.target_natr, review.cost_fraction)
+    return GapPastPolicy(
+        training.gap_fraction_min, training.gap_natr_min, scan.price_usd_min, scan.dollar_volume_usd_min, barriers
+    )
 
 
 def review_policy(settings: Settings) -> ReviewPolicy:

@@ -198,11 +198,32 @@ class ReviewSettings(Section):
     drawdown_fraction_free: Chance
 
 
+class TrainingSettings(Section):
+    gap_fraction_min: Annotated[float, Field(ge=0, le=1)]
+    gap_natr_min: Annotated[float, Field(ge=0, le=10)]
+    network: Literal["flat", "recurrent", "convolutional"]
+    seeds: Annotated[int, Field(ge=1, le=50)]
+    width: Annotated[int, Field(ge=1, le=1024)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    weight_decay: Annotated[float, Field(ge=0, le=10)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    pinball_weight: Annotated[float, Field(ge=0, le=10)]
+    batch_rows: AtLeastOne
+    epochs: AtLeastOne
+    patience: AtLeastOne
+    embargo_days: Count
+    miss_fraction: Annotated[float, Field(gt=0, lt=1)]
+    first_test_days: AtLeastOne
+    test_days: AtLeastOne
+
+
 class ModelSettings(Section):
     serve: Literal["formula", "registry"]
     directory: Path | None
     score_decimals: Annotated[int, Field(ge=0, le=12)]
     score_min: Annotated[float, Field(ge=0, le=1)]
+    training: TrainingSettings
     review: ReviewSettings
 
 
@@ -501,7 +522,7 @@ class Settings(BaseSettings):
         if self.features.index_symbol is None:
             process.append("features")
         kept = {"store": True, "cache_seconds": True, "cached_sessions_max": True, "stored_sessions_max": True}
-        unnamed = {"directory", "review"} | ({"serve"} if self.model.serve == "formula" else set())
+        unnamed = {"directory", "training", "review"} | ({"serve"} if self.model.serve == "formula" else set())
         partly = {"broker": connection, "features": kept, "model": dict.fromkeys(unnamed, True)}
         if self.risk.breakers == FIRST_BREAKERS:
             partly["risk"] = {"breakers": True}
