@@ -79,7 +79,7 @@ async def train(settings: Settings, order: Order, watcher: Watcher) -> Trained:
     identity = {"recipe": json.dumps(asdict(recipe), sort_keys=True), "rows": _digest(rows), "spec": AT_THE_OPEN.hash}
     path = settings.storage.directory / TRAINING_FOLDER / f"{order.name}@{order.version}.safetensors"
     checkpoint = Checkpoint(path, identity)
-    resumed_at = _run(training, checkpoint, watcher)
+    resumed_at = run_to_end(training, checkpoint, watcher.epoch)
     facts = SpecialistFacts(
         order.name,
         order.version,
@@ -94,14 +94,16 @@ async def train(settings: Settings, order: Order, watcher: Watcher) -> Trained:
     return Trained(package, trials, len(rows.days), resumed_at)
 
 
-def _run(training: SpecialistTraining, checkpoint: Checkpoint, watcher: Watcher) -> int:
+def run_to_end(training: SpecialistTraining, checkpoint: Checkpoint, told: Callable[[int, dict[str, float]], None]) -> int:
+    """All epochs that are left, each on the disk before the next; `told` hears of each. Says at which one it went on."""
     kept = checkpoint.read()
     if kept is not None:
         training.restore(kept)
     resumed_at = epoch = training.epochs_run
     while not training.finished:
-        watcher.epoch(epoch, training.run_epoch(epoch))
+        losses = training.run_epoch(epoch)
         checkpoint.write(training.state())
+        told(epoch, losses)
         epoch += 1
     return resumed_at
 

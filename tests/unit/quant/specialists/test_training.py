@@ -1,0 +1,203 @@
+"""What was planted is found, what was not is not, and a training that is stopped goes on as if nothing had been."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from finagent.domain.errors import BadInput
+from finagent.quant.evaluation.abstention import abstains
+from finagent.quant.evaluation.labels import Outcome
+from finagent.quant.evaluation.scores import auc
+from finagent.quant.evaluation.walk_forward import Blocks
+from finagent.quant.specialists.networks import NETWORKS, CausalBlock, specialist
+from finagent.quant.specialists.planted_edges import Edge, PlantedRows, plant, with_leak
+from finagent.quant.specialists.training import DEVIATIONS_MAX, Recipe, SpecialistTraining, TrainedSpecialist, TrainingRows
+from finagent.quant.specialists.trials import BOOSTING, CLIMATOLOGY, LOGISTIC, run_trials
+
+RECIPE = Recipe("flat", seeds=(1, 2, 3), learning_rate=3e-3)
+DAYS, A_DAY = 400, 20
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def rows_of(planted: PlantedRows) -> TrainingRows:
+    target = np.select([planted.outcome == Outcome.UP, planted.outcome == Outcome.DOWN], [0.5, -0.5], 0.0)
+    values = planted.features.astype(np.float32)[:, np.newaxis, :]
+    return TrainingRows(values, planted.outcome, target, planted.days, np.ones(len(planted.days)))
+
+
+def learned(rows: TrainingRows, recipe: Recipe = RECIPE) -> TrainedSpecialist:
+    training, epoch = SpecialistTraining(rows, recipe), 0
+    while not training.finished:
+        training.run_epoch(epoch)
+        epoch += 1
+    return training.trained()
+
+
+def told(model: TrainedSpecialist, planted: PlantedRows) -> Any:
+    return model.probabilities(planted.features.astype(np.float32)[:, np.newaxis, :])
+
+
+@pytest.mark.parametrize(("network", "kept", "seeds"), [("flat", 0.9, 3), ("recurrent", 0.8, 2), ("convolutional", 0.8, 1)])
+def test_most_of_what_an_oracle_gains_from_a_linear_edge(network: str, kept: float, seeds: int) -> None:
+    """All three keep nine tenths of it when they see more days: `make proof ONLY=planted-edges`."""
+    learn = plant(Edge.LINEAR, 0.3, 1, days=DAYS, rows_a_day=A_DAY)
+    unseen = plant(Edge.LINEAR, 0.3, 2, days=500, rows_a_day=A_DAY)
+    recipe = replace(RECIPE, network=network, width=32, seeds=tuple(range(1, seeds + 1)))
+    right = float((told(learned(rows_of(learn), recipe), unseen).argmax(axis=1) == unseen.outcome).mean())
+
+    assert right - unseen.base_rate >= kept * (unseen.oracle_accuracy - unseen.base_rate) > 0.05
+
+
+def test_of_an_interaction_at_least_what_boosting_finds_with_enough_said() -> None:
+    learn = plant(Edge.INTERACTION, 0.6, 1, days=DAYS, rows_a_day=A_DAY)
+    unseen = plant(Edge.INTERACTION, 0.6, 2, days=500, rows_a_day=A_DAY)
+    model = learned(rows_of(learn))
+    forecast = told(model, unseen)
+    boosting = HistGradientBoostingClassifier(random_state=0).fit(learn.features, learn.outcome)
+
+    assert (forecast.argmax(axis=1) == unseen.outcome).mean() >= boosting.score(unseen.features, unseen.outcome)
+    sets = model.conformal.sets(forecast)
+    assert (~abstains(sets)).mean() >= 0.2
+    assert sets[np.arange(len(forecast)), unseen.outcome].mean() == pytest.approx(1.0 - RECIPE.miss_fraction, abs=0.02)
+
+
+def test_where_nothing_was_planted_nothing_is_claimed() -> None:
+    learn = plant(Edge.NONE, 0.0, 1, days=DAYS, rows_a_day=A_DAY)
+    unseen = plant(Edge.NONE, 0.0, 2, days=500, rows_a_day=A_DAY)
+    model = learned(rows_of(learn))
+    forecast = told(model, unseen)
+    right = (forecast.argmax(axis=1) == unseen.outcome).mean()
+
+    assert (~abstains(model.conformal.sets(forecast))).mean() <= 0.05
+    assert abs(right - unseen.base_rate) <= 2.0 * np.sqrt(unseen.base_rate * (1 - unseen.base_rate) / len(forecast)) + 0.01
+
+
+def test_shuffled_labels_teach_nothing() -> None:
+    learn = plant(Edge.LINEAR, 0.6, 1, days=DAYS, rows_a_day=A_DAY)
+    unseen = plant(Edge.LINEAR, 0.6, 2, days=500, rows_a_day=A_DAY)
+    shuffled = replace(learn, outcome=np.random.default_rng(3).permutation(learn.outcome))
+    up = unseen.outcome == Outcome.UP
+
+    assert 0.47 <= auc(told(learned(rows_of(shuffled)), unseen)[:, Outcome.UP], up) <= 0.53
+    assert auc(told(learned(rows_of(learn)), unseen)[:, Outcome.UP], up) > 0.6
+
+
+def test_a_leak_is_too_good_to_be_true() -> None:
+    learn = with_leak(plant(Edge.NONE, 0.0, 1, days=DAYS, rows_a_day=A_DAY), 5)
+    unseen = with_leak(plant(Edge.NONE, 0.0, 2, days=500, rows_a_day=A_DAY), 6)
+
+    assert (told(learned(rows_of(learn)), unseen).argmax(axis=1) == unseen.outcome).mean() > 0.9
+
+
+def test_a_training_that_is_stopped_anywhere_goes_on_to_the_same_bits() -> None:
+    rows = rows_of(plant(Edge.LINEAR, 0.6, 1, days=120, rows_a_day=10))
+    recipe = replace(RECIPE, network="recurrent", seeds=(1, 2), width=16, epochs=6)
+    whole = learned(rows, recipe)
+    first, epoch = SpecialistTraining(rows, recipe), 0
+    while not first.finished:
+        first.run_epoch(epoch)
+        after = SpecialistTraining(rows, recipe)
+        after.restore({name: value.copy() for name, value in first.state().items()})
+        assert after.epochs_run == epoch + 1
+        first, epoch = after, epoch + 1
+    again = first.trained()
+
+    assert again.temperature == whole.temperature
+    assert np.array_equal(again.logits(rows.values), whole.logits(rows.values))
+
+
+def test_the_state_of_something_else_is_refused() -> None:
+    rows = rows_of(plant(Edge.LINEAR, 0.6, 1, days=120, rows_a_day=10))
+    other = SpecialistTraining(rows, replace(RECIPE, network="recurrent"))
+    with pytest.raises(BadInput, match="is not one of flat"):
+        SpecialistTraining(rows, RECIPE).restore(other.state())
+    with pytest.raises(BadInput, match="epoch 1 is not the next one"):
+        other.run_epoch(1)
+
+
+def test_only_days_that_were_learned_from_scale_and_unknown_values_are_their_mean() -> None:
+    planted = plant(Edge.NONE, 0.0, 1, days=100, rows_a_day=4)
+    values = planted.features.astype(np.float32)[:, np.newaxis, :].copy()
+    values[:, 0, 1] = np.nan
+    values[-40:, 0, 0] = 1e6  # of days that calibrate
+    rows = replace(rows_of(planted), values=values)
+    scaling = SpecialistTraining(rows, RECIPE).scaling
+    scaled = scaling.applied(values)
+
+    assert abs(float(scaling.mean[0])) < 1.0
+    assert (scaled[-40:, 0, 0] == DEVIATIONS_MAX).all()
+    assert not scaled[:, 0, 1].any()
+
+
+def test_a_convolution_reads_no_later_step() -> None:
+    block = CausalBlock(4, 2, 0.0).eval()
+    series = torch.randn(2, 4, 8)
+    changed = series.clone()
+    changed[:, :, 5:] = 9.0
+
+    assert torch.equal(block(series)[:, :, :5], block(changed)[:, :, :5])
+    assert not torch.equal(block(series)[:, :, 5:], block(changed)[:, :, 5:])
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_network_says_classes_and_quantiles_of_any_number_of_steps(network: str) -> None:
+    for steps in (1, 8):
+        classes, quantiles = specialist(network, 3, steps, 16, 0.0, 1).eval()(torch.randn(2, steps, 3))
+        assert (classes.shape, quantiles.shape) == ((2, 3), (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"outcome": np.zeros(3, np.int64)}, "outcome has shape"),
+        ({"weight": np.zeros(1200)}, "weight is not above zero"),
+        ({"values": np.full((1200, 1, 20), np.inf, np.float32)}, "a value is infinite"),
+        ({"days": np.arange(1200)[::-1].copy()}, "days ascending"),
+    ],
+)
+def test_rows_that_cannot_be_learned_from_are_refused(change: dict[str, Any], words: str) -> None:
+    rows = rows_of(plant(Edge.NONE, 0.0, 1, days=120, rows_a_day=10))
+    with pytest.raises(BadInput, match=words):
+        replace(rows, **change)
+
+
+def test_too_few_days_and_unknown_networks_are_refused() -> None:
+    rows = rows_of(plant(Edge.NONE, 0.0, 1, days=12, rows_a_day=10))
+    with pytest.raises(BadInput, match="12 days are too few"):
+        SpecialistTraining(rows, RECIPE)
+    with pytest.raises(BadInput, match="must be one of flat, recurrent, convolutional"):
+        specialist("deep", 3, 1, 8, 0.0, 1)
+    with pytest.raises(BadInput, match="recipe"):
+        replace(RECIPE, dropout=1.0)
+    with pytest.raises(BadInput, match="planted edge"):
+        plant(Edge.NONE, -1.0, 1, days=2, rows_a_day=1)
+
+
+def test_trials_stand_beside_plain_models_on_rows_that_nobody_has_seen() -> None:
+    planted = plant(Edge.LINEAR, 0.6, 1, days=200, rows_a_day=8, features=6)
+    rows = rows_of(planted)
+    long_return = np.select([planted.outcome == Outcome.UP, planted.outcome == Outcome.DOWN], [0.01, -0.01], 0.0)
+    seen: list[str] = []
+    recipe = Recipe("flat", seeds=(1,), width=16, epochs=8, embargo_days=2)
+    report = run_trials(rows, long_return, recipe, Blocks(100, 50, 2), seen.append)
+
+    assert {each.name for each in report.results} == {CLIMATOLOGY, LOGISTIC, BOOSTING, *NETWORKS}
+    assert seen.count("flat") == 2
+    assert (report.rows, report.sessions) == (800, 100)
+    for name in (LOGISTIC, "flat"):
+        assert report.result(name).log_loss < report.result(CLIMATOLOGY).log_loss
+        assert report.result(name).sharpe > 3.0
+    assert report.result(CLIMATOLOGY).coverage == 0.0
+    assert 0.0 <= report.overfitting_probability <= 1.0
