@@ -219,7 +219,7 @@ class TrainingSettings(Section):
 
 
 class ModelSettings(Section):
-    serve: Literal["formula", "registry"]
+    serve: Literal["formula", "shipped", "registry"]
     directory: Path | None
     score_decimals: Annotated[int, Field(ge=0, le=12)]
     score_min: Annotated[float, Field(ge=0, le=1)]

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from tests.unit.adapters.models import packages
 
-from finagent.adapters.models.package import MODEL, write_package
+from finagent.adapters.models.package import MODEL, SHIPPED, open_package, write_package
 from finagent.adapters.models.registry_files import VERSIONS
 from finagent.adapters.models.warm_copy import SERVED
 from finagent.bootstrap import build_application, build_predictor
@@ -281,3 +282,28 @@ def test_fresh_leaves_the_models_where_they_are(folder: Path) -> None:
     asyncio.run(replayed(settings_of(folder)))
     said(folder, "orchestrate", "--fresh", "--set", "http.enabled=false")
     assert [row["version"] for row in said(folder, "models", "list")["models"]] == [ONE, TWO]
+
+
+def test_the_shipped_model_was_fitted_before_what_is_replayed_and_scores_without_torch(tmp_path: Path) -> None:
+    """And says what it is."""
+    facts = open_package(SHIPPED).facts
+    assert facts.trained_until < date(2008, 10, 1)
+    assert "the probability that the price goes the way of the gap" in facts.description
+    asks = ["--set", f"storage.directory={tmp_path}", "--set", "model.serve=shipped", "--set", "http.enabled=false"]
+    days = [word for each in DAYS for word in ("--set", each)]
+    code = (
+        "import sys; from finagent.cli.app import run; code = run(sys.argv[1:]); "
+        "print(code, sorted({'torch', 'mlflow', 'sklearn'} & set(sys.modules)), file=sys.stderr)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, "orchestrate", "--json", *asks, *days],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=100,
+    )
+    assert ended.stderr.rstrip().endswith("0 []")
+    with reading(load_settings(overrides=(f"storage.directory={tmp_path}", *DAYS, "model.serve=shipped"))) as store:
+        predictions = store.reads.find(Prediction)
+    assert {prediction.model_version for prediction in predictions} == {facts.version}
+    assert len({prediction.score for prediction in predictions}) > 1

@@ -7,7 +7,7 @@ import numpy as np
 import structlog
 
 from finagent.adapters.models.onnx_predictor import OnnxPredictor
-from finagent.adapters.models.package import ModelPackage, open_package
+from finagent.adapters.models.package import SHIPPED, ModelPackage, open_package
 from finagent.adapters.models.registry_files import RegistryFiles
 from finagent.adapters.models.warm_copy import WarmCopy
 from finagent.bootstrap.live import open_market
@@ -72,6 +72,8 @@ def build_predictor(settings: Settings, *, keep: bool = True) -> Predictor:
     trade in its place. Where the registry is away, the package that served last does; `keep` makes this one that."""
     if settings.model.serve == "formula":
         return GapAndGoFormula()
+    if settings.model.serve == "shipped":
+        return OnnxPredictor(open_package(SHIPPED), CANDIDATE)
     warm = WarmCopy(settings.storage.directory / "warm-model")
     try:
         package = _champion(open_registry(settings))

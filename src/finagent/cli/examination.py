@@ -136,7 +136,7 @@ def _model(settings: Settings) -> Finding:
     from finagent.bootstrap import build_predictor
 
     version = build_predictor(settings, keep=False).model_version
-    where = "built in" if settings.model.serve == "formula" else f"champion of {settings.models_path}"
+    where = f"champion of {settings.models_path}" if settings.model.serve == "registry" else f"built in: {settings.model.serve}"
     return Finding("model", Verdict.OK, f"{version}, {where}")
 
 

@@ -284,7 +284,7 @@ def _print_table(rows: list[dict[str, Any]], settings: "Settings") -> None:
             facts = (str(row["trained_until"]), row["data_spec_hash"], row["digest"][:16], row["description"])
             table.add_row(row["version"], ", ".join(row["roles"]), *facts)
     terminal().print(table, highlight=False, markup=False)
-    served = "the champion scores" if settings.model.serve == "registry" else "the formula scores, none of these"
+    served = "the champion scores" if settings.model.serve == "registry" else "none of these scores"
     typer.echo(f"{len(rows)} versions in {settings.models_path}; model.serve is {settings.model.serve}: {served}")
 
 

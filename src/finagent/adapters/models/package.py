@@ -23,6 +23,7 @@ from finagent.domain.ports.model_registry import ModelVersion
 MODEL, MANIFEST = "model.onnx", "manifest.json"
 MODEL_BYTES_MAX, MANIFEST_BYTES_MAX = 64 << 20, 4 << 20
 FORMAT = 1
+SHIPPED = Path(__file__).with_name("shipped")  # the package that comes with the program
 _PICKLED_NAMES = {".pkl", ".pickle", ".pt", ".pth", ".joblib", ".ckpt"}
 _ZIP = b"PK\x03\x04"  # torch keeps its pickles in archives
 
