@@ -64,7 +64,7 @@ def export_specialist(trained: TrainedSpecialist, spec: DataSpec, facts: Special
             f"export: {spec.name} has {len(spec.names)} features, and must have {GAP} and what the model was trained on"
         )
     module = _Score(trained, spec.columns[GAP]).eval()
-    generator = np.random.default_rng(0)
+    generator = np.random.Generator(np.random.Philox(key=0))
     noise = generator.normal(size=(CANARY_ROWS, len(spec.names))).astype(np.float32)
     rows = trained.scaling.mean + noise * trained.scaling.deviation
     with torch.inference_mode():

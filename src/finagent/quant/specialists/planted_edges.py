@@ -49,7 +49,7 @@ def plant(edge: Edge, strength: float, seed: int, *, days: int, rows_a_day: int,
     for a strength that is not finite or below zero, and for fewer than three features."""
     if not 0.0 <= strength < np.inf or features < 3 or days < 1 or rows_a_day < 1:
         raise BadInput(f"planted edge: strength {strength}, {features} features, {days} days of {rows_a_day} rows")
-    draw = np.random.default_rng(seed)
+    draw = np.random.Generator(np.random.Philox(key=seed))
     rows = days * rows_a_day
     day = np.repeat(np.arange(days), rows_a_day)
     shared = draw.normal(size=(days, features))[day]
@@ -70,6 +70,6 @@ def plant(edge: Edge, strength: float, seed: int, *, days: int, rows_a_day: int,
 
 def with_leak(rows: PlantedRows, seed: int) -> PlantedRows:
     """The same with one more column that knows the outcome, a little blurred: what a feature computed after the decision is."""
-    blur = np.random.default_rng(seed).normal(scale=0.3, size=len(rows.outcome))
+    blur = np.random.Generator(np.random.Philox(key=seed)).normal(scale=0.3, size=len(rows.outcome))
     leak = (rows.outcome - 1.0 + blur)[:, np.newaxis]
     return PlantedRows(np.concatenate((rows.features, leak), axis=1), rows.outcome, rows.days, rows.truth)

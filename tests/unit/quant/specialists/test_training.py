@@ -49,10 +49,10 @@ def told(model: TrainedSpecialist, planted: PlantedRows) -> Any:
     return model.probabilities(planted.features.astype(np.float32)[:, np.newaxis, :])
 
 
-@pytest.mark.parametrize(("network", "kept", "seeds"), [("flat", 0.9, 3), ("recurrent", 0.8, 2), ("convolutional", 0.8, 1)])
+@pytest.mark.parametrize(("network", "kept", "seeds"), [("flat", 0.9, 3), ("recurrent", 0.8, 2), ("convolutional", 0.8, 2)])
 def test_most_of_what_an_oracle_gains_from_a_linear_edge(network: str, kept: float, seeds: int) -> None:
     """All three keep nine tenths of it when they see more days: `make proof ONLY=planted-edges`."""
-    learn = plant(Edge.LINEAR, 0.3, 1, days=DAYS, rows_a_day=A_DAY)
+    learn = plant(Edge.LINEAR, 0.3, 1, days=600, rows_a_day=A_DAY)
     unseen = plant(Edge.LINEAR, 0.3, 2, days=500, rows_a_day=A_DAY)
     recipe = replace(RECIPE, network=network, width=32, seeds=tuple(range(1, seeds + 1)))
     right = float((told(learned(rows_of(learn), recipe), unseen).argmax(axis=1) == unseen.outcome).mean())
@@ -186,11 +186,11 @@ def test_too_few_days_and_unknown_networks_are_refused() -> None:
 
 
 def test_trials_stand_beside_plain_models_on_rows_that_nobody_has_seen() -> None:
-    planted = plant(Edge.LINEAR, 0.6, 1, days=200, rows_a_day=8, features=6)
+    planted = plant(Edge.LINEAR, 1.0, 1, days=200, rows_a_day=8, features=6)
     rows = rows_of(planted)
     long_return = np.select([planted.outcome == Outcome.UP, planted.outcome == Outcome.DOWN], [0.01, -0.01], 0.0)
     seen: list[str] = []
-    recipe = Recipe("flat", seeds=(1,), width=16, epochs=8, embargo_days=2)
+    recipe = Recipe("flat", seeds=(1,), width=16, epochs=30, learning_rate=1e-2, embargo_days=2)
     report = run_trials(rows, long_return, recipe, Blocks(100, 50, 2), seen.append)
 
     assert {each.name for each in report.results} == {CLIMATOLOGY, LOGISTIC, BOOSTING, *NETWORKS}
