@@ -342,7 +342,7 @@ def watch_policy(settings: Settings) -> WatchPolicy:
         breakers.refusals_max,
         breakers.unusable_fraction_max,
     )
-    return WatchPolicy(breakers.interval_seconds, risk.price_age_seconds_max, limits)
+    return WatchPolicy(breakers.interval_seconds, limits)
 
 
 def execution_policy(settings: Settings) -> ExecutionPolicy:

@@ -214,7 +214,7 @@ def test_people_read_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert run(["models", "promote", TWO, "--against-evidence", "--reason", "the second", *options]) == 0
     told = capsys.readouterr().out
     assert "champion" in told.splitlines()[1]
-    assert "model.serve is formula: the formula scores, none of these" in told
+    assert "model.serve is formula: none of these scores" in told
     assert "roles           champion" in told
     assert f"champion is {TWO} (before: {ONE}): there is no store yet to record it in; model.serve is formula" in told
     (folder / "models" / VERSIONS / TWO / MODEL).unlink()

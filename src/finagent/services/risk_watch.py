@@ -27,10 +27,9 @@ _GRAVITY = (TradingState.ACTIVE, TradingState.REDUCING, TradingState.HALTED)
 
 @dataclass(frozen=True, slots=True)
 class WatchPolicy:
-    """`interval_seconds` between two looks; a symbol whose last price is older than `price_age_seconds_max` is unusable."""
+    """`interval_seconds` between two looks."""
 
     interval_seconds: int
-    price_age_seconds_max: float
     limits: BreakerLimits
 
 
@@ -61,7 +60,8 @@ class RiskWatch:
         now = self.clock.now()
         at = now + timedelta(seconds=self.policy.interval_seconds)
         following = (Next("watch", f"watch:{to_text(at)}", job.payload, at),) if at < from_text(job.payload["until"]) else ()
-        return self._judged(reads, now) + Effect(next=following)
+        known = self.feed.follows(now)  # a process that has just started may not have opened the session yet
+        return (self._judged(reads, now) if known else Effect()) + Effect(next=following)
 
     def _judged(self, reads: Reads, now: datetime) -> Effect:
         for trip in tripped(self.readings(reads), self.policy.limits):
@@ -89,7 +89,7 @@ class RiskWatch:
             slippage_bps=sum((bps * value for bps, value in slipped), ZERO) / total if total else ZERO,
             fills=len(slipped),
             refusals=sum(1 for order in refused if order.updated_at >= since),
-            unusable_fraction=Decimal(repr(self.feed.unusable_fraction(self.policy.price_age_seconds_max))),
+            unusable_fraction=Decimal(repr(self.feed.unusable_fraction)),
         )
 
 

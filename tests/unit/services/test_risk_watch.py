@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from tests.unit.services.conftest import features_of
 
 from finagent.domain.circuit_breakers import BreakerLimits
 from finagent.domain.orders import (
@@ -22,6 +23,8 @@ from finagent.domain.orders import (
 from finagent.domain.portfolio import AccountSnapshot, Position
 from finagent.domain.time import to_text
 from finagent.domain.trading_state import TradingState
+from finagent.quant.features.gap_scan import ScanRules
+from finagent.services.market_data.feed import Feed
 from finagent.services.risk_watch import DAY_LOCK, RiskWatch, WatchPolicy, unlocked, watch_job
 
 LIMITS = BreakerLimits(Decimal("0.02"), Decimal("0.10"), Decimal(50), 2, 3, Decimal("0.5"))
@@ -29,7 +32,7 @@ LIMITS = BreakerLimits(Decimal("0.02"), Decimal("0.10"), Decimal(50), 2, 3, Deci
 
 @pytest.fixture
 async def watch(desk: Any, open_feed: Any) -> RiskWatch:
-    return RiskWatch(await open_feed(), desk.clock, WatchPolicy(300, 180.0, LIMITS), desk.kill_switch)
+    return RiskWatch(await open_feed(), desk.clock, WatchPolicy(300, LIMITS), desk.kill_switch)
 
 
 async def looked(desk: Any, watch: RiskWatch) -> tuple[TradingState, str]:
@@ -118,11 +121,21 @@ async def test_fills_worse_than_their_triggers_reduce(desk: Any, watch: RiskWatc
     assert await looked(desk, watch) == (TradingState.REDUCING, "breaker SLIPPAGE")
 
 
-async def test_a_market_without_prices_reduces(desk: Any, market: Any, open_feed: Any) -> None:
+async def test_a_market_of_bad_data_reduces(desk: Any, market: Any, open_feed: Any) -> None:
     market.excluded = {"IBM": "an hour of it is missing"}
-    market.bars.quality[:, market.symbols.index("AAPL")] = 2
-    watch = RiskWatch(await open_feed(), desk.clock, WatchPolicy(300, 180.0, LIMITS), desk.kill_switch)
+    market.bars.quality[:, market.symbols.index("AAPL")] = 3
+    watch = RiskWatch(await open_feed(), desk.clock, WatchPolicy(300, LIMITS), desk.kill_switch)
     assert await looked(desk, watch) == (TradingState.REDUCING, "breaker DATA_QUALITY")
+
+
+async def test_before_the_session_is_open_in_the_feed_nothing_is_judged(desk: Any, market: Any) -> None:
+    """As a process that was started within the session meets it, its first job a look that is due."""
+    feed = Feed(market, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), features_of(market))
+    assert await looked(desk, RiskWatch(feed, desk.clock, WatchPolicy(300, LIMITS), desk.kill_switch)) == (
+        TradingState.ACTIVE,
+        "test",
+    )
+    assert len(desk.keys("watch")) == 1
 
 
 async def test_a_state_that_binds_is_never_loosened(desk: Any, market: Any, watch: RiskWatch) -> None:

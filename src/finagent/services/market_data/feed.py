@@ -131,10 +131,11 @@ class Feed:
         """Symbols out for the session, and why."""
         return self._prior.excluded if self._prior is not None else {}
 
-    def unusable_fraction(self, age_seconds_max: float) -> float:
-        """How much of the universe has no price of that age or younger, or is out for the session."""
-        oldest = self.session.minute_of(self._clock.now()) - age_seconds_max / MINUTE.total_seconds()
-        unusable = self._state.last_minute < oldest
+    @property
+    def unusable_fraction(self) -> float:
+        """How much of the universe is out for the session, or has more bad bars than a scan takes. Bars that are late are no bad
+        ones: how old a price may be is asked where it is used."""
+        unusable = self._state.bad_bars > self._rules.bad_bars_max
         unusable[[self._state.index[symbol] for symbol in self.exclusions() if symbol in self._state.index]] = True
         return float(unusable.mean())
 
