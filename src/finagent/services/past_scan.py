@@ -248,7 +248,7 @@ def _dropped_rows(past: PastSession, result: ScanResult) -> list[DroppedRow]:
     day, index = past.session.date, {symbol: column for column, symbol in enumerate(result.symbols)}
     rows = [
         DroppedRow(symbol, day, reason, gap_raw=None, gap=None)
-        for symbol, reason in past.prior.excluded.items()
+        for symbol, reason in (past.prior.excluded | past.refused).items()
         if symbol in past.refused or np.isfinite(past.open[index[symbol]])
     ]
     for column in np.flatnonzero(past.split != 1.0).tolist():

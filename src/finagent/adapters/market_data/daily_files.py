@@ -110,12 +110,15 @@ def panel_of(
     if ADJUSTED in bars.columns:
         told["adj_close"] = split_values(columns["close"], column(ADJUSTED))
     sound = sound_bars(*(columns[name] for name in BAR_COLUMNS))
-    open_, close = np.where(sound, columns["open"], np.nan), np.where(sound, columns["close"], np.nan)
+    # What is known at an open is the open: whether the bar is sound is not.
+    opened = (columns["open"] > 0.0) & (columns["open"] < np.inf)
+    open_, close = np.where(opened, columns["open"], np.nan), np.where(sound, columns["close"], np.nan)
     split, notes = _believed(told, open_, close, symbols, sessions)
     suspects: list[dict[str, str]] = [{} for _ in sessions]
     if not splits and ADJUSTED not in bars.columns:
         for row, place, value in suspected_splits(open_, close):
-            split[row, place] = value
+            if sound[row, place]:
+                split[row, place] = value
             suspects[row][symbols[place]] = f"looks like a split, {value:g} new shares per old, that nothing confirms: {_CURE}"
     return DailyPanel.checked(symbols, sessions, columns, split, tuple(suspects)), notes
 
@@ -146,9 +149,11 @@ def _believed(
 def suspected_splits(open_: Floats, close: Floats) -> Iterator[tuple[int, int, float]]:
     """Overnight jumps so near to a customary split of two or more (or its reverse) that a split is the likelier reading."""
     for place in range(close.shape[1]):
-        rows = np.flatnonzero(np.isfinite(close[:, place]) & np.isfinite(open_[:, place]))
-        ratio = close[rows[:-1], place] / open_[rows[1:], place]
+        closed, opened = np.flatnonzero(np.isfinite(close[:, place])), np.flatnonzero(np.isfinite(open_[:, place]))
+        before = np.searchsorted(closed, opened) - 1  # the last close before each open
+        opened, before = opened[before >= 0], closed[before[before >= 0]]
+        ratio = close[before, place] / open_[opened, place]
         for number in np.flatnonzero(np.abs(np.log(ratio)) > np.log(_SUSPECT_MIN) - _SUSPECT_LOG_DISTANCE):
             value = nearest_split(float(ratio[number]))
             if max(value, 1.0 / value) >= _SUSPECT_MIN and abs(np.log(ratio[number] / value)) < _SUSPECT_LOG_DISTANCE:
-                yield int(rows[number + 1]), place, value
+                yield int(opened[number]), place, value

@@ -48,7 +48,8 @@ class DailyPanel:
     """Raw (as traded) daily bars, arrays [days, symbols]; NaN: no bar. USD and shares.
 
     `split`: new shares per old share, taking effect at the open of that day (1.0: none). `excluded`: a mapping a day from
-    symbol to the reason why its bar was refused; such a bar is NaN. Build with `checked`, which fills it.
+    symbol to the reason why its bar was refused, known when it is over; such a bar is NaN. `suspect`: those of them whose open
+    tells it already. Build with `checked`, which fills both.
     """
 
     symbols: tuple[str, ...]
@@ -60,6 +61,7 @@ class DailyPanel:
     volume: Floats
     split: Floats
     excluded: tuple[Mapping[str, str], ...]
+    suspect: tuple[Mapping[str, str], ...]
     _day: dict[date, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -69,8 +71,9 @@ class DailyPanel:
             raise BadInput("daily panel: sessions are not in order, or one comes twice")
         if len(set(self.symbols)) != len(self.symbols):
             raise BadInput("daily panel: a symbol comes twice")
-        if len(self.excluded) != len(self.sessions):
-            raise BadInput(f"daily panel: {len(self.excluded)} days of exclusions for {len(self.sessions)} sessions")
+        for days_told in (self.excluded, self.suspect):
+            if len(days_told) != len(self.sessions):
+                raise BadInput(f"daily panel: {len(days_told)} days of exclusions for {len(self.sessions)} sessions")
         if not (self.split > 0).all():
             raise BadInput("daily panel: a split value is not positive")
         object.__setattr__(self, "_day", {day: number for number, day in enumerate(days)})
@@ -82,20 +85,23 @@ class DailyPanel:
         sessions: tuple[Session, ...],
         bars: Mapping[str, Floats],
         split: Floats,
-        excluded: tuple[Mapping[str, str], ...] | None = None,
+        suspect: tuple[Mapping[str, str], ...] | None = None,
     ) -> Self:
-        """A panel of `bars` (open, high, low, close, volume) with every bad bar refused by name; earlier reasons stand."""
+        """A panel of `bars` (open, high, low, close, volume) with every bad bar refused by name; those that are suspect are
+        refused too."""
         columns = {name: np.array(bars[name], dtype=np.float64) for name in BAR_COLUMNS}
-        reasons = [dict(day) for day in excluded] if excluded is not None else [{} for _ in sessions]
+        suspect = suspect if suspect is not None else (NO_EXCLUSION,) * len(sessions)
+        reasons: list[dict[str, str]] = [{} for _ in sessions]
         for reason, bad in _faults(columns).items():
             for day, place in np.argwhere(bad):
                 reasons[day].setdefault(symbols[place], reason)
+        reasons = [dict(told) | faults for told, faults in zip(suspect, reasons, strict=True)]
         place_of = {symbol: place for place, symbol in enumerate(symbols)}
         for day, named in enumerate(reasons):
             refused = [place_of[symbol] for symbol in named]
             for column in columns.values():
                 column[day, refused] = np.nan
-        return cls(symbols, sessions, **columns, split=split, excluded=tuple(reasons))
+        return cls(symbols, sessions, **columns, split=split, excluded=tuple(reasons), suspect=suspect)
 
     def of_symbols(self, symbols: tuple[str, ...]) -> "DailyPanel":
         """The same panel with these symbols only, in this order; BadInput names the first unknown one."""
@@ -104,7 +110,10 @@ class DailyPanel:
             if symbol not in place_of:
                 raise BadInput(f"unknown symbol {symbol}: the daily bars have {', '.join(self.symbols[:20])}")
         places = [place_of[symbol] for symbol in symbols]
-        kept = tuple({symbol: day[symbol] for symbol in symbols if symbol in day} for day in self.excluded)
+        excluded, suspect = (
+            tuple({symbol: day[symbol] for symbol in symbols if symbol in day} for day in told)
+            for told in (self.excluded, self.suspect)
+        )
         return DailyPanel(
             symbols,
             self.sessions,
@@ -114,7 +123,8 @@ class DailyPanel:
             close=self.close[:, places],
             volume=self.volume[:, places],
             split=self.split[:, places],
-            excluded=kept,
+            excluded=excluded,
+            suspect=suspect,
         )
 
     def day_of(self, session: Session) -> int:
@@ -143,7 +153,7 @@ class DailyPanel:
     def prior_facts(self, session: Session, minutes: tuple[int, ...], policy: HistoryPolicy, shares: VolumeShares) -> PriorFacts:
         """What was known before the open. Means are over each symbol's last `mean_sessions` bars; a bar older than the
         permitted hole allows does not count. A refused bar of the last session excludes its symbol, as does a long hole;
-        so does a refused bar of today."""
+        so does an open of today that is suspect. Whether the bar of today is refused nobody knows before it is over."""
         day = self.day_of(session)
         previous_close, gaps = self._previous_close(day, policy.hole_sessions_max)
         used = self._last_bars(day, policy)
@@ -190,7 +200,7 @@ class DailyPanel:
         out = {symbol: f"previous bar refused: {reason}" for symbol, reason in yesterday.items()}
         for place in np.flatnonzero(gaps):
             out.setdefault(self.symbols[place], "no bar for too many sessions")
-        return out | dict(self.excluded[day])
+        return out | dict(self.suspect[day])
 
 
 class KnownPanels:

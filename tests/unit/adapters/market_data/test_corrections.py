@@ -1,13 +1,15 @@
 """What is told later is known later: a correction, a late split, and everything after an open change nothing known at it."""
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from tests.unit.adapters.market_data.test_files import daily_rows, minute_rows, opened
+from tests.unit.adapters.market_data.test_files import CALENDAR, FIRST, LAST, POLICY, daily_rows, minute_rows, opened
 
+from finagent.adapters.market_data.files import files_source
 from finagent.domain.bars import BarQuality, DailyHistory, PriorFacts
 from finagent.domain.errors import BadInput
 from finagent.domain.ports.market_data import MarketDataPort
@@ -184,3 +186,24 @@ def test_the_same_bar_told_twice_at_one_time_is_refused(tmp_path: Path) -> None:
         opened(folder(tmp_path, "told", bars=pd.concat([rows, again, again])))
     with pytest.raises(BadInput, match=r"2 files in .* hold the same daily bars"):
         opened(folder(tmp_path, "beside", bars=rows, later=again, more=again))
+
+
+async def test_whether_a_bar_is_sound_is_not_known_at_its_open(tmp_path: Path) -> None:
+    """The bar of 10 January is refused, for a low that the vendor slips on; its open is as any other, or that of a split."""
+    rows = daily_rows(("AAA",))
+    slipped = rows.copy()
+    slipped.loc[6, "low"] = 99.0
+    lenient = replace(POLICY, unenclosed_fraction_max=0.5)
+
+    def told(name: str, bars: pd.DataFrame) -> MarketDataPort:
+        return files_source(folder(tmp_path, name, bars=bars), CALENDAR, seed=1, first=FIRST, last=LAST, policy=lenient).market
+
+    market, sound = told("slipped", slipped), told("sound", rows)
+    assert await same(market, sound, 6)
+    assert "previous bar refused" in (await known(market, 7))[1].excluded["AAA"]
+
+    halved = slipped.copy()
+    halved.loc[6:, ["open", "high", "close"]] /= 2.0
+    halved.loc[6, "open"] = 7.75  # the close before is 15.5
+    suspect = (await known(told("halved", halved), 6))[1]
+    assert "looks like a split" in suspect.excluded["AAA"]
