@@ -3,18 +3,24 @@
 import contextlib
 import io
 import json
-from datetime import date
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from tests.unit.adapters.market_data.test_files import daily_rows, minute_rows
 
 from finagent.adapters.features.history_files import open_history
-from finagent.adapters.market_data.daily_panel import DailyPanel
+from finagent.adapters.market_data.daily_panel import DailyPanel, KnownPanels
+from finagent.adapters.market_data.quote_files import FileQuotes
+from finagent.adapters.news.files import FileNews
 from finagent.cli.app import run
-from finagent.domain.bars import DailyHistory, Floats
+from finagent.domain.bars import BAR_COLUMNS, DailyHistory, Floats, PriorFacts
 from finagent.domain.data_spec import AvailableAt, Group
+from finagent.domain.ports.news import Article
 from finagent.domain.sessions import Session
 from finagent.quant.features import bar_features
 from finagent.quant.features.catalogue import BARS, CANDIDATE
@@ -80,6 +86,7 @@ def test_nothing_in_the_catalogue_looks_ahead() -> None:
     assert set(told["untested"]) == outside, "the sample has neither"
     assert told["features"] == len(CANDIDATE.features) + 1 - len(outside)
     assert told["decisions"] >= 8
+    assert told["sources"] == [f"daily {name}" for name in BAR_COLUMNS]
 
 
 def test_a_planted_leak_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,6 +102,76 @@ def test_a_planted_leak_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [leak["feature"] for leak in told["leaks"]] == ["rsi_14"]
     assert "close" in told["leaks"][0]["column"].split(", ")
     assert np.isfinite(told["leaks"][0]["before"])
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Days, minutes, quotes that are out a second after the full minute, and headlines: one bar and one headline told anew after
+    the session."""
+    place = tmp_path_factory.mktemp("recorded")
+    days = daily_rows(days=30)
+    day = days["timestamp"].iloc[28].tz_convert("America/New_York").date().isoformat()
+    days.to_csv(place / "days.csv", index=False)
+    again = days[days["symbol"] == "AAA"].iloc[[27]]
+    again.assign(high=60.0, close=55.0, known_at=f"{day}T23:00:00Z").to_csv(place / "corrected.csv", index=False)
+    minutes = pd.concat([minute_rows(day, symbol, before=0) for symbol in ("AAA", "BBB")])
+    minutes.to_csv(place / "minutes.csv", index=False)
+    quotes = minutes[["symbol"]].assign(timestamp=minutes["timestamp"] + pd.Timedelta(seconds=1))
+    quotes = quotes.assign(bid_close=minutes["close"] - 0.01, bid_size=3.0, ask_close=minutes["close"] + 0.01, ask_size=2.0)
+    quotes.to_csv(place / "quotes.csv", index=False)
+    told = {"symbol": ["AAA", "AAA"], "timestamp": [f"{day}T14:00:00Z"] * 2, "headline": ["Profit rises", "Profit falls"]}
+    news = pd.DataFrame(told | {"known_at": [f"{day}T14:00:00Z", f"{day}T23:00:00Z"]})
+    news.to_csv(place / "news.csv", index=False)
+    chosen = (f"source=files:{place}", "mean_sessions=3", f"first_session={day}", f"last_session={day}")
+    return tuple(word for each in chosen for word in ("--set", f"market_data.{each}"))
+
+
+def leaks(recorded: tuple[str, ...], *more: str, code: int = 3) -> dict[str, set[str]]:
+    """Of each feature that leaks, the columns."""
+    told = said("lookahead", "--points", "1", *recorded, *more, code=code)
+    return {leak["feature"]: set(leak["column"].split(", ")) for leak in told["leaks"]}
+
+
+@pytest.mark.parametrize("index", [(), ("--set", "features.index_symbol=BBB")])
+def test_what_the_sources_say_is_what_was_known(recorded: tuple[str, ...], index: tuple[str, ...]) -> None:
+    assert leaks(recorded, *index, code=0) == {}
+
+
+def test_a_market_that_tells_the_close_of_today_is_named(recorded: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = DailyPanel.prior_facts
+
+    def prior_facts(panel: DailyPanel, session: Session, *rest: Any) -> PriorFacts:
+        return replace(honest(panel, session, *rest), previous_close=panel.close[panel.day_of(session)])
+
+    monkeypatch.setattr(DailyPanel, "prior_facts", prior_facts)
+    assert leaks(recorded)["gap"] == {"daily close"}
+
+
+def test_a_correction_that_is_told_before_it_was_is_named(recorded: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KnownPanels, "at", lambda panels, _: panels._made(len(panels._changes)))
+    found = leaks(recorded)
+    assert "daily close" in found["return_1"]
+    assert "daily close" in found["gap"]
+
+
+def test_a_quote_of_a_second_later_is_named(recorded: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = FileQuotes.quotes
+    monkeypatch.setattr(FileQuotes, "quotes", lambda quotes, at: honest(quotes, at + timedelta(seconds=1)))
+    found = leaks(recorded)
+    assert found["spread_bps"] == {"quote bid_close", "quote ask_close"}
+    assert set(found) <= {each.name for each in CANDIDATE.features if each.group is Group.QUOTES}
+
+
+def test_a_headline_of_later_is_named(recorded: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = FileNews.articles
+
+    async def articles(news: FileNews, symbols: tuple[str, ...], since: datetime, until: datetime) -> tuple[Article, ...]:
+        return await honest(news, symbols, since, until + timedelta(hours=12))
+
+    monkeypatch.setattr(FileNews, "articles", articles)
+    found = leaks(recorded)
+    assert found
+    assert set().union(*found.values()) == {"headline"}
 
 
 ALARMS = ("alarms", "--set", "market_data.first_session=2011-01-03", "--set", "market_data.last_session=2012-12-31")

@@ -212,7 +212,8 @@ def lookahead(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Replace everything that was not known at a decision and compute again, for every feature and the model's score.
+    """Replace everything that was not known at a decision and compute again, for every feature and the model's score; so too in
+    the days, minutes, corrections, quotes and news that a scan is told by its sources.
 
     Exits 3 when a value changes, and names feature, column and decision.
     """
@@ -237,21 +238,28 @@ def lookahead(
 
 async def _leaks(settings: "Settings", points: int, day: date | None) -> dict[str, Any]:
     from finagent.bootstrap import build_daily_features, build_predictor, open_market
-    from finagent.services.market_data.leak_check import check_catalogue
+    from finagent.bootstrap.replaced_sources import replaced_sources
+    from finagent.services.market_data.leak_check import check_catalogue, check_sources, source_minutes, tested_history
     from finagent.services.reporting.canonical import as_plain
 
     async with open_market(settings) as market:
         session, days = _session(market, day), build_daily_features(settings, market)
         predictor = build_predictor(settings, keep=False)
-        with typer.progressbar(length=2 * points, label="decisions", file=sys.stderr) as bar:
+        minutes, history = source_minutes(session, points), await tested_history(market, session, days)
+        with (
+            typer.progressbar(length=2 * points + len(minutes), label="decisions", file=sys.stderr) as bar,
+            replaced_sources(settings, history.symbols, session, history) as (feed_at, columns),
+        ):
             report = await check_catalogue(market, session, predictor, points, days, lambda: bar.update(1))
+            told = await check_sources(feed_at, columns, session, minutes, lambda: bar.update(1))
     return {
         "session": session.date.isoformat(),
         "symbols": list(report.symbols),
         "features": report.features,
-        "decisions": report.decisions,
+        "decisions": report.decisions + len(minutes),
+        "sources": list(columns),
         "untested": list(report.untested),
-        "leaks": [as_plain(leak) | {"text": str(leak)} for leak in report.leaks],
+        "leaks": [as_plain(leak) | {"text": str(leak)} for leak in (*report.leaks, *told)],
     }
 
 

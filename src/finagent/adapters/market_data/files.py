@@ -82,12 +82,28 @@ def files_source(
 ) -> FilesSource:
     """What there is from `first` to `last` of `symbols` (empty: every symbol with a bar in that window)."""
     from finagent.adapters.market_data.bar_files import read_folder
-    from finagent.adapters.market_data.quote_files import FileQuotes
-    from finagent.adapters.news.files import FileNews
 
     folder = read_folder(location, policy.unenclosed_fraction_max)
     for name, reason in folder.ignored.items():
         log.warning("file_left_aside", file=name, reason=reason)
+    return source_of(folder, location, calendar, seed=seed, first=first, last=last, policy=policy, symbols=symbols)
+
+
+def source_of(
+    folder: "BarFolder",
+    location: Path,
+    calendar: ExchangeCalendar,
+    *,
+    seed: int,
+    first: date,
+    last: date,
+    policy: FilesPolicy,
+    symbols: tuple[str, ...] = (),
+) -> FilesSource:
+    """See `files_source`: of a folder that was read from `location`."""
+    from finagent.adapters.market_data.quote_files import FileQuotes
+    from finagent.adapters.news.files import FileNews
+
     market = _market(folder, location, calendar, seed, first, last, policy, symbols)
     quotes = FileQuotes(folder.quotes, market.symbols) if folder.quotes else None
     return FilesSource(market, quotes, FileNews(folder.news) if folder.news else None)

@@ -68,10 +68,10 @@ def find_leaks(
     for row in rows:
         for corruption in Corruption:
             again = compute(_corrupted(columns, row, known, corruption, seed, columns.keys()))
-            for place in _changed(told[row], again[row]):
+            for place in changed(told[row], again[row]):
                 if names[place] not in found:
                     column = _guilty(compute, columns, row, known, corruption, seed, told, place)
-                    symbol = int(np.argmax(_differs(told[row, :, place], again[row, :, place])))
+                    symbol = int(np.argmax(differs(told[row, :, place], again[row, :, place])))
                     before, after = float(told[row, symbol, place]), float(again[row, symbol, place])
                     found[names[place]] = Leak(names[place], column, row, corruption, before, after)
         tested()
@@ -128,18 +128,19 @@ def _guilty(
     alone = [
         name
         for name in columns
-        if place in _changed(told[row], compute(_corrupted(columns, row, known, corruption, seed, (name,)))[row])
+        if place in changed(told[row], compute(_corrupted(columns, row, known, corruption, seed, (name,)))[row])
     ]
     return ", ".join(alone) or "several columns together"
 
 
-def _differs(before: Floats, after: Floats) -> NDArray[np.bool_]:
+def differs(before: Floats, after: Floats) -> NDArray[np.bool_]:
+    """Where two values are not the same but for rounding; unknown is a value as any other."""
     with np.errstate(invalid="ignore"):
         near = np.abs(before - after) <= TOLERANCE * np.maximum(np.abs(before), np.abs(after))
     return np.asarray(~(near | (before == after) | (np.isnan(before) & np.isnan(after))))
 
 
-def _changed(before: Floats, after: Floats) -> list[int]:
+def changed(before: Floats, after: Floats) -> list[int]:
     """Places of the features that differ in any symbol, of [symbols, features]."""
-    found: list[int] = np.flatnonzero(_differs(before, after).any(axis=0)).tolist()
+    found: list[int] = np.flatnonzero(differs(before, after).any(axis=0)).tolist()
     return found

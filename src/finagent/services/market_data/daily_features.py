@@ -28,13 +28,13 @@ def anchor(session: Session) -> date:
 class DailyFeatures:
     """A pure function of the days from `anchor` on; the days that two sessions share are taken in once. A symbol with a hole of
     more than `hole_sessions_max` begins anew after it. `index` is the symbol that stands for the market, None for the mean of
-    all; BadInput for one that is not in the universe."""
+    all (the attribute: its column); BadInput for one that is not in the universe."""
 
     def __init__(self, market: MarketDataPort, hole_sessions_max: int, off_loop: OffLoop, index: str | None = None) -> None:
         if index is not None and index not in market.symbols:
             raise BadInput(f"features.index_symbol: {index} is not among the {len(market.symbols)} symbols of the market data")
         self._market, self.hole_sessions_max, self._off_loop = market, hole_sessions_max, off_loop
-        self._index = None if index is None else market.symbols.index(index)
+        self.index = None if index is None else market.symbols.index(index)
         self._computing = asyncio.Lock()
         self._taken: Taken | None = None
 
@@ -57,7 +57,7 @@ class DailyFeatures:
         return features.values().T.copy(), (features, history)
 
     def _fresh(self) -> BarFeatures:
-        return BarFeatures(len(self._market.symbols), index=self._index, hole_bars_max=self.hole_sessions_max)
+        return BarFeatures(len(self._market.symbols), index=self.index, hole_bars_max=self.hole_sessions_max)
 
 
 def _adjusted(history: DailyHistory, first: int) -> list[BarRows]:
