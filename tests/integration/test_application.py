@@ -83,6 +83,16 @@ async def test_a_week_leaves_every_story_told_to_its_end(tmp_path: Path) -> None
             assert kinds.count("signal_ended") == 1
 
 
+async def test_scans_all_day_long_find_what_the_first_has_computed(tmp_path: Path) -> None:
+    metrics = Metrics()
+    each_quarter = 'schedule=[{"name": "quarter", "expression": "*/15 10-15 * * *"}]'
+    async with build_application(settings_of(tmp_path / "day", *DAY, each_quarter), metrics=metrics) as application:
+        assert await application.run()
+    found = {place: metrics.feature_reads.labels(place)._value.get() for place in FEATURES_FOUND}
+    assert found["COMPUTED"] == 1
+    assert 0.9 <= found["MEMORY"] / sum(found.values()) < 1.0
+
+
 def stop_after(application: Application, commits: int) -> None:
     """Ask for the end at that many commits of this process."""
     left = iter(range(commits - 1, -1, -1))
