@@ -229,11 +229,17 @@ RANKS: list[Row] = [
     ("rank_return_20", RATIO, 21, 21, None, C, PLACE),
     ("rank_volatility_20", RATIO, 21, 21, None, C, PLACE),
 ]
+VERSIONS = {
+    "news_sentiment_24h": 2,
+    "news_sentiment_decay_4h": 2,
+}  # of formulas that have changed; 2: directions with their nouns
 
 
 def _declared(group: Group, available_at: AvailableAt, rows: Iterable[Row]) -> tuple[FeatureSpec, ...]:
     return tuple(
-        FeatureSpec(name, group, unit, window, warm, tuple(inputs.split()), available_at, source, neutral)
+        FeatureSpec(
+            name, group, unit, window, warm, tuple(inputs.split()), available_at, source, neutral, version=VERSIONS.get(name, 1)
+        )
         for name, unit, window, warm, neutral, inputs, source in rows
     )
 

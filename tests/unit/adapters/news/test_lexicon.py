@@ -31,6 +31,52 @@ def test_good_news_score_above_bad_ones(better: str, worse: str) -> None:
     assert score(better) > score(worse)
 
 
+GOOD = """
+IBM profit rises 20% on cloud demand
+Quarterly loss narrows at Ford
+Apple earnings jump as iPhone sales surge
+Costs fall at Delta
+Boeing cuts debt by $2 billion
+Microsoft raises dividend
+Intel lifts revenue outlook
+Tesla deliveries climb to a record
+GM slashes costs in Europe
+Net losses shrink at Uber
+Airline sees fuel costs drop
+Margins expand at Costco
+Delinquencies decline at Citigroup
+Nike sales up 8%
+Pfizer boosts full-year guidance
+""".strip().splitlines()
+BAD = """
+Profit falls 20% at IBM
+Quarterly loss widens at Ford
+Apple earnings slump as iPhone sales drop
+Costs rise at Delta
+Boeing debt climbs to $50 billion
+Microsoft cuts dividend
+Intel lowers revenue outlook
+Tesla deliveries slip
+GM costs surge in Europe
+Net losses grow at Uber
+Airline sees fuel costs jump
+Margins shrink at Costco
+Defaults rise at Citigroup
+Nike sales down 8%
+Pfizer trims full-year guidance
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("headline", GOOD)
+def test_more_of_what_is_good_and_less_of_what_is_bad_is_good(headline: str) -> None:
+    assert score(headline) > 0.0
+
+
+@pytest.mark.parametrize("headline", BAD)
+def test_less_of_what_is_good_and_more_of_what_is_bad_is_bad(headline: str) -> None:
+    assert score(headline) < 0.0
+
+
 @pytest.mark.parametrize("word", PLAIN_WORDS.split())
 def test_words_that_say_nothing_of_a_company_say_nothing(word: str) -> None:
     assert score(f"Company reports {word} figures") == 0.0
