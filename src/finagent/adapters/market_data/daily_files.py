@@ -63,17 +63,25 @@ def panels_of(
     splits: Sequence[Split],
     symbols: tuple[str, ...],
     calendar: ExchangeCalendar,
-) -> KnownPanels:
-    """`bars` as they were known at an instant, or told first, of which those told first span every session; `changes` are the
-    instants at which they were told. A split that is told late counts from then on."""
+) -> tuple[KnownPanels, tuple[SplitNote, ...]]:
+    """The panels, and what became of each split in the one of what was told first.
+
+    `bars` as they were known at an instant, or told first, of which those told first span every session; `changes` are the
+    instants at which they were told. A split that is told late counts from then on.
+    """
     sessions, _ = sessions_of(_of(bars(None), symbols), calendar)
     late = [split.known_at for split in splits if split.known_at is not None]
 
+    notes: list[tuple[SplitNote, ...]] = []
+
     def make(at: datetime | None) -> DailyPanel:
         known = [split for split in splits if split.known_at is None or at is None or split.known_at <= at]
-        return panel_of(bars(at), known, symbols, calendar, sessions)[0]
+        panel, of_splits = panel_of(bars(at), known, symbols, calendar, sessions)
+        if at is None:
+            notes.append(of_splits)
+        return panel
 
-    return KnownPanels([*changes, *late], make)
+    return KnownPanels([*changes, *late], make), notes[0]
 
 
 def _of(bars: pd.DataFrame, symbols: tuple[str, ...]) -> pd.DataFrame:

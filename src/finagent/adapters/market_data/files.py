@@ -141,7 +141,7 @@ def _market(
         )
     daily = _daily(folder, location)
     chosen = _universe(daily, first, last, symbols, location)
-    panels = panels_of(lambda at: as_known(daily, at), corrections(daily), folder.splits, chosen, calendar)
+    panels, _ = panels_of(lambda at: as_known(daily, at), corrections(daily), folder.splits, chosen, calendar)
     return BridgedMarket(
         panels,
         MinuteBridge(seed),
@@ -164,13 +164,12 @@ def files_history(
 ) -> FilesHistory:
     """The daily bars of the location as past sessions from `first` to `last`."""
     from finagent.adapters.market_data.bar_files import as_known, corrections, read_folder
-    from finagent.adapters.market_data.daily_files import panel_of, panels_of
+    from finagent.adapters.market_data.daily_files import panels_of
 
     folder = read_folder(location, policy.unenclosed_fraction_max)
     daily = _daily(folder, location)
     chosen = _universe(daily, first, last, symbols, location)
-    panels = panels_of(lambda at: as_known(daily, at), corrections(daily), folder.splits, chosen, calendar)
-    _, splits = panel_of(as_known(daily, None), folder.splits, chosen, calendar)
+    panels, splits = panels_of(lambda at: as_known(daily, at), corrections(daily), folder.splits, chosen, calendar)
     nulls = [f"{file.path.name}: {file.null_bars} bars without any price are left out" for file in folder.files if file.null_bars]
     return FilesHistory(
         source_id=_source_id(folder, chosen, first, last, 0, policy),

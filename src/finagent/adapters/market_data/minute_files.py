@@ -118,7 +118,7 @@ class MinuteFileMarket:
         if not self._sessions:
             known = f"{min(self._row)} to {max(self._row)}" if self._row else "no regular session"
             raise BadInput(f"no session from {first} to {last}: the minute bars cover {known}")
-        self._panels = panels_of(
+        self._panels, _ = panels_of(
             lambda at: _days(minutes, daily, symbols, calendar, at), corrections(minutes, daily), splits, symbols, calendar
         )
         self._bridge = MinuteBridge(seed)
