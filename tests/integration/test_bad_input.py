@@ -1,5 +1,9 @@
-"""What a person gets wrong, through the real command: a clear message, the right exit code, nothing lost."""
+"""What a person gets wrong, through the real command: a clear message, the right exit code, nothing lost.
 
+The command runs in this process, but for the disk that fails a commit: such a process ends at once, wherever it is.
+"""
+
+import asyncio
 import json
 import os
 import resource
@@ -10,30 +14,63 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.integration import command
+from tests.integration.command import Ended
 
+from finagent.bootstrap import build_application
+from finagent.services.reporting.canonical import outcome_hash
+from finagent.settings import load_settings
+
+START = (sys.executable, "-m", "finagent.cli")
 ONE_DAY = ("market_data.first_session=2008-10-09", "market_data.last_session=2008-10-09", "http.enabled=false")
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Here = Callable[..., Ended]
+Process = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def arguments(*words: str, sets: tuple[str, ...]) -> list[str]:
+    """The command with `--set` for each setting."""
+    return [*words, *(part for one in sets for part in ("--set", one))]
 
 
 @pytest.fixture
-def finagent(tmp_path: Path) -> Run:
-    """Run the command in an empty folder, with `--set` for each setting."""
+def finagent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
+    """Run the command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
 
-    def run(
+    def finagent(*words: str, sets: tuple[str, ...] = ONE_DAY) -> Ended:
+        return command.finagent(*arguments(*words, sets=(f"storage.directory={tmp_path / 'var'}", *sets)))
+
+    return finagent
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Process:
+    """The same in a process of its own, under `limits`."""
+
+    def process(
         *words: str, sets: tuple[str, ...] = ONE_DAY, limits: Callable[[], None] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        settings = [part for one in (f"storage.directory={tmp_path / 'var'}", *sets) for part in ("--set", one)]
+        given = arguments(*words, sets=(f"storage.directory={tmp_path / 'var'}", *sets))
         return subprocess.run(
-            [sys.executable, "-m", "finagent.cli", *words, *settings],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            preexec_fn=limits,
-            env={**os.environ, "COLUMNS": "200"},
+            [*START, *given], cwd=tmp_path, capture_output=True, text=True, timeout=100, preexec_fn=limits, check=False
         )
 
-    return run
+    return process
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The outcome of the day when nothing is wrong."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    settings = load_settings(overrides=(f"storage.directory={folder}", *ONE_DAY))
+
+    async def replayed() -> str:
+        async with build_application(settings) as application:
+            assert await application.run()
+            return outcome_hash(application.reads)
+
+    return asyncio.run(replayed())
 
 
 @pytest.mark.parametrize(
@@ -50,7 +87,7 @@ def finagent(tmp_path: Path) -> Run:
         ("queue.poll_seconds=0", "queue.poll_seconds"),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused_by_name(finagent: Run, tmp_path: Path, setting: str, named: str) -> None:
+def test_a_setting_that_cannot_be_is_refused_by_name(finagent: Here, tmp_path: Path, setting: str, named: str) -> None:
     """Exit 2, and the key in the message; no folder is made that would then hold a different replay."""
     done = finagent("orchestrate", sets=(*ONE_DAY, setting))
 
@@ -60,7 +97,7 @@ def test_a_setting_that_cannot_be_is_refused_by_name(finagent: Run, tmp_path: Pa
 
 
 @pytest.mark.parametrize("source", ["sample", "simulated"])
-def test_an_unknown_symbol_is_named(finagent: Run, source: str) -> None:
+def test_an_unknown_symbol_is_named(finagent: Here, source: str) -> None:
     """Exit 2, and what there is instead."""
     done = finagent("orchestrate", sets=(*ONE_DAY, f"market_data.source={source}", "market_data.symbols=[AAPL, TSLA]"))
 
@@ -68,7 +105,7 @@ def test_an_unknown_symbol_is_named(finagent: Run, source: str) -> None:
     assert ("TSLA" in done.stderr and "MSFT" in done.stderr) or "market_data.simulated.symbols" in done.stderr
 
 
-def test_all_errors_are_told_at_once(finagent: Run) -> None:
+def test_all_errors_are_told_at_once(finagent: Here) -> None:
     """Two bad keys: both in one message."""
     done = finagent("orchestrate", sets=("risk.positions_max=-1", "plan.valid_minutes=soon"))
 
@@ -77,14 +114,14 @@ def test_all_errors_are_told_at_once(finagent: Run) -> None:
     assert "plan.valid_minutes" in done.stderr
 
 
-def test_a_missing_settings_file_is_named(finagent: Run) -> None:
+def test_a_missing_settings_file_is_named(finagent: Here) -> None:
     done = finagent("orchestrate", "--settings", "nowhere.yaml")
 
     assert done.returncode == 2
     assert "nowhere.yaml" in done.stderr
 
 
-def test_a_missing_folder_of_bars_is_named(finagent: Run) -> None:
+def test_a_missing_folder_of_bars_is_named(finagent: Here) -> None:
     done = finagent("orchestrate", sets=(*ONE_DAY, "market_data.source=files:/nowhere/bars"))
 
     assert done.returncode == 2, done.stderr
@@ -99,7 +136,7 @@ def test_a_missing_folder_of_bars_is_named(finagent: Run) -> None:
         ("AAA,2008-10-09T04:00:00Z,10,9,11,10,1000", "AAA"),
     ],
 )
-def test_a_malformed_bar_names_its_symbol_and_column(finagent: Run, tmp_path: Path, row: str, named: str) -> None:
+def test_a_malformed_bar_names_its_symbol_and_column(finagent: Here, tmp_path: Path, row: str, named: str) -> None:
     """A price that is no number, or a high below the low: refused at the edge."""
     bars = tmp_path / "bars.csv"
     bars.write_text(f"symbol,timestamp,open,high,low,close,volume\nAAA,2008-10-08T04:00:00Z,10,11,9,10,1000\n{row}\n")
@@ -110,11 +147,11 @@ def test_a_malformed_bar_names_its_symbol_and_column(finagent: Run, tmp_path: Pa
     assert "AAA" in done.stderr
 
 
-def test_a_second_instance_is_kept_out(finagent: Run, tmp_path: Path) -> None:
+def test_a_second_instance_is_kept_out(finagent: Here, tmp_path: Path) -> None:
     """Exit 2 naming the holder; the first one is not disturbed."""
+    sets = (f"storage.directory={tmp_path / 'var'}", *ONE_DAY, "orchestrate.after_end=serve", "replay.pace=60")
     first = subprocess.Popen(
-        [sys.executable, "-m", "finagent.cli", "orchestrate", "--json", "--set", f"storage.directory={tmp_path / 'var'}",
-         *(part for one in (*ONE_DAY, "orchestrate.after_end=serve", "replay.pace=60") for part in ("--set", one))],
+        [*START, *arguments("orchestrate", "--json", sets=sets)],
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -131,7 +168,7 @@ def test_a_second_instance_is_kept_out(finagent: Run, tmp_path: Path) -> None:
     assert str(first.pid) in second.stderr
 
 
-def test_a_different_replay_in_the_folder_is_named(finagent: Run) -> None:
+def test_a_different_replay_in_the_folder_is_named(finagent: Here) -> None:
     """The same folder with another seed: exit 2 naming the difference; --fresh archives it."""
     finagent("orchestrate", "--json")
     other = finagent("orchestrate", "--json", sets=(*ONE_DAY, "replay.seed=8"))
@@ -160,14 +197,14 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
     folder.chmod(0o755)
 
 
-def test_a_read_only_folder_is_unavailable(finagent: Run, read_only: Path) -> None:
+def test_a_read_only_folder_is_unavailable(finagent: Here, read_only: Path) -> None:
     done = finagent("orchestrate", sets=(*ONE_DAY, f"storage.directory={read_only}"))
 
     assert done.returncode == 4, done.stderr
     assert str(read_only) in done.stderr
 
 
-def test_a_taken_port_is_unavailable(finagent: Run) -> None:
+def test_a_taken_port_is_unavailable(finagent: Here) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -189,35 +226,33 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_is_named_and_loses_nothing(finagent: Run, small_disk: Path) -> None:
+def test_a_full_disk_is_named_and_loses_nothing(process: Process, finagent: Here, small_disk: Path, undisturbed: str) -> None:
     """Exit 4 on a file system without room; with room again the replay goes on to the undisturbed outcome."""
     sets = (*ONE_DAY, f"storage.directory={small_disk}")
-    full = finagent("orchestrate", "--json", sets=sets)
+    full = process("orchestrate", "--json", sets=sets)
     subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
     resumed = finagent("orchestrate", "--json", sets=sets)
-    undisturbed = finagent("orchestrate", "--json")
 
     assert full.returncode == 4, (full.returncode, full.stderr[-2000:])
     assert "full" in full.stderr
-    assert json.loads(resumed.stdout)["outcome_hash"] == json.loads(undisturbed.stdout)["outcome_hash"]
+    assert json.loads(resumed.stdout)["outcome_hash"] == undisturbed
 
 
-def test_a_file_that_may_not_grow_loses_nothing(finagent: Run) -> None:
+def test_a_file_that_may_not_grow_loses_nothing(process: Process, finagent: Here, undisturbed: str) -> None:
     """An I/O error in a commit (RLIMIT_FSIZE) leaves its outcome unknown: exit 4, and the next start finds out."""
 
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
 
-    full = finagent("orchestrate", "--json", limits=small_files)
+    full = process("orchestrate", "--json", limits=small_files)
     resumed = finagent("orchestrate", "--json")
-    undisturbed = finagent("orchestrate", "--json", "--fresh")
 
     assert full.returncode == 4, (full.returncode, full.stderr[-2000:])
     assert resumed.returncode == 0, resumed.stderr[-2000:]
-    assert json.loads(resumed.stdout)["outcome_hash"] == json.loads(undisturbed.stdout)["outcome_hash"]
+    assert json.loads(resumed.stdout)["outcome_hash"] == undisturbed
 
 
-def test_an_unknown_id_is_named(finagent: Run) -> None:
+def test_an_unknown_id_is_named(finagent: Here) -> None:
     finagent("orchestrate", "--json")
     done = finagent("explain", "dec-nowhere", sets=())
 

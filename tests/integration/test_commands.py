@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -18,6 +19,7 @@ from queue import Queue
 from typing import Any
 
 import pytest
+from tests.integration.command import finagent
 
 from finagent.cli.app import run
 
@@ -28,10 +30,6 @@ PATIENCE_SECONDS = 60
 
 def of(folder: Path) -> tuple[str, ...]:
     return (*WINDOW, "--set", f"storage.directory={folder}", "--set", "http.port=0")
-
-
-def finagent(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*START, *arguments], capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
 
 
 class Agent:
@@ -131,7 +129,7 @@ def test_a_different_replay_on_the_folder_is_refused_and_fresh_archives_it(
     assert "seed" in refused.stderr
 
     copy = tmp_path / "copy"
-    subprocess.run(["cp", "-a", str(folder), str(copy)], check=True)
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("*.sock"))
     anew = finagent("orchestrate", "--fresh", "--json", *of(copy), *other)
     assert anew.returncode == 0, anew.stderr
     assert json.loads(anew.stdout)["outcome_hash"] != final["outcome_hash"]

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.test_commands import Agent, finagent, of
+from tests.integration.command import finagent
+from tests.integration.test_commands import Agent, of
 
 from finagent.adapters.database.migrate import downgrade
 from finagent.cli.app import run

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.command import finagent
 
 from finagent.cli import jobs_by_hand
 from finagent.cli.app import run
@@ -29,7 +30,7 @@ def of(folder: Path) -> tuple[str, ...]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A replay of one session at its end, in which three jobs of candidates have got stuck."""
     folder = tmp_path_factory.mktemp("stuck")
-    subprocess.run([*START, *of(folder)], check=True, capture_output=True, timeout=PATIENCE_SECONDS)
+    assert finagent("orchestrate", *of(folder)).returncode == 0
     with closing(sqlite3.connect(folder / "finagent.db")) as database, database:
         for kind, status, limit in (("score", "DEAD", 2), ("execute", "PARKED", 2)):
             stuck = "SELECT id FROM job_queue WHERE type = ? ORDER BY id LIMIT ?"

@@ -4,11 +4,11 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.contract.stores import POSTGRES, blocking, postgres_database, run_statements
-from tests.integration.test_commands import Agent, finagent
+from tests.integration.command import Ended, finagent
+from tests.integration.test_commands import Agent
 
 from finagent.adapters.database.anchor import Anchor, AnchorFile
 from finagent.adapters.database.postgres import PostgresReads
@@ -16,7 +16,7 @@ from finagent.bootstrap import build_hash
 from finagent.domain.trading_state import TradingState, TradingStateRecord
 
 
-def on(url: str, folder: Path, *command: str) -> Any:
+def on(url: str, folder: Path, *command: str) -> Ended:
     return finagent(*command, *sets(url, folder))
 
 
