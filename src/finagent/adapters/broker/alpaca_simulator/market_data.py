@@ -91,7 +91,7 @@ class MarketData:
         start, end = self._window(query)
         rows = []
         for symbol in sorted(self._symbols(query)):
-            made = [bar async for bar in self._bars(symbol, start - timedelta(days=1), end)]
+            made = [bar async for bar in self._bars(symbol, start, end)]
             rows += [(symbol, bar.at, bar.told(share)) for bar in _grouped(made, minutes) if start <= bar.at <= end]
         return _page("bars", rows, query)
 
@@ -242,7 +242,7 @@ class MarketData:
             if session.closes_at <= start or session.opens_at > end or session.opens_at > self._desk.now:
                 continue
             bars = await self._session_bars(session)
-            for minute in range(session.minute_of(start) + 1, session.minute_of(self._desk.now) + 1):
+            for minute in range(session.minute_of(start) + 1, session.minute_of(min(self._desk.now, end + MINUTE)) + 1):
                 bar = _minute_bar(bars, minute, self._columns[symbol])
                 if bar is not None and start <= bar.at <= end:
                     yield bar
@@ -305,7 +305,7 @@ class MarketData:
 def _minute_bar(bars: SessionBars, minute: int, column: int) -> Bar | None:
     """The bar of the session's n-th minute; None where nothing traded or it is bad."""
     row = minute - 1
-    if bars.quality[row, column] != BarQuality.OK or bars.volume[row, column] < 1:
+    if int(bars.quality[row, column]) != BarQuality.OK or bars.volume[row, column] < 1:
         return None
     opened, high, low, close = (float(array[row, column]) for array in (bars.open, bars.high, bars.low, bars.close))
     volume = float(bars.volume[row, column])
