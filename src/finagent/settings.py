@@ -27,6 +27,7 @@ from finagent.telemetry.redaction import without_password
 PREFIX = "FINAGENT__"
 PACKAGED = Path(__file__).with_name("settings.yaml")
 SOURCE_TREE = Path(__file__).parents[2] / "settings.yaml"
+YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Fraction = Annotated[Decimal, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
@@ -555,6 +556,14 @@ def settings_files(file: Path | None) -> tuple[Path, ...]:
     return tuple(path for path in (overlay, base if base.is_file() else None, packaged) if path is not None)
 
 
+class YamlSource(YamlConfigSettingsSource):
+    """A settings file, read by libyaml where PyYAML has it: Python takes ten times as long."""
+
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
+        loaded: dict[str, Any] | None = yaml.load(file_path.read_bytes(), YAML_LOADER)  # noqa: S506 - both are safe loaders
+        return loaded or {}
+
+
 def load_settings(file: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
     """The settings in force; `overrides` are "section.key=value". Raises BadInput that lists every error at once."""
     paths = settings_files(file)
@@ -569,7 +578,7 @@ def load_settings(file: Path | None = None, overrides: Sequence[str] = ()) -> Se
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return (init_settings, env_settings, *(YamlConfigSettingsSource(settings_cls, yaml_file=path) for path in paths))
+            return (init_settings, env_settings, *(YamlSource(settings_cls, yaml_file=path) for path in paths))
 
     errors = _unknown_environment()
     settings = None
