@@ -10,7 +10,7 @@ import argparse
 import sys
 from bisect import bisect_left, bisect_right
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -55,19 +55,25 @@ class NewYorkCalendar:
 
     @cached_property
     def _sessions(self) -> tuple[Session, ...]:
-        special = dict(line.split() for line in read_table().splitlines() if not line.startswith("#"))
-        days = (FIRST + timedelta(days=number) for number in range((LAST - FIRST).days + 1))
-        found = []
-        for day in days:
-            closes = special.get(day.isoformat(), "")
-            if day.weekday() >= SATURDAY or closes == "closed":
-                continue
-            found.append(Session(day, _instant(day, OPENS), _instant(day, time.fromisoformat(closes) if closes else CLOSES)))
-        return tuple(found)
+        return _all_sessions()
 
     @cached_property
     def _dates(self) -> tuple[date, ...]:
         return tuple(session.date for session in self._sessions)
+
+
+@cache
+def _all_sessions() -> tuple[Session, ...]:
+    """Of the embedded table: the same for every calendar of a process."""
+    special = dict(line.split() for line in read_table().splitlines() if not line.startswith("#"))
+    days = (FIRST + timedelta(days=number) for number in range((LAST - FIRST).days + 1))
+    found = []
+    for day in days:
+        closes = special.get(day.isoformat(), "")
+        if day.weekday() >= SATURDAY or closes == "closed":
+            continue
+        found.append(Session(day, _instant(day, OPENS), _instant(day, time.fromisoformat(closes) if closes else CLOSES)))
+    return tuple(found)
 
 
 def read_table() -> str:
