@@ -1,4 +1,4 @@
-"""A thousand sends without an answer: none lost, doubled, taken for refused or left in doubt. The long form is a proof."""
+"""Hundreds of sends without an answer: none lost, doubled, taken for refused or left in doubt. The long form is a proof."""
 
 import asyncio
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.stateful.ambiguous_outcomes import DECISIONS_A_DAY, Tally, day
 
-WANTED = 500
+WANTED = 150
 DAYS_MAX = 20
 
 

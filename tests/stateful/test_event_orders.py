@@ -15,7 +15,7 @@ from finagent.adapters.database.migrate import upgrade
 from finagent.domain.decision import DecisionExit, DecisionOutcome
 from finagent.domain.orders import Fill, Leg, OrderState
 from finagent.domain.portfolio import Position
-from finagent.domain.ports.order_execution import Activity, OrderReport
+from finagent.domain.ports.order_execution import Activity, ExecutionReport, OrderReport
 from finagent.domain.trade_plan import TradePlan
 from finagent.domain.trading_state import SymbolLock, TradingState
 
@@ -140,8 +140,7 @@ async def test_every_order_of_the_messages_ends_in_the_same_state(tmp_path: Path
             now = [messages[order[place]] for messages, order in zip(told, orders, strict=True) if place < len(order)]
             complete &= await hear(desk, floor, now)
         if not complete:  # the watch asks again from there, and the broker answers with what is true by now
-            executions = [execution for messages in told for message in messages for execution in message.executions]
-            await hear(desk, floor, [Activity(tuple(executions), messages[-1].orders) for messages in told])
+            await hear(desk, floor, [Activity(executions_of(messages), messages[-1].orders) for messages in told])
         numbers = {e.execution_id: str(number) for each in told for number, m in enumerate(each) for e in m.executions}
         states = [state_of(desk, floor, plan, numbers) for plan in plans]
         assert desk.state().state is TradingState.ACTIVE
@@ -152,9 +151,13 @@ async def test_every_order_of_the_messages_ends_in_the_same_state(tmp_path: Path
     assert different == []
 
 
+def executions_of(messages: Sequence[Activity]) -> tuple[ExecutionReport, ...]:
+    return tuple(execution for message in messages for execution in message.executions)
+
+
 async def hear(desk: Desk, floor: Floor, messages: Sequence[Activity]) -> bool:
     """One answer of the broker; those of different symbols do not meet."""
-    executions = tuple(execution for message in messages for execution in message.executions)
+    executions = executions_of(messages)
     reports: tuple[OrderReport, ...] = tuple(report for message in messages for report in message.orders)
 
     async def activity(_since: Any, _until: Any) -> Activity:
