@@ -37,6 +37,7 @@ from finagent.services.execution.policy import ExecutionPolicy
 from finagent.services.live import LivePolicy
 from finagent.services.market_data.gap_past import GapPastPolicy
 from finagent.services.model_review import ReviewPolicy
+from finagent.services.models.serving import ServingPolicy
 from finagent.services.pipeline.planner import PlanPolicy
 from finagent.services.queue.processor import QueuePolicy
 from finagent.services.risk_watch import WatchPolicy
@@ -65,6 +66,7 @@ def check(settings: Settings) -> None:
         broker_client_policy,
         *((alpaca_policies,) if settings.broker.kind == "alpaca" else ()),
         durable_queue_policy,
+        serving_policy,
         require_backend,
         require_mode,
     )
@@ -105,6 +107,17 @@ def durable_queue_policy(settings: Settings) -> DurableQueuePolicy:
         errors_kept=queue.errors_kept,
         bulk_rows_max=queue.bulk_rows_max,
     )
+
+
+def serving_policy(settings: Settings) -> ServingPolicy:
+    """How models are asked."""
+    serving, batch_max = settings.model.serving, settings.queue.batch_max
+    if serving.queue_max < batch_max:
+        raise BadInput(
+            f"model.serving.queue_max is {serving.queue_max}: it must hold the {batch_max} candidates (queue.batch_max) that are "
+            "scored at once"
+        )
+    return ServingPolicy(serving.batch_max, serving.queue_max, serving.deadline_seconds, settings.on_wall_time)
 
 
 def broker_policy(settings: Settings) -> BrokerPolicy:

@@ -219,6 +219,12 @@ class TrainingSettings(Section):
     test_days: AtLeastOne
 
 
+class ServingSettings(Section):
+    batch_max: Annotated[int, Field(ge=1, le=4096)]
+    queue_max: AtLeastOne
+    deadline_seconds: Annotated[float, Field(gt=0, le=60)]
+
+
 class ModelSettings(Section):
     serve: Literal["formula", "shipped", "registry"]
     directory: Path | None
@@ -226,6 +232,7 @@ class ModelSettings(Section):
     score_min: Annotated[float, Field(ge=0, le=1)]
     training: TrainingSettings
     review: ReviewSettings
+    serving: ServingSettings
 
 
 class PlanSettings(Section):
@@ -523,7 +530,7 @@ class Settings(BaseSettings):
         if self.features.index_symbol is None:
             process.append("features")
         kept = {"store": True, "cache_seconds": True, "cached_sessions_max": True, "stored_sessions_max": True}
-        unnamed = {"directory", "training", "review"} | ({"serve"} if self.model.serve == "formula" else set())
+        unnamed = {"directory", "training", "review", "serving"} | ({"serve"} if self.model.serve == "formula" else set())
         partly = {"broker": connection, "features": kept, "model": dict.fromkeys(unnamed, True)}
         if self.risk.breakers == FIRST_BREAKERS:
             partly["risk"] = {"breakers": True}

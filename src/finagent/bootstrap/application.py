@@ -22,7 +22,7 @@ from finagent.bootstrap.features import build_feature_cache, open_feature_store
 from finagent.bootstrap.handlers import agent_handlers
 from finagent.bootstrap.live import Live, build_live
 from finagent.bootstrap.market import build_sources
-from finagent.bootstrap.models import build_predictor
+from finagent.bootstrap.models import build_server, build_serving
 from finagent.bootstrap.parts import Parts, Wraps
 from finagent.bootstrap.replay import Replay
 from finagent.bootstrap.start import FINISHED, begin, end, recovery_info
@@ -77,7 +77,7 @@ async def build_application(
         make_folder("storage.directory", settings.storage.directory)
         with around(failpoints, "lock"):
             stack.enter_context(DatabaseLock(settings.database_path))
-        predictor = build_predictor(settings)
+        serving = build_serving(settings)
         upgrade_store(settings, failpoints)
         with around(failpoints, "store_open"):
             store = open_reads(settings.store_address, settings.database.connect_seconds, settings.database.statement_seconds)
@@ -109,7 +109,7 @@ async def build_application(
             wraps.broker(broker),
             account,
             await stack.enter_async_context(open_feature_store(settings)),
-            predictor,
+            await stack.enter_async_context(build_server(settings, serving, metrics).running()),
             wraps.queue(durable),
             wraps.reads(store),
             failpoints,

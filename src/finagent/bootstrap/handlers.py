@@ -1,13 +1,9 @@
 """Who handles which type of job."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from finagent.bootstrap.parts import Parts
-from finagent.domain.bars import Floats
 from finagent.domain.ports.clock import Clock
-from finagent.domain.ports.predictor import Predictor
 from finagent.policies import cron_entries, execution_policy, plan_policy, risk_profile, watch_policy
 from finagent.quant.features.catalogue import CANDIDATE
 from finagent.services.execution.exits import ExitService
@@ -16,6 +12,7 @@ from finagent.services.execution.reconciliation import Reconciler
 from finagent.services.execution.trade_updates import TradeUpdateInbox
 from finagent.services.kill_switch import KillSwitch
 from finagent.services.market_data.feed import Feed
+from finagent.services.models.serving import ModelServer
 from finagent.services.pipeline.execution import ExecutionService
 from finagent.services.pipeline.planner import PlannerService
 from finagent.services.pipeline.risk import RiskService
@@ -25,7 +22,6 @@ from finagent.services.queue.processor import Handler, one_by_one
 from finagent.services.risk_watch import RiskWatch
 from finagent.services.scheduling.trading_day import DayPolicy, TradingDay
 from finagent.settings import Settings
-from finagent.telemetry.metrics import Metrics
 
 
 def agent_handlers(
@@ -89,19 +85,11 @@ def agent_handlers(
         "send": gateway.send,
     }
     alone = {name: one_by_one(handle) for name, handle in single.items()}
-    return alone | shared_handlers(settings, clock, parts.metrics, parts.predictor)
+    return alone | shared_handlers(settings, clock, parts.server)
 
 
-def shared_handlers(settings: Settings, clock: Clock, metrics: Metrics, predictor: Predictor) -> dict[str, Handler]:
+def shared_handlers(settings: Settings, clock: Clock, server: ModelServer) -> dict[str, Handler]:
     """What needs neither market, broker nor gate, and so can run in any process."""
     policy = ScoringPolicy(settings.model.score_decimals, settings.model.score_min)
-    scoring = ScoringService(predictor, clock, policy, _infer(predictor, metrics), CANDIDATE)
+    scoring = ScoringService(clock, policy, server.score, CANDIDATE)
     return {"score": scoring.score, "plan": one_by_one(PlannerService(clock, plan_policy(settings)).plan)}
-
-
-def _infer(predictor: Predictor, metrics: Metrics) -> Callable[[Floats], Awaitable[Floats]]:
-    async def infer(rows: Floats) -> Floats:
-        with metrics.inference_duration.time():
-            return await asyncio.to_thread(predictor.predict, rows)
-
-    return infer

@@ -16,12 +16,15 @@ from finagent.domain.errors import BadInput, Transient
 from finagent.domain.ports.model_registry import Alias, ModelRegistry
 from finagent.domain.ports.predictor import Predictor
 from finagent.domain.ports.store import Reads
-from finagent.policies import review_policy
+from finagent.policies import review_policy, serving_policy
 from finagent.quant.evaluation.head_to_head import Burden, Search
 from finagent.quant.features.catalogue import CANDIDATE
 from finagent.quant.specialists.gap_and_go import GapAndGoFormula
+from finagent.services.metering import InferenceMeter
 from finagent.services.model_review import Contender, Review, decided_since, review
+from finagent.services.models.serving import Handle, ModelServer, Serving
 from finagent.settings import Settings
+from finagent.telemetry.metrics import Metrics
 
 _LATENCY_CALLS = 200
 log = structlog.get_logger(__name__)
@@ -91,6 +94,18 @@ def build_predictor(settings: Settings, *, keep: bool = True) -> Predictor:
         log.warning("warm_model_not_kept", reason=str(error), model=package.version)
     log.info("model_served", model=package.version, digest=package.digest[:16])
     return predictor
+
+
+def build_serving(settings: Settings) -> Serving:
+    """Who serves from the start on. BadInput as `build_predictor`."""
+    return Serving(Handle.of(build_predictor(settings), CANDIDATE))
+
+
+def build_server(settings: Settings, serving: Serving, metrics: Metrics) -> ModelServer:
+    """It serves these once it runs."""
+    server = ModelServer(CANDIDATE, serving_policy(settings), [InferenceMeter(metrics)], time.perf_counter)
+    server.serve(serving)
+    return server
 
 
 def _champion(registry: ModelRegistry) -> ModelPackage:

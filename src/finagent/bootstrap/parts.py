@@ -11,11 +11,11 @@ from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.feature_store import FeatureStore
 from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.ports.order_execution import OrderExecutionPort
-from finagent.domain.ports.predictor import Predictor
 from finagent.domain.ports.store import JobQueue, Reads
 from finagent.domain.sessions import Session
 from finagent.services.execution.account_cache import AccountCache
 from finagent.services.failpoints import Failpoints
+from finagent.services.models.serving import ModelServer
 from finagent.services.progress import ProgressObserver
 from finagent.services.queue.processor import Handler
 from finagent.settings import Settings
@@ -36,7 +36,7 @@ class Parts:
     broker: OrderExecutionPort
     account: AccountCache
     feature_store: FeatureStore | None
-    predictor: Predictor
+    server: ModelServer
     queue: JobQueue
     reads: Reads
     failpoints: Failpoints

@@ -10,7 +10,7 @@ from finagent.adapters.clock import VirtualClock
 from finagent.adapters.database.opening import open_reads
 from finagent.adapters.job_queue.shared import Role
 from finagent.bootstrap.handlers import shared_handlers
-from finagent.bootstrap.models import build_predictor
+from finagent.bootstrap.models import build_server, build_serving
 from finagent.bootstrap.start import unless
 from finagent.bootstrap.store import build_shared_queue, shared_url
 from finagent.domain.errors import BadInput, Unavailable
@@ -48,12 +48,13 @@ async def build_worker(settings: Settings, services: frozenset[str], stop: async
         queue = build_shared_queue(settings, store, clock, unarmed, Role(leader=False, services=services), metrics)
         stack.push_async_callback(queue.close)
         await unless(stop, queue.recover())
+        server = await stack.enter_async_context(build_server(settings, build_serving(settings), metrics).running())
         kill_switch = KillSwitch(store, queue, clock, lambda: False)
         processor = JobProcessor(
             queue=queue,
             reads=store,
             clock=clock,
-            handlers=shared_handlers(settings, clock, metrics, build_predictor(settings)),
+            handlers=shared_handlers(settings, clock, server),
             policy=queue_policy(settings),
             seed=settings.replay.seed,
             failpoints=unarmed,

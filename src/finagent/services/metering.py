@@ -1,4 +1,4 @@
-"""Counts what is committed: the observer that feeds the metrics."""
+"""Counts what is committed and what models are asked: the observers that feed the metrics."""
 
 from datetime import datetime
 
@@ -9,6 +9,7 @@ from finagent.domain.orders import BrokerOrder, Fill, SendOutcome
 from finagent.domain.portfolio import AccountSnapshot
 from finagent.domain.sessions import Session
 from finagent.domain.trading_state import TradingState, TradingStateRecord
+from finagent.services.models.serving import Call, Refusal
 from finagent.services.progress import RecoveryInfo, ReplaySummary, StartInfo
 from finagent.telemetry.metrics import Metrics
 
@@ -58,3 +59,19 @@ class MetricsObserver:
         state = change.values.get("state")
         if change.record_type is TradingStateRecord and isinstance(state, TradingState):
             self._metrics.set_trading_state(state)
+
+
+class InferenceMeter:
+    """An InferenceObserver over one process's metrics."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def model_called(self, call: Call) -> None:
+        self._metrics.model_called(call.rows, call.seconds)
+
+    def score_refused(self, refusal: Refusal, rows: int) -> None:
+        self._metrics.score_refused(refusal.value, rows)
+
+    def rows_waiting(self, rows: int) -> None:
+        self._metrics.inference_queue_depth.set(rows)

@@ -10,6 +10,7 @@ from finagent.domain.orders import SendOutcome
 from finagent.domain.trading_state import StartGate, TradingState
 
 OTHER = "other"
+REFUSALS = ("queue_full", "timed_out", "no_model", "failed", "no_score")
 FEATURES_FOUND = ("MEMORY", "STORE", "COMPUTED")
 TARGETS_MAX = 16
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -36,6 +37,9 @@ class Metrics:
         self.scan_duration = self._histogram("scan_duration_seconds", "One pass over the universe.")
         self.feature_reads = self._counter("feature_reads", "Questions for features of days, by where they were.", ("found",))
         self.inference_duration = self._histogram("inference_duration_seconds", "One batch of scores.")
+        self.inference_batch_size = self._histogram("inference_batch_size", "Rows in one batch of scores.", buckets=_SIZES)
+        self.inference_queue_depth = self._gauge("inference_queue_depth", "Rows that wait for a score.")
+        self.inference_refused = self._counter("inference_refused", "Rows without a score, by the reason.", ("reason",))
         self.api_requests = self._counter("api_requests", "Requests to the outside.", ("target", "outcome"))
         self.api_retries = self._counter("api_retries", "Requests tried again.", ("target",))
         self.orders = self._counter("orders", "Ended sends.", ("outcome",))
@@ -98,6 +102,15 @@ class Metrics:
         """The feature cache's hook: where an answer came from."""
         self.feature_reads.labels(bounded(place, FEATURES_FOUND)).inc()
 
+    def model_called(self, rows: int, duration_seconds: float) -> None:
+        """One batch was computed."""
+        self.inference_batch_size.observe(rows)
+        self.inference_duration.observe(duration_seconds)
+
+    def score_refused(self, reason: str, rows: int) -> None:
+        """So many rows have no score."""
+        self.inference_refused.labels(bounded(reason, REFUSALS)).inc(rows)
+
     def loop_turned(self, lag_seconds: float) -> None:
         """The watchdog's hook."""
         self.event_loop_lag.set(lag_seconds)
@@ -137,6 +150,8 @@ class Metrics:
             self.jobs_dead.labels(kind)
         for outcome in SendOutcome:
             self.orders.labels(outcome.value)
+        for reason in REFUSALS:
+            self.inference_refused.labels(reason)
         for place in FEATURES_FOUND:
             self.feature_reads.labels(place)
         for ending in SignalOutcome:

@@ -1,7 +1,7 @@
 """Candidates that wait together are one inference, off the event loop; no score means no trade, stated."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,13 +10,14 @@ from finagent.domain.data_spec import DataSpec
 from finagent.domain.decision import SignalOutcome
 from finagent.domain.effect import Effect
 from finagent.domain.errors import Permanent
+from finagent.domain.experiment import Subject
 from finagent.domain.gap import FeatureVector, GapCandidate
 from finagent.domain.jobs import Job, Next
 from finagent.domain.ports.clock import Clock
-from finagent.domain.ports.predictor import Predictor
 from finagent.domain.ports.store import Reads
 from finagent.domain.prediction import Prediction
 from finagent.domain.runs import Stage, SymbolState
+from finagent.services.models.serving import Score
 from finagent.services.pipeline.outcome import ended, has_ended, stage, story
 
 
@@ -30,30 +31,21 @@ class ScoringPolicy:
 
 @dataclass(frozen=True, slots=True)
 class ScoringService:
-    """`spec` is that of the vectors; the model reads those of its columns that it was made for."""
+    """`spec` is that of the vectors. `infer` says a score a row and which model made it, or why there is none."""
 
-    predictor: Predictor
     clock: Clock
     policy: ScoringPolicy
-    infer: Callable[[Floats], Awaitable[Floats]]
+    infer: Callable[[Floats, Sequence[Subject]], Awaitable[Sequence[Score]]]
     spec: DataSpec
-    columns: list[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Raises BadInput for a model that was made for other features than there are."""
-        wanted = self.predictor.spec
-        self.spec.select(self.spec.name, wanted.names).require(wanted, f"model {self.predictor.model_version}")
-        object.__setattr__(self, "columns", [self.spec.columns[name] for name in wanted.names])
 
     async def score(self, jobs: Sequence[Job], reads: Reads) -> Sequence[Effect]:
         """One effect a job, in their order."""
         stories = [self._inputs(job, reads) for job in jobs]
         rows = np.asarray([vector.values for _, vector in stories], dtype=np.float64)
-        scores = await self.infer(rows[:, self.columns])
-        scored = zip(stories, scores, strict=True)
+        scores = await self.infer(rows, [Subject(candidate.symbol, candidate.session_date) for candidate, _ in stories])
         return [
-            Effect() if has_ended(candidate, reads) else self._effect(candidate, vector, float(score))
-            for (candidate, vector), score in scored
+            Effect() if has_ended(candidate, reads) else self._effect(candidate, vector, score)
+            for (candidate, vector), score in zip(stories, scores, strict=True)
         ]
 
     def _inputs(self, job: Job, reads: Reads) -> tuple[GapCandidate, FeatureVector]:
@@ -63,20 +55,17 @@ class ScoringService:
             raise Permanent(f"score {decision}: its candidate or feature vector is not stored")
         if vector.data_spec_hash != self.spec.hash:
             raise Permanent(
-                f"score {decision}: its features are of data spec {vector.data_spec_hash}, model {self.predictor.model_version} "
-                f"reads {self.spec.hash}"
+                f"score {decision}: its features are of data spec {vector.data_spec_hash}, models read {self.spec.hash} here"
             )
         return candidate, vector
 
-    def _effect(self, candidate: GapCandidate, vector: FeatureVector, score: float) -> Effect:
+    def _effect(self, candidate: GapCandidate, vector: FeatureVector, scored: Score) -> Effect:
         now = self.clock.now()
-        if not 0.0 <= score <= 1.0:  # NaN, too
-            return ended(candidate, Stage.SCORE, SignalOutcome.NO_TRADE, f"no score in [0, 1]: {score}", now)
-        score = round(score, self.policy.score_decimals)
-        prediction = Prediction(candidate.decision_id, self.predictor.model_version, vector.data_spec_hash, score, now)
-        told = Effect(
-            (prediction,), events=(story(candidate, "candidate_scored", now, score=score, model=self.predictor.model_version),)
-        )
+        if scored.reason:
+            return ended(candidate, Stage.SCORE, SignalOutcome.NO_TRADE, scored.reason, now)
+        score, version = round(scored.value, self.policy.score_decimals), scored.version
+        prediction = Prediction(candidate.decision_id, version, vector.data_spec_hash, score, now)
+        told = Effect((prediction,), events=(story(candidate, "candidate_scored", now, score=score, model=version),))
         if score < self.policy.score_min:
             reason = f"score {score} < {self.policy.score_min}"
             return told + ended(candidate, Stage.SCORE, SignalOutcome.NO_TRADE, reason, now)

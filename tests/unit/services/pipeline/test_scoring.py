@@ -1,5 +1,6 @@
 """One inference for all that wait; no score means no trade, stated; one bad row hurts nobody else."""
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from finagent.domain.jobs import JobStatus, Next, RetryPolicy
 from finagent.domain.prediction import Prediction
 from finagent.domain.runs import Stage
 from finagent.services.failpoints import unarmed
+from finagent.services.models.serving import Handle, ModelServer, Serving, ServingPolicy
 from finagent.services.pipeline.outcome import ended
 from finagent.services.pipeline.scoring import ScoringPolicy, ScoringService
 from finagent.services.queue.processor import JobProcessor, QueuePolicy, one_by_one
@@ -35,15 +37,19 @@ class Table:
         self.batches: list[int] = []
 
     def predict(self, rows: Any) -> Any:
+        self.batches.append(len(rows))
         return np.array([self.scores[float(row[0])] for row in rows])
 
 
 def service(desk: Any, predictor: Table) -> ScoringService:
-    async def infer(rows: Any) -> Any:
-        predictor.batches.append(len(rows))
-        return predictor.predict(rows)
+    server = ModelServer(VECTORS, ServingPolicy(64, 512, 60.0, on_wall_time=False), [], time.perf_counter)
+    server.serve(Serving(Handle.of(predictor, VECTORS)))
 
-    return ScoringService(predictor, desk.clock, ScoringPolicy(3, 0.35), infer, VECTORS)
+    async def infer(rows: Any, subjects: Any) -> Any:
+        async with server.running():
+            return await server.score(rows, subjects)
+
+    return ScoringService(desk.clock, ScoringPolicy(3, 0.35), infer, VECTORS)
 
 
 async def candidate(desk: Any, run: str, symbol: str, feature: float, spec: str = VECTORS.hash) -> Any:
@@ -84,7 +90,7 @@ async def test_without_a_score_there_is_no_trade_and_it_is_said(desk: Any, score
     outcome = desk.reads.get(DecisionOutcome, found.decision_id)
 
     assert outcome.outcome is SignalOutcome.NO_TRADE
-    assert outcome.reason.startswith("no score in [0, 1]")
+    assert outcome.reason == f"no score in [0, 1]: {score}"
     assert desk.reads.count(Prediction) == 0
     assert desk.keys("plan") == []
 
@@ -102,18 +108,18 @@ async def test_a_low_score_is_recorded_and_ends_the_candidate(desk: Any) -> None
 async def test_features_of_another_specification_are_refused(desk: Any) -> None:
     found = await candidate(desk, await desk.run(), "IBM", 1.0, spec="older")
 
-    with pytest.raises(Permanent, match=f"data spec older, model m1 reads {VECTORS.hash}"):
+    with pytest.raises(Permanent, match=f"data spec older, models read {VECTORS.hash} here"):
         await service(desk, Table({})).score(jobs_of(desk, found), desk.reads)
     with pytest.raises(Permanent, match="dec-0: its candidate or feature vector is not stored"):
         await service(desk, Table({})).score([desk.job("score", decision_id="dec-0")], desk.reads)
 
 
-def test_a_model_of_other_features_is_refused_by_name(desk: Any) -> None:
+def test_a_model_of_other_features_is_refused_by_name() -> None:
     other = Table({})
     other.spec = DataSpec("model", (replace(SPEC.features[0], window=2),))
 
     with pytest.raises(BadInput, match=r"model m1 is made for data spec .* window of b is 1, expected 2"):
-        service(desk, other)
+        Handle.of(other, VECTORS)
 
 
 async def test_a_score_that_comes_too_late_changes_nothing(desk: Any) -> None:
