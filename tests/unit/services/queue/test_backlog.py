@@ -18,7 +18,7 @@ from finagent.services.failpoints import unarmed
 from finagent.services.queue.processor import JobProcessor
 from finagent.settings import load_settings
 
-WAITING = 20_000
+WAITING = 6_000
 MEMORY_LIMIT = 2000  # of the queue at this desk
 POLLS = 4  # more than one worker keeps up with
 POLL_SECONDS = 0.02
