@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from finagent.settings import Settings
 
 WRONG = 3
+DAYS = "1d"
 app = typer.Typer(no_args_is_help=True, help="The catalogue of features, their values, and the search for look-ahead.")
 
 Day = Annotated[datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="Session; else the first of the window.")]
@@ -59,19 +60,28 @@ def compute(
     day: Day = None,
     at: Annotated[str, typer.Option(metavar="INSTANT", help="The latest known then, such as 2008-10-09T14:00:00Z.")] = "",
     feature: Annotated[list[str] | None, typer.Option("--feature", metavar="NAME", help="May be repeated; else all.")] = None,
+    timeframe: Annotated[
+        str, typer.Option(metavar="BARS", help="1d, or bars of so many minutes, such as 5min, complete at --at.")
+    ] = DAYS,
     settings_file: SettingsFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """The features of days that were known at the open of a session, of the market that the settings name."""
+    """The features of days that were known at the open of a session, of the market that the settings name; or those of bars of
+    some minutes, as they were known at an instant."""
     settings = settings_in_force(settings_file, overrides)
     from finagent.cli.output import print_json
 
-    document = asyncio.run(_computed(settings, symbol or [], _day(day), at, feature or []))
+    if timeframe == DAYS:
+        document = asyncio.run(_computed(settings, symbol or [], _day(day), at, feature or []))
+        since = f"as of the close before {document['session']}"
+    else:
+        document = asyncio.run(_computed_intraday(settings, symbol or [], at, feature or [], _minutes(timeframe)))
+        since = f"bars of {timeframe} complete at {document['at']}"
     if as_json:
         print_json(document)
         return
-    typer.echo(f"as of the close before {document['session']}, data spec {document['hash']}; {document['notice']}")
+    typer.echo(f"{since}, data spec {document['hash']}; {document['notice']}")
     for name, values in document["values"].items():
         typer.echo(name)
         for key, value in values.items():
@@ -80,8 +90,6 @@ def compute(
 
 async def _computed(settings: "Settings", symbols: list[str], day: date | None, at: str, names: list[str]) -> dict[str, Any]:
     """From the store of the folder where there is one."""
-    from math import isfinite
-
     from finagent.bootstrap import build_feature_cache, open_feature_store, open_market
     from finagent.quant.features.catalogue import BARS
 
@@ -99,9 +107,48 @@ async def _computed(settings: "Settings", symbols: list[str], day: date | None, 
             session = _session(market, day)
             values = await cache.before(session)
         notice = market.notice
+    return {"session": session.date.isoformat(), "hash": BARS.hash, "notice": notice, "values": _told(values, places, columns)}
+
+
+async def _computed_intraday(
+    settings: "Settings", symbols: list[str], at: str, names: list[str], timeframe_minutes: int
+) -> dict[str, Any]:
+    from finagent.bootstrap import build_daily_features, open_market
+    from finagent.quant.features.catalogue import BARS
+    from finagent.services.market_data.intraday_features import intraday_features
+
+    if not at:
+        raise BadInput(
+            "--timeframe of minutes needs --at, such as --at 2008-10-09T14:00:00Z: which bars are complete depends on it"
+        )
+    instant = _instant(at)
+    columns = {name: _column(name) for name in names or BARS.names}
+    async with open_market(settings) as market:
+        places = {symbol: _place(market, symbol) for symbol in symbols or market.symbols}
+        session = next((each for each in market.sessions() if each.opens_at <= instant <= each.closes_at), None)
+        if session is None:
+            raise BadInput(f"--at {at}: no session of the window is open then")
+        minute, index = session.minute_of(instant), build_daily_features(settings, market).index
+        values = await intraday_features(market, session, minute, timeframe_minutes, index)
+        notice = market.notice
+    told = {"session": session.date.isoformat(), "at": instant.isoformat(), "timeframe_minutes": timeframe_minutes}
+    return told | {"hash": BARS.hash, "notice": notice, "values": _told(values, places, columns)}
+
+
+def _told(values: Any, places: dict[str, int], columns: dict[str, int]) -> dict[str, dict[str, float | None]]:
+    """By symbol and feature; None: unknown."""
+    from math import isfinite
+
     told = {symbol: {name: float(values[place, column]) for name, column in columns.items()} for symbol, place in places.items()}
-    known = {s: {name: value if isfinite(value) else None for name, value in row.items()} for s, row in told.items()}
-    return {"session": session.date.isoformat(), "hash": BARS.hash, "notice": notice, "values": known}
+    return {s: {name: value if isfinite(value) else None for name, value in row.items()} for s, row in told.items()}
+
+
+def _minutes(timeframe: str) -> int:
+    """BadInput for anything but a number of minutes."""
+    number = timeframe.removesuffix("min")
+    if number == timeframe or not number.isdecimal():
+        raise BadInput(f"--timeframe {timeframe}: 1d, or minutes such as 1min, 5min or 30min")
+    return int(number)
 
 
 @app.command(epilog="Example: finagent features history --output var/features")
