@@ -37,6 +37,8 @@ from finagent.services.execution.policy import ExecutionPolicy
 from finagent.services.live import LivePolicy
 from finagent.services.market_data.gap_past import GapPastPolicy
 from finagent.services.model_review import ReviewPolicy
+from finagent.services.models.canary import CanaryPolicy
+from finagent.services.models.following import FollowPolicy
 from finagent.services.models.serving import ServingPolicy
 from finagent.services.pipeline.planner import PlanPolicy
 from finagent.services.queue.processor import QueuePolicy
@@ -118,6 +120,13 @@ def serving_policy(settings: Settings) -> ServingPolicy:
             "scored at once"
         )
     return ServingPolicy(serving.batch_max, serving.queue_max, serving.deadline_seconds, settings.on_wall_time)
+
+
+def follow_policy(settings: Settings) -> FollowPolicy:
+    """How a running agent follows the registry."""
+    model = settings.model
+    canary = CanaryPolicy(**model.canary.model_dump())
+    return FollowPolicy(model.serving.poll_seconds, model.serving.warm_max, model.canary_share, canary)
 
 
 def broker_policy(settings: Settings) -> BrokerPolicy:

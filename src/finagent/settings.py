@@ -223,6 +223,15 @@ class ServingSettings(Section):
     batch_max: Annotated[int, Field(ge=1, le=4096)]
     queue_max: AtLeastOne
     deadline_seconds: Annotated[float, Field(gt=0, le=60)]
+    poll_seconds: Annotated[float, Field(gt=0, le=3600)]
+    warm_max: AtLeastOne
+
+
+class CanarySettings(Section):
+    predictions_min: AtLeastOne
+    error_rate_max: Chance
+    nan_rate_max: Chance
+    p95_seconds_max: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class ModelSettings(Section):
@@ -233,6 +242,8 @@ class ModelSettings(Section):
     training: TrainingSettings
     review: ReviewSettings
     serving: ServingSettings
+    canary_share: Chance
+    canary: CanarySettings
 
 
 class PlanSettings(Section):
@@ -530,7 +541,11 @@ class Settings(BaseSettings):
         if self.features.index_symbol is None:
             process.append("features")
         kept = {"store": True, "cache_seconds": True, "cached_sessions_max": True, "stored_sessions_max": True}
-        unnamed = {"directory", "training", "review", "serving"} | ({"serve"} if self.model.serve == "formula" else set())
+        unnamed = {"directory", "training", "review", "serving", "canary"} | (
+            {"serve"} if self.model.serve == "formula" else set()
+        )
+        if self.model.serve != "registry" or not self.model.canary_share:
+            unnamed.add("canary_share")
         partly = {"broker": connection, "features": kept, "model": dict.fromkeys(unnamed, True)}
         if self.risk.breakers == FIRST_BREAKERS:
             partly["risk"] = {"breakers": True}

@@ -18,11 +18,14 @@ from tests.unit.adapters.models import packages
 from finagent.adapters.models.package import MODEL, SHIPPED, open_package, write_package
 from finagent.adapters.models.registry_files import VERSIONS
 from finagent.adapters.models.warm_copy import SERVED
-from finagent.bootstrap import build_application, build_predictor
+from finagent.bootstrap import build_application, build_predictor, open_registry
+from finagent.bootstrap.models import build_serving
 from finagent.cli.app import run
 from finagent.domain.decision import DecisionEvent, SubjectType
 from finagent.domain.errors import BadInput
+from finagent.domain.experiment import Subject, takes_part
 from finagent.domain.gap import FeatureVector, GapCandidate
+from finagent.domain.ports.model_registry import Alias
 from finagent.domain.prediction import Prediction
 from finagent.quant.features.catalogue import CANDIDATE
 from finagent.services.forensics.explain import explain
@@ -91,6 +94,24 @@ def test_the_champion_scores_and_explain_names_it(folder: Path) -> None:
     assert asyncio.run(replayed(settings_of(again))) == first
 
 
+def test_a_canary_scores_its_share_of_a_replay(folder: Path) -> None:
+    """By the hash alone, so that the same replay is scored by the same models again."""
+    registry = open_registry(settings_of(folder))
+    registry.point(Alias.CANARY, TWO)
+    settings = settings_of(folder, "model.canary_share=0.5")
+    asyncio.run(replayed(settings))
+    with reading(settings) as store:
+        for prediction in store.reads.find(Prediction):
+            candidate = store.reads.get(GapCandidate, prediction.decision_id)
+            assert candidate is not None
+            chosen = takes_part(TWO, Subject(candidate.symbol, candidate.session_date), 0.5)
+            assert prediction.model_version == (TWO if chosen else ONE)
+        assert {prediction.model_version for prediction in store.reads.find(Prediction)} == {ONE, TWO}
+    (folder / "models" / VERSIONS / TWO / MODEL).write_bytes(b"")
+    with pytest.raises(BadInput, match=r"model.canary_share is 0.5, and .*; or --set model.canary_share=0"):
+        build_serving(settings)
+
+
 def test_another_champion_scores_from_the_next_start_and_rollback_brings_the_first_back(folder: Path) -> None:
     def scores(name: str) -> dict[str, float]:
         settings = settings_of(folder.parent / name, f"model.directory={folder / 'models'}")
@@ -157,7 +178,8 @@ def test_a_running_agent_records_it(folder: Path) -> None:
                 said, folder, "models", "promote", TWO, "--against-evidence", "--reason", "mute", code=4
             )
             assert "but that is not recorded" in refused["error"]
-            await application.record_champion(ChampionChange("promote", TWO, "0" * 64, ONE, "heard", "ann"))
+            change = ChampionChange("promote", TWO, "0" * 64, ONE, "heard", "ann")
+            assert await application.record_champion(change) == ONE, "a replay serves to its end what it began with"
             return [event.body["reason"] for event in application.reads.find(DecisionEvent, subject_type=SubjectType.MODEL)]
 
     assert asyncio.run(recorded()) == ["heard"]
@@ -173,7 +195,7 @@ def test_an_agent_that_serves_records_it_itself(folder: Path) -> None:
         try:
             assert any("serving until SIGTERM" in line for line in process.stderr)
             told = said(folder, "models", "promote", TWO, "--against-evidence", "--reason", "the second")
-            assert (told["recorded_by"], told["before"]) == ("agent", ONE)
+            assert (told["recorded_by"], told["before"], told["serves"]) == ("agent", ONE, ONE)
             assert said(folder, "models", "rollback", "--reason", "worse")["recorded_by"] == "agent"
         finally:
             process.terminate()
@@ -270,6 +292,9 @@ def test_who_scores_is_part_of_a_replay_and_where_models_lie_is_not(tmp_path: Pa
     served, elsewhere = settings_of(tmp_path), settings_of(tmp_path, "model.directory=other")
     formula = settings_of(tmp_path, "model.serve=formula")
     assert served.settings_hash == elsewhere.settings_hash != formula.settings_hash
+    canary = settings_of(tmp_path, "model.canary_share=0.2")
+    assert canary.settings_hash != served.settings_hash == settings_of(tmp_path, "model.serving.batch_max=8").settings_hash
+    assert served.decisive()["model"].keys() == {"score_decimals", "score_min", "serve"}
     assert formula.decisive()["model"].keys() == {"score_decimals", "score_min"}, "replays of earlier builds stay what they are"
 
 

@@ -54,7 +54,7 @@ class KeptStore(Protocol):
 
     async def copy_store(self, target: Path) -> None: ...
 
-    async def record_champion(self, change: ChampionChange) -> None: ...
+    async def record_champion(self, change: ChampionChange) -> str: ...
 
 
 class Order(BaseModel):
@@ -130,7 +130,7 @@ def control_routes(switch: Switch, jobs: StuckJobs, store: KeptStore, wall_secon
     """`POST /control/halt`, `POST /control/arm`, `POST /control/db/accept`, `GET /control/status`: each answers with the state in
     force after it. `POST /control/db/backup` answers when the copy is there; 400 and 503 say why it cannot be.
     `POST /control/reconcile` compares with the broker now, `GET /control/account` is what it says the account holds.
-    `POST /control/models/champion` records that the champion of the registry is another one.
+    `POST /control/models/champion` records that the champion of the registry is another one, and says which version serves.
     `POST /control/jobs/retry` and `/control/jobs/discard`: which of the jobs were, and why the others could not be."""
     routes = APIRouter(prefix="/control", tags=["control"])
 
@@ -181,8 +181,8 @@ def control_routes(switch: Switch, jobs: StuckJobs, store: KeptStore, wall_secon
     @routes.post("/models/champion")
     async def champion(order: Champion) -> dict[str, Any]:
         in_time(order.good_until)
-        await store.record_champion(ChampionChange(**order.model_dump(exclude={"good_until"})))
-        return {"champion": order.version}
+        serves = await store.record_champion(ChampionChange(**order.model_dump(exclude={"good_until"})))
+        return {"champion": order.version, "serves": serves}
 
     @routes.get("/account")
     async def account() -> dict[str, Any]:

@@ -22,7 +22,7 @@ from finagent.bootstrap.features import build_feature_cache, open_feature_store
 from finagent.bootstrap.handlers import agent_handlers
 from finagent.bootstrap.live import Live, build_live
 from finagent.bootstrap.market import build_sources
-from finagent.bootstrap.models import build_server, build_serving
+from finagent.bootstrap.models import build_follower, build_server, build_serving
 from finagent.bootstrap.parts import Parts, Wraps
 from finagent.bootstrap.replay import Replay
 from finagent.bootstrap.start import FINISHED, begin, end, recovery_info
@@ -143,6 +143,7 @@ class Application:
         self.feed = Feed(
             sources.market, clock, scan_rules(settings), days, news, sources.quotes, parts.metrics.scan_duration.time
         )
+        self.follower = build_follower(settings, parts.server, queue, reads, clock.now)
         self.reconciler = Reconciler(
             parts.broker, clock, ReconciliationPolicy(settings.reconcile_seconds), self.kill_switch, self._look
         )
@@ -231,6 +232,8 @@ class Application:
     async def _run(self) -> bool:
         async with asyncio.TaskGroup() as tasks:
             workers = [tasks.create_task(self.processor.work(name), name=name) for name in QUEUES]
+            if self.follower is not None:
+                workers.append(tasks.create_task(self.follower.run(), name="models"))
             ended = await self.driver.run()
             if ended:
                 await self.queue.submit(Effect((Set(MarketClock, (1,), {"state": FINISHED}),)))
@@ -243,9 +246,14 @@ class Application:
         await self.parts.audit.accept(reason, by)
         self.kill_switch.gate = StartGate.STARTING
 
-    async def record_champion(self, change: ChampionChange) -> None:
-        """A person made another model the champion of the registry."""
+    async def record_champion(self, change: ChampionChange) -> str:
+        """A person made another model the champion of the registry: recorded, and on wall time served from now on. Says which
+        version serves by then."""
         await self.queue.submit(Effect(events=(champion_changed(change, self.clock.now()),)))
+        if self.follower is not None:
+            await self.follower.look(anew=True)
+        serving = self.parts.server.serving.champion
+        return serving.version if serving else ""
 
     async def copy_store(self, target: Path) -> None:
         """A copy of the store in a new file. Raises BadInput for one on a server, or a file that is there, Unavailable where it

@@ -1,7 +1,11 @@
 """The model that scores, as the settings name it: the formula, or the champion of the registry."""
 
+import asyncio
 import math
 import time
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
 
 import numpy as np
 import structlog
@@ -12,16 +16,19 @@ from finagent.adapters.models.registry_files import RegistryFiles
 from finagent.adapters.models.warm_copy import WarmCopy
 from finagent.bootstrap.live import open_market
 from finagent.domain.bars import Floats
+from finagent.domain.decision import DecisionEvent, SubjectType
+from finagent.domain.effect import Effect
 from finagent.domain.errors import BadInput, Transient
 from finagent.domain.ports.model_registry import Alias, ModelRegistry
 from finagent.domain.ports.predictor import Predictor
-from finagent.domain.ports.store import Reads
-from finagent.policies import review_policy, serving_policy
+from finagent.domain.ports.store import JobQueue, Reads
+from finagent.policies import follow_policy, review_policy, serving_policy
 from finagent.quant.evaluation.head_to_head import Burden, Search
 from finagent.quant.features.catalogue import CANDIDATE
 from finagent.quant.specialists.gap_and_go import GapAndGoFormula
 from finagent.services.metering import InferenceMeter
 from finagent.services.model_review import Contender, Review, decided_since, review
+from finagent.services.models.following import CANARY_STOPPED, SERVING, ModelFollower, ModelJournal, ModelSource
 from finagent.services.models.serving import Handle, ModelServer, Serving
 from finagent.settings import Settings
 from finagent.telemetry.metrics import Metrics
@@ -97,8 +104,18 @@ def build_predictor(settings: Settings, *, keep: bool = True) -> Predictor:
 
 
 def build_serving(settings: Settings) -> Serving:
-    """Who serves from the start on. BadInput as `build_predictor`."""
-    return Serving(Handle.of(build_predictor(settings), CANDIDATE))
+    """Who serves from the start on. BadInput as `build_predictor`, and for the canary of a replay, which serves to its end what
+    it began with; on wall time the canary comes as soon as the registry is followed."""
+    champion, model = Handle.of(build_predictor(settings), CANDIDATE), settings.model
+    if settings.on_wall_time or model.serve != "registry" or not model.canary_share:
+        return Serving(champion)
+    registry = open_registry(settings)
+    try:
+        version = registry.aliases().get(Alias.CANARY)
+        canary = None if version in (None, champion.version) else _load(registry, version)
+    except (BadInput, Transient) as refusal:
+        raise BadInput(f"model.canary_share is {model.canary_share}, and {refusal}; or --set model.canary_share=0") from refusal
+    return Serving(champion, canary, model.canary_share if canary else 0.0)
 
 
 def build_server(settings: Settings, serving: Serving, metrics: Metrics) -> ModelServer:
@@ -106,6 +123,32 @@ def build_server(settings: Settings, serving: Serving, metrics: Metrics) -> Mode
     server = ModelServer(CANDIDATE, serving_policy(settings), [InferenceMeter(metrics)], time.perf_counter)
     server.serve(serving)
     return server
+
+
+def build_follower(
+    settings: Settings, server: ModelServer, queue: JobQueue, reads: Reads, now: Callable[[], datetime]
+) -> ModelFollower | None:
+    """None where nothing is to be followed: no registry serves, or a replay, which wall time must not decide."""
+    if not settings.on_wall_time or settings.model.serve != "registry":
+        return None
+    registry, warm = open_registry(settings), WarmCopy(settings.storage.directory / "warm-model")
+    source = ModelSource(
+        registry,
+        partial(_load, registry),
+        lambda version: warm.keep(open_package(registry.fetch(version))),
+        asyncio.to_thread,
+    )
+
+    def stopped() -> frozenset[str]:
+        told = reads.find(DecisionEvent, subject_type=SubjectType.MODEL, subject_id=SERVING)
+        return frozenset(str(event.body["version"]) for event in told if event.kind == CANARY_STOPPED)
+
+    journal = ModelJournal(lambda event: queue.submit(Effect(events=(event,))), stopped, now)
+    return ModelFollower(server, source, journal, follow_policy(settings))
+
+
+def _load(registry: ModelRegistry, version: str) -> Handle:
+    return Handle.of(OnnxPredictor(open_package(registry.fetch(version)), CANDIDATE), CANDIDATE)
 
 
 def _champion(registry: ModelRegistry) -> ModelPackage:

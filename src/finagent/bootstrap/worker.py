@@ -10,7 +10,7 @@ from finagent.adapters.clock import VirtualClock
 from finagent.adapters.database.opening import open_reads
 from finagent.adapters.job_queue.shared import Role
 from finagent.bootstrap.handlers import shared_handlers
-from finagent.bootstrap.models import build_server, build_serving
+from finagent.bootstrap.models import build_follower, build_server, build_serving
 from finagent.bootstrap.start import unless
 from finagent.bootstrap.store import build_shared_queue, shared_url
 from finagent.domain.errors import BadInput, Unavailable
@@ -67,4 +67,5 @@ async def build_worker(settings: Settings, services: frozenset[str], stop: async
         processor.queues(tuple(services))
         done: Counter[str] = Counter()
         queue.on_commit.append(lambda _effects, jobs: done.update(job.type for job in jobs if job is not None))
-        yield Worker(clock, store, processor, tuple(services), queue.changed, stop.is_set, done)
+        follower = build_follower(settings, server, queue, store, clock.now)
+        yield Worker(clock, store, processor, tuple(services), queue.changed, stop.is_set, done, follower)

@@ -182,8 +182,8 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Make a version champion, and the old one previous, where the gate says yes (see `review`); recorded with the evidence and
-    your name. The first champion has nobody to be compared with. An agent serves it from its next start. Exits 3 where the gate
-    says no, and then nothing has changed."""
+    your name. The first champion has nobody to be compared with. An agent on wall time serves it at once, a replay from its next
+    start. Exits 3 where the gate says no, and then nothing has changed."""
     settings = _prepared(settings_file, overrides, reason)
     from finagent.bootstrap import open_registry
     from finagent.domain.ports.model_registry import Alias
@@ -198,7 +198,8 @@ def promote(
 
 @app.command(epilog='Example: finagent models rollback --reason "scores are all alike since noon"')
 def rollback(reason: Reason, settings_file: SettingsFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Make the previous version champion again; recorded with your name. An agent serves it from its next start."""
+    """Make the previous version champion again; recorded with your name. An agent on wall time
+    serves it at once, a replay from its next start."""
     settings = _prepared(settings_file, overrides, reason)
     from finagent.bootstrap import open_registry
     from finagent.domain.ports.model_registry import Alias
@@ -361,23 +362,39 @@ def _tell(settings: "Settings", change: "ChampionChange", *, as_json: bool) -> N
     from finagent.cli.output import print_json
 
     try:
-        recorder = _recorded(settings, change)
+        recorder, serves = _recorded(settings, change)
     except (NoAnswer, FinagentError) as silence:
         raise Unavailable(
             f"the champion is {change.version}, but that is not recorded: {silence}; `finagent models promote {change.version} "
             "--reason R` records it, once an agent answers or none runs"
         ) from silence
     if as_json:
-        print_json({"champion": change.version, "before": change.before, "digest": change.digest, "recorded_by": recorder})
+        print_json(
+            {
+                "champion": change.version,
+                "before": change.before,
+                "digest": change.digest,
+                "recorded_by": recorder,
+                "serves": serves,
+            }
+        )
         return
     was = f" (before: {change.before})" if change.before not in (None, change.version) else ""
     recorded = f"recorded by the {recorder}" if recorder else "there is no store yet to record it in"
-    served = "" if settings.model.serve == "registry" else "; model.serve is formula, so it does not score"
-    typer.echo(f"champion is {change.version}{was}: {recorded}{served}")
+    typer.echo(f"champion is {change.version}{was}: {recorded}{_served(settings, change, serves)}")
 
 
-def _recorded(settings: "Settings", change: "ChampionChange") -> str | None:
-    """Through the agent; without one this command is the writer. None where there is no store."""
+def _served(settings: "Settings", change: "ChampionChange", serves: str | None) -> str:
+    if settings.model.serve != "registry":
+        return f"; model.serve is {settings.model.serve}, so it does not score"
+    if serves is None:
+        return ""
+    return "; it scores from now on" if serves == change.version else f"; until its next start the agent scores with {serves}"
+
+
+def _recorded(settings: "Settings", change: "ChampionChange") -> tuple[str | None, str | None]:
+    """By whom, and what the agent serves by now: through the agent; without one this command is the writer. None where there is
+    no store, and where there is no agent."""
     from finagent.domain.effect import Effect
     from finagent.services.model_history import champion_changed
     from finagent.store_access import CONTROL_SOCKET, writing
@@ -389,10 +406,10 @@ def _recorded(settings: "Settings", change: "ChampionChange") -> str | None:
 
     order = {**asdict(change), "good_until": time.time() + ANSWER_SECONDS}
     try:
-        ask(settings.storage.directory / CONTROL_SOCKET, "POST", "/control/models/champion", order, ANSWER_SECONDS)
+        answer = ask(settings.storage.directory / CONTROL_SOCKET, "POST", "/control/models/champion", order, ANSWER_SECONDS)
     except NoAgent:
         if settings.storage.url is None and not settings.database_path.is_file():
-            return None
+            return None, None
         asyncio.run(record())
-        return "command"
-    return "agent"
+        return "command", None
+    return "agent", answer["serves"]

@@ -72,8 +72,9 @@ class RecordedStore:
             raise Unavailable("the broker does not answer")
         return {"positions": []}
 
-    async def record_champion(self, change: ChampionChange) -> None:
+    async def record_champion(self, change: ChampionChange) -> str:
         self.champions.append(change)
+        return "gap@1"
 
     async def accept_store(self, reason: str, by: str) -> None:
         if self.accepted:
@@ -259,7 +260,7 @@ async def test_another_champion_is_recorded_with_who_made_it_and_what_was_before
             for other in ({"act": "demote"}, {"digest": "x"}, {"more": 1})
         ]
 
-    assert done.json() == {"champion": "gap@2"}
+    assert done.json() == {"champion": "gap@2", "serves": "gap@1"}
     assert late.status_code == 409
     assert {answer.status_code for answer in wrong} == {422}
     assert [asdict(each) for each in store.champions] == [change | {"evidence": ("DAYS: 30, as at least 20",)}]

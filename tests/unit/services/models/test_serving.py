@@ -161,6 +161,20 @@ async def test_a_caller_that_gives_up_takes_its_row_along() -> None:
     assert model.asked == [1, 1]
 
 
+async def test_a_swap_in_the_middle_of_a_batch_waits_for_the_next_one() -> None:
+    """Two calls of one batch, and another model serves between them."""
+    old, new = Constant("m@1", 0.1), Constant("m@2", 0.2)
+    server = server_of(old, batch_max=1)
+    async with server.running():
+        old.gate.clear()
+        both = asyncio.ensure_future(server.score(rows_of(1.0, 1.0), ONE * 2))
+        await reached(old)
+        server.serve(Serving(Handle.of(new, CATALOGUE)))
+        old.gate.set()
+        assert await both == [Score(0.1, "m@1")] * 2
+        assert await server.score(rows_of(1.0), ONE) == [Score(0.2, "m@2")]
+
+
 async def test_a_hundred_swaps_under_load_lose_and_mix_nothing() -> None:
     """Each version scores with a number of its own: a mixed reply would show."""
     swaps, callers = 100, 8
