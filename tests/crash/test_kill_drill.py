@@ -1,24 +1,22 @@
 """F-01, F-02, F-03: the agent, killed thirty times at instants, at labels and while it recovers: nothing is lost or doubled."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.command import Ended, finagent
 
 KILLS = 30
 
 
-def drill(*arguments: object, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "finagent.cli", "drill", "kill", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
+def drill(*arguments: object) -> Ended:
+    return finagent("drill", "kill", *map(str, arguments))
 
 
 @pytest.fixture(scope="module")
 def drilled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    ended = drill("--kills", KILLS, "--seed", 1, "--directory", tmp_path_factory.mktemp("drill") / "drill", "--json", timeout=390)
+    ended = drill("--kills", KILLS, "--seed", 1, "--directory", tmp_path_factory.mktemp("drill") / "drill", "--json")
     document: dict[str, Any] = json.loads(ended.stdout)
     return document | {"exit_code": ended.returncode}
 
@@ -51,7 +49,7 @@ def test_kills_of_every_aim_were_among_them(aim: str, drilled: dict[str, Any]) -
 @pytest.mark.timeout(400)
 def test_kills_at_alpaca_lose_nothing_and_send_nothing_twice(tmp_path: Path) -> None:
     """The real SDK and HTTP between agent and broker, resets, cut answers and gateways' pages on the way."""
-    ended = drill("--broker", "alpaca", "--kills", 10, "--seed", 1, "--directory", tmp_path / "drill", "--json", timeout=390)
+    ended = drill("--broker", "alpaca", "--kills", 10, "--seed", 1, "--directory", tmp_path / "drill", "--json")
     found = json.loads(ended.stdout)
     assert found["violations"] == []
     assert (found["kills"], found["lost"], found["duplicate"], found["unequal"], found["parked"]) == (10, 0, 0, 0, 0)
@@ -83,8 +81,9 @@ def test_a_folder_with_something_in_it_is_not_drilled_in(tmp_path: Path) -> None
     assert "is not empty" in ended.stderr
 
 
-def test_an_application_that_cannot_be_found_is_bad_input(tmp_path: Path) -> None:
+def test_an_application_that_cannot_be_found_is_bad_input(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The fork server says so, on the stderr of the process."""
     ended = drill("--application", "no.such.module:application", "--directory", tmp_path / "drill")
 
     assert ended.returncode == 2
-    assert "no.such.module:application" in ended.stderr
+    assert "no.such.module:application" in capfd.readouterr().err
