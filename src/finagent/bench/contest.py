@@ -52,7 +52,21 @@ class Below:
         return row.ours < self.limit
 
 
-Goal = AtLeast | Below
+@dataclass(frozen=True, slots=True)
+class NotBelow:
+    """Goal: so much or more, in the unit of the row."""
+
+    limit: float
+
+    def __str__(self) -> str:
+        return f"not below {self.limit:g}"
+
+    def met(self, row: "Row") -> bool | None:
+        """Ours alone decides."""
+        return row.ours >= self.limit
+
+
+Goal = AtLeast | Below | NotBelow
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from finagent.domain.errors import BadInput
 
 if TYPE_CHECKING:
     from finagent.bench.contest import Contest
+    from finagent.settings import Settings
 
 
 _VERDICTS = {True: "met", False: "MISSED", None: "nobody to compare with"}
@@ -23,6 +25,7 @@ class BenchName(StrEnum):
     scan = "scan"
     queue = "queue"
     features = "features"
+    inference = "inference"
 
 
 def bench(
@@ -37,16 +40,18 @@ def bench(
 
     scan: 10,000 symbols from resident columns to the ranked best 50, and a whole pass from the scan to committed intents.
     features: one bar of 200 and of 5,000 symbols, a batch over history, memory, and a first scan.
+    inference: a net of 56,137 parameters under 100 to 5,000 requests a second, beside the same net unbatched in ONNX Runtime and
+    torch; 1,000 swaps of the model under load; a rollback.
     queue: the durable queue beside SQLite alone, its prototype and its peers, with the goals that were set. Its parts: drain,
     backlog, callers, latency, history, start.
     Peers that are not installed are listed: pip install "finagent[bench]" brings them.
     """
-    settings_in_force(settings_file, overrides)
-    contest = _contest(name, repeats, only or [], overrides or [])
+    settings = settings_in_force(settings_file, overrides)
+    contest = _contest(name, repeats, only or [], overrides or [], settings)
     sys.stdout.write((json.dumps(contest.as_json(), indent=2) if as_json else _as_text(contest)) + "\n")
 
 
-def _contest(name: BenchName, repeats: int, only: list[str], overrides: list[str]) -> "Contest":
+def _contest(name: BenchName, repeats: int, only: list[str], overrides: list[str], settings: "Settings") -> "Contest":
     from finagent.bench.contest import Contest  # numpy and the agent are imported only when they are measured
 
     match name:
@@ -64,6 +69,13 @@ def _contest(name: BenchName, repeats: int, only: list[str], overrides: list[str
             if only:
                 raise BadInput(f"--only {only[0]}: bench features has no parts")
             return features_contest(repeats)
+        case BenchName.inference:
+            from finagent.bench.inference import inference_contest
+            from finagent.policies import follow_policy, serving_policy
+
+            if only:
+                raise BadInput(f"--only {only[0]}: bench inference has no parts")
+            return inference_contest(repeats, replace(serving_policy(settings), on_wall_time=True), follow_policy(settings))
         case BenchName.queue:
             from finagent.bench.queue import QueuePart, queue_contest
 

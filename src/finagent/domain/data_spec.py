@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import Enum
@@ -71,7 +72,7 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         names = self.names
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
         if twice or not names:
             raise BadInput(f"data spec {self.name}: " + (f"{', '.join(twice)} declared twice" if twice else "no feature"))
 
