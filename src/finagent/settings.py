@@ -202,6 +202,8 @@ class ReviewSettings(Section):
 class TrainingSettings(Section):
     gap_fraction_min: Annotated[float, Field(ge=0, le=1)]
     gap_natr_min: Annotated[float, Field(ge=0, le=10)]
+    specialist: Literal["generalist", "bull", "bear", "sideways"]
+    regime_floor: Annotated[float, Field(gt=0, le=1)]
     network: Literal["flat", "recurrent", "convolutional"]
     seeds: Annotated[int, Field(ge=1, le=50)]
     width: Annotated[int, Field(ge=1, le=1024)]

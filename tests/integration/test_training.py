@@ -11,12 +11,16 @@ import numpy as np
 import pytest
 
 from finagent.adapters.models.checkpoint import Checkpoint
-from finagent.bootstrap import build_application
-from finagent.bootstrap.training import run_to_end
+from finagent.bootstrap import build_application, build_daily_features, open_market
+from finagent.bootstrap.training import regime_weights, run_to_end
 from finagent.cli.app import run
 from finagent.domain.prediction import Prediction
+from finagent.policies import gap_past_policy
 from finagent.quant.specialists.planted_edges import Edge, plant
 from finagent.quant.specialists.training import Recipe, SpecialistTraining, TrainingRows
+from finagent.services.market_data.daily_features import anchor
+from finagent.services.market_data.feature_past import sessions_between
+from finagent.services.market_data.gap_past import gap_past
 from finagent.settings import Settings, load_settings
 from finagent.store_access import reading
 
@@ -59,6 +63,28 @@ def test_what_was_trained_is_registered_and_scores(whole: tuple[Path, Any]) -> N
         predictions = store.reads.find(Prediction)
     assert {prediction.model_version for prediction in predictions} == {"gap@1"}
     assert len({prediction.score for prediction in predictions}) > 1
+
+
+def test_a_specialist_weighs_what_was_its_market(whole: tuple[Path, Any], tmp_path: Path) -> None:
+    """The bear's rows are those of October 2008; the generalist's are all alike."""
+
+    async def weights(specialist: str) -> tuple[Any, Any]:
+        settings = settings_of(tmp_path, f"model.training.specialist={specialist}")
+        async with open_market(settings) as market:
+            sessions = sessions_between(market, None, None)
+            days = build_daily_features(settings, market)
+            past = await gap_past(market, sessions, days, gap_past_policy(settings))
+            history = await market.daily_history(sessions[-1], anchor(sessions[0]))
+        months = np.asarray([past.sessions[day].date.month for day in past.days])
+        return regime_weights(past, history, None, settings), months
+
+    everybody, _ = asyncio.run(weights("generalist"))
+    bear, months = asyncio.run(weights("bear"))
+    bull, _ = asyncio.run(weights("bull"))
+    assert (everybody == 1.0).all()
+    assert bear.min() >= 0.1
+    assert bear[months == 10].mean() > 2.0 * bear[months == 8].mean()
+    assert bull[months == 10].mean() < bull[months == 8].mean()
 
 
 def test_a_training_that_was_ended_goes_on_to_the_same_weights(tmp_path: Path) -> None:

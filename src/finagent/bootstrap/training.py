@@ -18,17 +18,22 @@ from finagent.adapters.models.package import ModelPackage, write_package
 from finagent.adapters.models.specialist_export import SpecialistFacts, export_specialist
 from finagent.bootstrap.features import build_daily_features
 from finagent.bootstrap.live import open_market
+from finagent.domain.bars import DailyHistory, Floats
 from finagent.domain.errors import BadInput
+from finagent.domain.ports.regime import Regime
 from finagent.policies import gap_past_policy
 from finagent.quant.evaluation.labels import day_weights
 from finagent.quant.evaluation.walk_forward import Blocks
+from finagent.quant.regime.volatility_trend import VolatilityTrend
 from finagent.quant.specialists.training import Recipe, SpecialistTraining, TrainingRows
 from finagent.quant.specialists.trials import CLIMATOLOGY, TrialReport, run_trials
+from finagent.services.market_data.daily_features import anchor
 from finagent.services.market_data.feature_past import sessions_between
-from finagent.services.market_data.gap_past import AT_THE_OPEN, GapPast, gap_past
+from finagent.services.market_data.gap_past import AT_THE_OPEN, GapPast, gap_past, index_closes
 from finagent.settings import Settings
 
 TRAINING_FOLDER = "training"
+_NOT_OF_THE_RECIPE = {"gap_fraction_min", "gap_natr_min", "specialist", "regime_floor", "first_test_days", "test_days"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +77,10 @@ async def train(settings: Settings, order: Order, watcher: Watcher) -> Trained:
         days = build_daily_features(settings, market)
         source = market.source_id
         past = await gap_past(market, sessions, days, gap_past_policy(settings), lambda: watcher.session(len(sessions) - 1))
+        history = await market.daily_history(sessions[-1], anchor(sessions[0]))
     torch.set_num_threads(1)  # the same bits wherever it runs; several trainings share a machine by being processes
-    rows, recipe = _training_rows(past), _recipe(settings)
+    weight = day_weights(past.days) * regime_weights(past, history, days.index, settings)
+    rows, recipe = _training_rows(past, weight), _recipe(settings)
     trials = run_trials(rows, _long_return(past), recipe, _blocks(settings), watcher.trial)
     training = SpecialistTraining(rows, recipe)
     identity = {"recipe": json.dumps(asdict(recipe), sort_keys=True), "rows": _digest(rows), "spec": AT_THE_OPEN.hash}
@@ -83,7 +90,7 @@ async def train(settings: Settings, order: Order, watcher: Watcher) -> Trained:
     facts = SpecialistFacts(
         order.name,
         order.version,
-        _description(recipe, past, source),
+        _description(settings.model.training.specialist, recipe, past, source),
         past.sessions[int(past.days[-1])].date,
         _metrics(trials, recipe.network),
         order.by,
@@ -108,10 +115,21 @@ def run_to_end(training: SpecialistTraining, checkpoint: Checkpoint, told: Calla
     return resumed_at
 
 
-def _training_rows(past: GapPast) -> TrainingRows:
-    return TrainingRows(
-        past.features.astype(np.float32)[:, np.newaxis, :], past.outcome, past.target_atr, past.days, day_weights(past.days)
-    )
+def _training_rows(past: GapPast, weight: Floats) -> TrainingRows:
+    return TrainingRows(past.features.astype(np.float32)[:, np.newaxis, :], past.outcome, past.target_atr, past.days, weight)
+
+
+def regime_weights(past: GapPast, history: DailyHistory, index: int | None, settings: Settings) -> Floats:
+    """How much each row [rows] is a specialist's own: the probability of its regime as known at the close before, and a floor, so
+    that it has seen the others too; one for the generalist."""
+    training = settings.model.training
+    if training.specialist == "generalist":
+        return np.ones(len(past.days))
+    told = VolatilityTrend().probabilities(index_closes(history, index))[:, Regime[training.specialist.upper()]]
+    known = np.asarray([day.toordinal() for day in history.sessions])
+    place = np.searchsorted(known, [session.date.toordinal() for session in past.sessions]) - 1
+    of_session = np.where(place >= 0, told[np.maximum(place, 0)], 1.0 / len(Regime)) + training.regime_floor
+    return np.asarray(of_session[past.days])
 
 
 def _long_return(past: GapPast) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -120,7 +138,7 @@ def _long_return(past: GapPast) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 
 
 def _recipe(settings: Settings) -> Recipe:
-    told = settings.model.training.model_dump(exclude={"gap_fraction_min", "gap_natr_min", "first_test_days", "test_days"})
+    told = settings.model.training.model_dump(exclude=_NOT_OF_THE_RECIPE)
     return Recipe(**{**told, "seeds": tuple(range(1, told["seeds"] + 1))})
 
 
@@ -136,9 +154,9 @@ def _digest(rows: TrainingRows) -> str:
     return digest.hexdigest()
 
 
-def _description(recipe: Recipe, past: GapPast, source: str) -> str:
+def _description(specialist: str, recipe: Recipe, past: GapPast, source: str) -> str:
     return (
-        f"{recipe.network} network, {len(recipe.seeds)} seeds, of {len(past.days)} gaps of {source}, "
+        f"{specialist}, {recipe.network} network, {len(recipe.seeds)} seeds, of {len(past.days)} gaps of {source}, "
         f"{past.sessions[0].date} to {past.sessions[-1].date}: the probability that the price goes the way of the gap by half "
         "of its usual range before it goes as far the other way, from what is known at the open"
     )

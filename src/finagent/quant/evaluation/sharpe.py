@@ -1,4 +1,4 @@
-"""Sharpe ratios with their uncertainty: of one series of returns, and of one against another."""
+"""Sharpe ratios with their uncertainty: of one series of returns, of its last sessions, and of one against another; Sortino's."""
 
 import math
 from dataclasses import dataclass
@@ -32,6 +32,31 @@ def annual_sharpe(returns: Floats) -> float:
     """Mean over deviation of the returns of sessions, as fractions without interest [sessions], times the root of 252 (Sharpe, J.
     Portfolio Manag. 21, 1994). Zero where nothing moves; BadInput for fewer than two sessions or a return that is not finite."""
     return _session_sharpe(returns) * math.sqrt(SESSIONS_YEAR)
+
+
+def rolling_sharpe(returns: Floats, sessions: int) -> Floats:
+    """annual_sharpe of so many sessions up to each one: [sessions of the series - sessions + 1]. BadInput also for a window of
+    fewer than two sessions or longer than the series."""
+    if not 2 <= sessions <= len(returns):
+        raise BadInput(
+            f"rolling Sharpe ratio over {sessions} sessions of {len(returns)}: two or more, and no more than there are"
+        )
+    if not np.isfinite(returns).all():
+        raise BadInput("rolling Sharpe ratio: returns must be finite")
+    windows = np.lib.stride_tricks.sliding_window_view(returns, sessions)
+    still = np.ptp(windows, axis=1) == 0
+    ratios: Floats = np.where(still, 0.0, windows.mean(axis=1) / np.where(still, 1.0, windows.std(axis=1, ddof=1)))
+    return ratios * math.sqrt(SESSIONS_YEAR)
+
+
+def annual_sortino(returns: Floats) -> float:
+    """Mean over the root mean square of losses, times the root of 252: only falls count as risk (Sortino & Price, J. Investing 3,
+    1994, with a target of zero). Zero where nothing moves, infinite where nothing falls; errors as of annual_sharpe."""
+    _session_sharpe(returns)
+    downside = math.sqrt(float((np.minimum(returns, 0.0) ** 2).mean()))
+    if downside:
+        return float(returns.mean()) / downside * math.sqrt(SESSIONS_YEAR)
+    return math.inf if returns.any() else 0.0
 
 
 def compare_sharpe(first: Floats, second: Floats) -> SharpeDifference:

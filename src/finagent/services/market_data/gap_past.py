@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from finagent.domain.bars import Floats
+from finagent.domain.bars import DailyHistory, Floats
 from finagent.domain.errors import BadInput
 from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.sessions import Session
@@ -19,6 +19,19 @@ from finagent.services.market_data.daily_features import DailyFeatures
 AT_THE_OPEN = CANDIDATE.select("gap at the open", (*CANDIDATE.names[: len(GAP)], *BARS.names))
 PERCENT = 100.0
 _NATR = BARS.columns["natr_14"]
+
+
+def index_closes(history: DailyHistory, index: int | None) -> Floats:
+    """A level of the market at each close [sessions]: that of the column `index`, or what the mean return of all adds up to; NaN
+    where nobody has one."""
+    closes = history.close * np.cumprod(history.split, axis=0)
+    if index is not None:
+        return np.asarray(closes[:, index])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        moves = np.log(closes[1:] / closes[:-1])
+    known = np.isfinite(moves)
+    mean = np.where(known, moves, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    return np.exp(np.concatenate(([0.0], np.cumsum(mean))))
 
 
 @dataclass(frozen=True, slots=True)

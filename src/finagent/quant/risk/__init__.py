@@ -1,0 +1,1 @@
+"""Numbers of portfolio risk: value at risk and its backtests, covariance, components, drawdown, hierarchical risk parity."""
