@@ -27,10 +27,14 @@ from finagent.domain.experiment import Subject
 from finagent.services.models.following import FollowPolicy, ModelFollower, ModelJournal, ModelSource
 from finagent.services.models.serving import Handle, ModelServer, Serving, ServingPolicy
 
+IDLE, IDLE_ASKS = "nearly nobody asks", 10
 ROWS = 97  # windows that requests take turns with
 OURS, ONNX, TORCH = "ours", "ONNX Runtime, unbatched", "torch, unbatched"
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-GOALS: dict[tuple[int, str], tuple[Goal, ...]] = {(500, "p95"): (Below(10.0),), (500, "p99"): (Below(20.0),)}
+GOALS: dict[tuple[int, str], tuple[Goal, ...]] = {
+    (500, "p95"): (Below(10.0),),
+    (500, "p99"): (Below(20.0),),
+}
 LAG_GOAL, SUSTAINED_GOAL, RIGHT_GOAL, ROLLBACK_GOAL = Below(5.0), NotBelow(99.0), NotBelow(100.0), Below(1000.0)
 SWAP_RATE, SWAP_PAUSE_SECONDS = 500.0, 0.002
 SUBJECT = Subject("BENCH", date(2000, 1, 3))
@@ -103,15 +107,21 @@ async def _loads(
     net: _Net, peers: dict[str, Score], rows: Floats, policy: ServingPolicy, effort: Effort, repeats: int
 ) -> dict[int, dict[str, list[Endured]]]:
     """By rate and contestant, one a repeat; in each repeat all take their turn."""
-    found: dict[int, dict[str, list[Endured]]] = {rate: {name: [] for name in (OURS, *peers)} for rate in effort.rates}
+    found: dict[int, dict[str, list[Endured]]] = {rate: {name: [] for name in (OURS, IDLE, *peers)} for rate in effort.rates}
+    idle = Load(IDLE_ASKS / effort.seconds, effort.seconds, policy.deadline_seconds)
     for repeat in range(repeats):
         for rate in effort.rates:
             load = Load(rate, effort.seconds, policy.deadline_seconds)
             async with _serving(net, policy) as server:
                 found[rate][OURS].append(await endured(load, _ours(server, rows), repeat))
+            found[rate][IDLE].append(await endured(idle, _at_once, repeat))
             for name, score in peers.items():
                 found[rate][name].append(await _unbatched(load, score, rows, repeat))
     return found
+
+
+async def _at_once(_number: int) -> bool:
+    return True
 
 
 @asynccontextmanager
@@ -148,12 +158,17 @@ async def _unbatched(load: Load, score: Score, rows: Floats, seed: int) -> Endur
         executor.shutdown(cancel_futures=True)
 
 
+def _loop_lag(seen: Endured) -> float:
+    return seen.loop_lag_p99_ms
+
+
 def _rows(rate: int, loads: dict[str, list[Endured]], policy: ServingPolicy) -> list[Row]:
     def row(figure: str, unit: str, better: str, told: Callable[[Endured], float], goals: tuple[Goal, ...]) -> Row:
         figures = {name: [told(each) for each in all_] for name, all_ in loads.items()}
-        ours = figures.pop(OURS)
+        ours, idle = figures.pop(OURS), median(figures.pop(IDLE))
         peers = {name: median(each) for name, each in figures.items()}
-        return Row(figure, unit, better, median(ours), None, peers, len(ours), spread(ours), goals)
+        floor = idle if told is _loop_lag else None
+        return Row(figure, unit, better, median(ours), floor, peers, len(ours), spread(ours), goals)
 
     rows = [
         row(
@@ -168,7 +183,13 @@ def _rows(rate: int, loads: dict[str, list[Endured]], policy: ServingPolicy) -> 
     within = f"scored within {policy.deadline_seconds:g} s at {rate:,} requests/s"
     rows.append(row(within, "%", "higher", lambda each: 100 * each.answered, (SUSTAINED_GOAL,)))
     rows.append(
-        row(f"event loop late at {rate:,} requests/s, p99", "ms", "lower", lambda each: each.loop_lag_p99_ms, (LAG_GOAL,))
+        row(
+            f"event loop late at {rate:,} requests/s, p99; the limit is the same loop with nothing to do",
+            "ms",
+            "lower",
+            _loop_lag,
+            (LAG_GOAL,),
+        )
     )
     return rows
 
