@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.integration.command import finagent
 
 WEEK = ("market_data.first_session=2008-10-06", "market_data.last_session=2008-10-10", "http.enabled=false")
 FAULTS = (
@@ -23,14 +24,14 @@ FAULTS = (
 
 
 def command(folder: Path, *sets: str) -> list[str]:
-    """The command line of a replay in the folder."""
+    """The words of a replay in the folder."""
     settings = [part for one in (f"storage.directory={folder}", *sets) for part in ("--set", one)]
-    return [sys.executable, "-m", "finagent.cli", "orchestrate", "--json", *settings]
+    return ["orchestrate", "--json", *settings]
 
 
 def finished(folder: Path, *sets: str) -> dict[str, object]:
     """Run to the end; the final document."""
-    done = subprocess.run(command(folder, *sets), cwd=folder.parent, capture_output=True, text=True, timeout=100)
+    done = finagent(*command(folder, *sets))
     assert done.returncode == 0, done.stderr[-3000:]
     document: dict[str, object] = json.loads(done.stdout)
     return document
@@ -38,13 +39,14 @@ def finished(folder: Path, *sets: str) -> dict[str, object]:
 
 def kill_when(folder: Path, reached: str, *sets: str) -> None:
     """Start, and SIGKILL once `reached` (SQL on the store that answers true) holds."""
-    process = subprocess.Popen(command(folder, *sets), cwd=folder.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    start = [sys.executable, "-m", "finagent.cli", *command(folder, *sets)]
+    process = subprocess.Popen(start, cwd=folder.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     try:
         while not _holds(folder / "finagent.db", reached):
             assert process.poll() is None, f"ended before {reached}"
             assert time.monotonic() < deadline
-            time.sleep(0.005)  # the store of another process cannot be awaited
+            time.sleep(0.02)  # the store of another process cannot be awaited
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
@@ -71,6 +73,7 @@ def check(folder: Path) -> dict[str, object]:
 
 
 @pytest.mark.drill
+@pytest.mark.timeout(300)
 def test_ten_kills_in_a_row_bury_no_job_and_change_nothing(tmp_path: Path) -> None:
     """Ten kills on one database, each after some more effects: 0 DEAD, and the outcome of an undisturbed replay."""
     undisturbed = finished(tmp_path / "undisturbed", *WEEK, *FAULTS)

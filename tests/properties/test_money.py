@@ -1,13 +1,10 @@
 """Money is exact, prices lie on their tick, one amount has one text."""
 
 from decimal import Decimal
-from math import inf, nan
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finagent.domain.errors import BadInput
 from finagent.domain.money import CENT, SUB_DOLLAR_TICK, Rounding, exact, plain, to_tick
 
 amounts = st.decimals(Decimal("0.0001"), Decimal(1_000_000), places=8)
@@ -48,15 +45,3 @@ def test_text_names_the_amount_exactly_and_only_one_text_does(amount: Decimal) -
 def test_a_float_is_read_through_its_shortest_text(number: float) -> None:
     assert float(exact(number)) == number
     assert str(exact(0.1)) == "0.1"
-
-
-def test_zero_has_one_text() -> None:
-    assert {plain(Decimal(text)) for text in ("0", "-0", "0.00", "-0.000", "0E+5")} == {"0"}
-
-
-@pytest.mark.parametrize("number", [nan, inf, -inf, Decimal("nan"), Decimal("snan"), Decimal("inf")])
-def test_what_is_not_a_number_is_no_amount_and_no_price(number: float | Decimal) -> None:
-    with pytest.raises(BadInput, match="not a finite amount"):
-        exact(number)
-    with pytest.raises(BadInput, match="not a finite amount"):
-        to_tick(number)

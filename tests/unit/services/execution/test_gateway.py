@@ -185,6 +185,19 @@ async def test_no_entry_leaves_while_new_risk_is_stopped(desk: Any, floor: Any, 
     assert floor.outcome(plan) == "RISK_DENIED"
 
 
+async def test_an_entry_whose_validity_ends_while_it_waits_at_the_broker_is_expired(desk: Any, floor: Any, broker: Any) -> None:
+    plan = await desk.approved()
+
+    async def wait(_request: Any) -> None:
+        desk.clock.set(plan.valid_until)
+
+    broker.on_submit = wait
+    await floor.bracket(plan)
+
+    assert {(order.state, order.outcome) for order in floor.orders(plan)} == {(OrderState.DENIED, SendOutcome.DENIED)}
+    assert floor.outcome(plan) == "EXPIRED"
+
+
 async def test_an_entry_that_never_left_is_denied(desk: Any, floor: Any, broker: Any) -> None:
     broker.submits = ["deny"]
     plan = await desk.approved()
