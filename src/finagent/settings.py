@@ -238,7 +238,9 @@ class CanarySettings(Section):
 
 class ModelSettings(Section):
     serve: Literal["formula", "shipped", "registry"]
+    registry: Literal["files", "mlflow"]
     directory: Path | None
+    mlflow_url: str | None
     score_decimals: Annotated[int, Field(ge=0, le=12)]
     score_min: Annotated[float, Field(ge=0, le=1)]
     training: TrainingSettings
@@ -543,7 +545,7 @@ class Settings(BaseSettings):
         if self.features.index_symbol is None:
             process.append("features")
         kept = {"store": True, "cache_seconds": True, "cached_sessions_max": True, "stored_sessions_max": True}
-        unnamed = {"directory", "training", "review", "serving", "canary"} | (
+        unnamed = {"directory", "registry", "mlflow_url", "training", "review", "serving", "canary"} | (
             {"serve"} if self.model.serve == "formula" else set()
         )
         if self.model.serve != "registry" or not self.model.canary_share:
@@ -565,6 +567,15 @@ class Settings(BaseSettings):
             values["storage"]["url"] = without_password(self.storage.url)
         values["queue"]["redis"]["url"] = without_password(self.queue.redis.url)
         return values
+
+
+def quiet_mlflow() -> None:
+    """MLflow reads these from the environment, and some of them only when it is first imported: it reports to nobody, unpickles
+    nothing, and does not wait for minutes where a server is away."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    for name, value in (("LOGGING_LEVEL", "WARNING"), ("HTTP_REQUEST_MAX_RETRIES", "1"), ("HTTP_REQUEST_TIMEOUT", "10")):
+        os.environ.setdefault(f"MLFLOW_{name}", value)
 
 
 def settings_files(file: Path | None) -> tuple[Path, ...]:

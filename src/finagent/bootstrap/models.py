@@ -10,9 +10,11 @@ from functools import partial
 import numpy as np
 import structlog
 
+from finagent.adapters.models.mlflow_store import MlflowStore
 from finagent.adapters.models.onnx_predictor import OnnxPredictor
 from finagent.adapters.models.package import SHIPPED, ModelPackage, open_package
 from finagent.adapters.models.registry_files import RegistryFiles
+from finagent.adapters.models.registry_mlflow import RegistryMlflow
 from finagent.adapters.models.warm_copy import WarmCopy
 from finagent.bootstrap.live import open_market
 from finagent.domain.bars import Floats
@@ -30,7 +32,7 @@ from finagent.services.metering import InferenceMeter
 from finagent.services.model_review import Contender, Review, decided_since, review
 from finagent.services.models.following import CANARY_STOPPED, SERVING, ModelFollower, ModelJournal, ModelSource
 from finagent.services.models.serving import Handle, ModelServer, Serving
-from finagent.settings import Settings
+from finagent.settings import Settings, quiet_mlflow
 from finagent.telemetry.metrics import Metrics
 
 _LATENCY_CALLS = 200
@@ -39,7 +41,19 @@ log = structlog.get_logger(__name__)
 
 def open_registry(settings: Settings) -> ModelRegistry:
     """It takes in and promotes only what could serve here."""
-    return RegistryFiles(settings.models_path, lambda package: OnnxPredictor(package, CANDIDATE))
+
+    def admit(package: ModelPackage) -> OnnxPredictor:
+        return OnnxPredictor(package, CANDIDATE)
+
+    if settings.model.registry == "mlflow":
+        return RegistryMlflow(open_mlflow(settings), admit)
+    return RegistryFiles(settings.models_path, admit)
+
+
+def open_mlflow(settings: Settings) -> MlflowStore:
+    """MLflow is not imported before it is asked."""
+    quiet_mlflow()
+    return MlflowStore(settings.storage.directory, settings.model.mlflow_url)
 
 
 async def review_challenger(settings: Settings, reads: Reads, version: str) -> Review:
