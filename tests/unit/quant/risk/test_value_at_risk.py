@@ -41,6 +41,7 @@ def test_the_tail_by_hand() -> None:
     losses = np.arange(1.0, 102.0)  # five of 101 scenarios lose more than 96
 
     assert tail(-losses) == Tail(96.0, 98.5)
+    assert tail(-losses[:100]).value_at_risk == 96.0  # four of 100 lose more, not five
     assert tail(np.asarray([3.0])) == Tail(-3.0, -3.0)
     assert tail(-np.arange(1.0, 12.0), 0.9).value_at_risk == 10.0  # 1 - 0.9 is a little less than a tenth
 
