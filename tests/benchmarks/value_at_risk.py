@@ -1,7 +1,7 @@
 """How five forecasts of one-day value at risk cover what came: `python -m tests.benchmarks.value_at_risk [FILE.csv[.gz] ...]`.
 
-A file has a date and a column of prices. Without one: the SPY of the market data that tests use (raw closes, so dividends count as
-falls; it never split), and the adjusted closes of bokeh_sampledata. The first line of each table names series, days and file.
+A file has a date and a column of prices. Without one: the SPY of the market data that tests use (raw closes, so dividends
+count as falls; it never split), and the adjusted closes of bokeh_sampledata.
 """
 
 import math
@@ -36,7 +36,8 @@ def forecasts(returns: Floats) -> dict[str, Floats]:
 
 def table(name: str, prices: "pd.Series[float]") -> str:
     """Markdown: breaches against 5 %, both tests, the worst 250 days (12.5 are expected), and the mean pinball loss."""
-    returns = prices.pct_change().to_numpy()[1:]
+    closes = np.asarray(prices, dtype=np.float64)
+    returns = closes[1:] / closes[:-1] - 1.0
     actual, tail = returns[WINDOW:], 1.0 - CONFIDENCE
     lines = [
         f"{name}: {len(actual):,} forecasts, {prices.index[WINDOW + 1]:%Y-%m-%d} to {prices.index[-1]:%Y-%m-%d}",

@@ -9,8 +9,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finagent.domain.orders import Side
-from finagent.domain.risk import Exposure, RankedPlan, RiskCode, RiskDecision, RiskProfile, RiskSnapshot, Verdict
-from finagent.domain.risk_checks import CHECKS, Question, decide, gross_leverage, position_size, sector_exposure
+from finagent.domain.risk import (
+    Exposure,
+    Past,
+    PortfolioLimits,
+    RankedPlan,
+    RiskCode,
+    RiskDecision,
+    RiskProfile,
+    RiskSnapshot,
+    TradeRisk,
+    Verdict,
+)
+from finagent.domain.risk_checks import (
+    CHECKS,
+    PAST_CHECKS,
+    Question,
+    decide,
+    gross_leverage,
+    position_size,
+    sector_exposure,
+    warnings,
+)
 from finagent.domain.trade_plan import TradePlan
 from finagent.domain.trading_state import TradingState
 
@@ -20,6 +40,9 @@ SECTORS = {"AAPL": "hardware", "GOOG": "web", "IBM": "hardware", "MSFT": "web"}
 cents = st.integers(101, 60_000).map(lambda n: Decimal(n) / 100)
 usd = st.integers(1, 50_000_000).map(lambda n: Decimal(n) / 100)
 fractions = st.integers(0, 200).map(lambda n: Decimal(n) / 100)
+
+
+NOTHING_KNOWN = Past(Decimal(1), 0, 0, None, sold_at_loss=False, trade=None)
 
 
 @st.composite
@@ -263,7 +286,158 @@ def test_a_quotient_just_under_a_whole_number_does_not_round_up() -> None:
 
 
 def test_every_code_but_ok_has_its_one_check() -> None:
-    codes = [check(small_question(Decimal(1))).code for check in CHECKS]
+    question = small_question(Decimal(1))
+    codes = [check(question).code for check in CHECKS] + [check(NOTHING_KNOWN, question).code for check in PAST_CHECKS]
 
     assert len(codes) == len(set(codes))
     assert set(codes) == set(RiskCode) - {RiskCode.OK}
+
+
+counts = st.integers(0, 6)
+amounts = st.floats(-100_000, 100_000)
+
+
+@st.composite
+def past_questions(draw: st.DrawFn) -> Question:
+    """A question whose plan has a past, with every limit that needs none out of the way."""
+    question = open_minded(draw(questions()))
+    most = Decimal(10**9)
+    loose = replace(question.profile, position_fraction_max=most, sector_fraction_max=most, gross_leverage_max=most)
+    limits = PortfolioLimits(
+        draw(fractions),
+        draw(fractions),
+        draw(usd),
+        draw(fractions) / 2,
+        draw(usd),
+        draw(counts),
+        draw(fractions),
+        draw(counts),
+        draw(fractions),
+        draw(fractions),
+        draw(fractions),
+    )
+    sizes = st.integers(0, 5_000)
+    trade = TradeRisk(draw(amounts), draw(amounts), draw(sizes), draw(amounts), draw(sizes), draw(st.floats(-1, 1)), draw(sizes))
+    volume = draw(st.none() | st.floats(0, 1e7))
+    past = Past(draw(usd), draw(counts), draw(counts), volume, draw(st.booleans()), draw(st.none() | st.just(trade)))
+    return replace(question, profile=replace(loose, portfolio=limits), past=past)
+
+
+def past_of(question: Question) -> Past:
+    assert question.past is not None
+    return question.past
+
+
+def allowed(question: Question) -> dict[RiskCode, int]:
+    return {result.code: result.allowed_quantity for result in decide(question, 0, AT).checks}
+
+
+@given(past_questions())
+def test_an_account_too_far_below_its_peak_takes_no_new_risk(question: Question) -> None:
+    equity, limit = Fraction(question.snapshot.equity), Fraction(question.profile.portfolio.drawdown_fraction_max)
+    peak = max(Fraction(past_of(question).peak_equity), equity)
+
+    assert (allowed(question)[RiskCode.DRAWDOWN] == 0) == ((peak - equity) / peak >= limit)
+
+
+@given(past_questions())
+def test_a_symbol_is_entered_so_often_and_no_more(question: Question) -> None:
+    symbols = {line.decision_id: line.symbol for line in question.snapshot.ranked}
+    same = sum(1 for d in question.earlier if d.quantity and symbols[d.decision_id] == question.plan.symbol)
+    over = past_of(question).entries_today + same + 1 > question.profile.portfolio.entries_per_symbol_max
+
+    assert (allowed(question)[RiskCode.REPEATED_ENTRY] == 0) == over
+
+
+@given(past_questions())
+def test_day_trades_are_counted_where_the_account_is_small(question: Question) -> None:
+    limits, small = question.profile.portfolio, question.snapshot.equity < question.profile.portfolio.day_trade_equity_min
+    trades = past_of(question).day_trades + sum(1 for d in question.earlier if d.quantity) + 1
+
+    assert (allowed(question)[RiskCode.DAY_TRADES] == 0) == (small and trades > limits.day_trades_max)
+
+
+@given(past_questions())
+def test_an_order_is_worth_at_most_its_limit_and_its_share_of_the_volume(question: Question) -> None:
+    limits, volume = question.profile.portfolio, past_of(question).dollar_volume_mean
+    most = {
+        RiskCode.ORDER_NOTIONAL: Fraction(limits.order_notional_max),
+        RiskCode.PARTICIPATION: Fraction(limits.participation_fraction_max) * Fraction(repr(volume or 0.0)),
+    }
+    price, said = Fraction(question.price), allowed(question)
+
+    for code, limit in most.items():
+        assert said[code] == min(limit // price, question.plan.quantity)
+
+
+@given(past_questions())
+def test_what_was_measured_of_the_book_binds_and_what_was_not_refuses(question: Question) -> None:
+    trade, said = past_of(question).trade, allowed(question)
+    codes = (RiskCode.VALUE_AT_RISK, RiskCode.BETA, RiskCode.CORRELATION)
+    measured = (0, 0, 0) if trade is None else (trade.value_at_risk_quantity, trade.beta_quantity, trade.correlation_quantity)
+
+    assert [said[code] for code in codes] == [min(quantity, question.plan.quantity) for quantity in measured]
+
+
+@given(past_questions(), st.integers(0, 2), st.sampled_from([float("nan"), float("inf")]))
+def test_a_measure_that_is_no_number_refuses(question: Question, which: int, poison: float) -> None:
+    whole = question.plan.quantity
+    at_risk, slope, likeness = (poison if number == which else 0.0 for number in range(3))
+    trade = TradeRisk(at_risk, 0.0, whole, slope, whole, likeness, whole)
+
+    assert decide(replace(question, past=replace(past_of(question), trade=trade)), 0, AT).verdict is Verdict.REFUSED
+
+
+@given(past_questions(), st.integers(1, 5_000))
+def test_the_past_never_refuses_a_smaller_plan_more(question: Question, smaller: int) -> None:
+    less = replace(question, plan=replace(question.plan, quantity=min(smaller, question.plan.quantity)))
+
+    assert decide(less, 0, AT).quantity == min(less.plan.quantity, decide(question, 0, AT).quantity)
+
+
+@given(past_questions())
+def test_limits_that_are_left_out_allow_nothing(question: Question) -> None:
+    assert decide(replace(question, profile=replace(question.profile, portfolio=PortfolioLimits())), 0, AT).quantity == 0
+
+
+@given(past_questions())
+def test_without_a_past_the_answer_is_that_of_the_other_checks(question: Question) -> None:
+    decision = decide(replace(question, past=None), 0, AT)
+
+    assert [result.code for result in decision.checks] == [check(question).code for check in CHECKS]
+    assert decide(question, 0, AT).checks[: len(CHECKS)] == decision.checks
+
+
+@given(past_questions(), st.sampled_from([Decimal("nan"), Decimal("inf")]))
+def test_a_peak_that_is_no_number_passes_nothing(question: Question, poison: Decimal) -> None:
+    verdict = decide(replace(question, past=replace(past_of(question), peak_equity=poison)), 0, AT)
+
+    assert (verdict.code, verdict.quantity) == (RiskCode.BAD_INPUT, 0)
+
+
+@given(past_questions())
+def test_warnings_say_what_is_nearly_used_up(question: Question) -> None:
+    decision, limits = decide(question, 0, AT), question.profile.portfolio
+    said = " | ".join(warnings(question, decision))
+    position = bound(question, {question.plan.symbol}) + Fraction(decision.notional)
+
+    if decision.quantity == 0:
+        assert not said
+        return
+    large = position >= Fraction(limits.position_warning_fraction) * Fraction(question.snapshot.equity)
+    assert (f"{question.plan.symbol} is" in said) == large
+    assert ("wash sale" in said) == past_of(question).sold_at_loss
+    assert (f"cut {question.plan.quantity} to" in said) == (decision.verdict is Verdict.REDUCED)
+
+
+def test_a_warning_line_by_hand() -> None:
+    """Five shares of 5 USD in 108 USD are 23.1 %: the line stands at 23 %, and the limit at 25 % is used to 93 %."""
+    question = small_question(Decimal(108))
+    limits = PortfolioLimits(position_warning_fraction=Decimal("0.23"), utilisation_warning=Decimal("0.92"))
+    profile = replace(question.profile, position_fraction_max=Decimal("0.25"), portfolio=limits)
+    question = replace(question, profile=profile)
+    decision = decide(question, 0, AT)
+
+    assert decision.verdict is Verdict.APPROVED
+    less = replace(question, plan=replace(question.plan, quantity=4))
+    assert warnings(less, decide(less, 0, AT)) == ()

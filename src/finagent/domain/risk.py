@@ -33,6 +33,63 @@ class RiskCode(Enum):
     ORDER_COUNT = "ORDER_COUNT"
     MESSAGE_RATE = "MESSAGE_RATE"
     SHORT_SELLING = "SHORT_SELLING"
+    DRAWDOWN = "DRAWDOWN"
+    ORDER_NOTIONAL = "ORDER_NOTIONAL"
+    REPEATED_ENTRY = "REPEATED_ENTRY"
+    PARTICIPATION = "PARTICIPATION"
+    DAY_TRADES = "DAY_TRADES"
+    VALUE_AT_RISK = "VALUE_AT_RISK"
+    BETA = "BETA"
+    CORRELATION = "CORRELATION"
+
+
+@dataclass(frozen=True, slots=True)
+class PortfolioLimits:
+    """Limits that need a past or a history of prices. What is left out is zero and allows nothing, but for the first three.
+
+    `position_warning_fraction`, `utilisation_warning`: from where a limit is warned of. `day_trade_equity_min` USD: from there on
+    day trades are free (FINRA rule 4210 (f)(8)); `day_trades_max` in five sessions below it.
+    """
+
+    position_warning_fraction: Decimal = Decimal(0)
+    utilisation_warning: Decimal = Decimal(0)
+    day_trade_equity_min: Decimal = Decimal("Infinity")
+    drawdown_fraction_max: Decimal = Decimal(0)
+    order_notional_max: Decimal = Decimal(0)
+    entries_per_symbol_max: int = 0
+    participation_fraction_max: Decimal = Decimal(0)
+    day_trades_max: int = 0
+    value_at_risk_fraction_max: Decimal = Decimal(0)
+    beta_max: Decimal = Decimal(0)
+    correlation_max: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class TradeRisk:
+    """What a trade would make of the book, USD of one day at 95 %, at the quantity that was asked for; and the largest quantities
+    that meet each limit. `correlation` is that of the trade with the book as it stands, 0 for an empty one."""
+
+    value_at_risk: float
+    expected_shortfall: float
+    value_at_risk_quantity: int
+    beta: float
+    beta_quantity: int
+    correlation: float
+    correlation_quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is known of account and symbol before the trade: highest equity in USD, day trades of the last five sessions, entries
+    of the symbol today, mean dollar volume a day (None: unknown), whether it was sold at a loss within 30 days, what the trade
+    makes of the book (None: a symbol without history)."""
+
+    peak_equity: Decimal
+    day_trades: int
+    entries_today: int
+    dollar_volume_mean: float | None
+    sold_at_loss: bool
+    trade: TradeRisk | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +106,7 @@ class RiskProfile:
     price_collar_fraction: Decimal
     price_age_seconds_max: float
     short_selling: bool
+    portfolio: PortfolioLimits = PortfolioLimits()
 
     def __post_init__(self) -> None:
         require_finite(self)
@@ -101,6 +159,11 @@ class CheckResult:
     limit: Decimal
     value: Decimal
     allowed_quantity: int
+
+    @property
+    def utilisation(self) -> Decimal | None:
+        """Value over limit, 1 being the limit; None where a limit of zero has no share that could be used."""
+        return self.value / self.limit if self.limit > 0 else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
-"""The gate, version 1: one small pure check a limit, each answering the largest quantity that meets it.
+"""The gate: one small pure check a limit, each answering the largest quantity that meets it.
 
-Every check reads the run's snapshot and the run's earlier verdicts, nothing else. Verdicts count, not orders: an approval that
+Every check reads the run's snapshot and the run's earlier verdicts; those of PAST_CHECKS also what is known of the past, and are
+asked where the question brings it. Verdicts count, not orders: an approval that
 was not sent yet is exposure. A comparison is written so that anything unknown refuses.
 """
 
@@ -8,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from math import isfinite
 
 from finagent.domain.money import ZERO
 from finagent.domain.orders import Side
-from finagent.domain.risk import CheckResult, RankedPlan, RiskCode, RiskDecision, RiskProfile, RiskSnapshot, Verdict
+from finagent.domain.risk import CheckResult, Past, RankedPlan, RiskCode, RiskDecision, RiskProfile, RiskSnapshot, Verdict
 from finagent.domain.trade_plan import TradePlan
 
 
@@ -24,6 +26,7 @@ class Question:
     snapshot: RiskSnapshot
     profile: RiskProfile
     earlier: tuple[RiskDecision, ...]
+    past: Past | None = None
 
     @property
     def price(self) -> Decimal:
@@ -60,6 +63,7 @@ def finite_input(question: Question) -> CheckResult:
     """A last price, a positive equity and everything that is bound are known and finite."""
     last, snapshot = question.line.last_price, question.snapshot
     amounts = [snapshot.equity, snapshot.session_open_equity, *(exposure.notional for exposure in snapshot.exposures)]
+    amounts += [question.past.peak_equity] if question.past is not None else []
     met = last is not None and last.is_finite() and last > 0 and all(a.is_finite() for a in amounts) and snapshot.equity > 0
     return _yes_or_no(RiskCode.BAD_INPUT, question, Decimal(1), Decimal(int(met)), met=met)
 
@@ -142,6 +146,73 @@ def gross_leverage(question: Question) -> CheckResult:
     return _room(RiskCode.GROSS_LEVERAGE, question, limit, question.bound(lambda _symbol, _sector: True))
 
 
+def drawdown(past: Past, question: Question) -> CheckResult:
+    """Equity stands less than the limit below the highest it ever had."""
+    peak = max(past.peak_equity, question.snapshot.equity)
+    below, limit = (peak - question.snapshot.equity) / peak, question.profile.portfolio.drawdown_fraction_max
+    return _yes_or_no(RiskCode.DRAWDOWN, question, limit, round(below, 6), met=below < limit)
+
+
+def repeated_entry(past: Past, question: Question) -> CheckResult:
+    """At most so many entries of one symbol a session: a strategy that repeats itself is a broken one."""
+    earlier = {decision.decision_id for decision in question.earlier if decision.quantity > 0}
+    same = sum(1 for line in question.snapshot.ranked if line.decision_id in earlier and line.symbol == question.plan.symbol)
+    count, limit = past.entries_today + same + 1, question.profile.portfolio.entries_per_symbol_max
+    return _yes_or_no(RiskCode.REPEATED_ENTRY, question, Decimal(limit), Decimal(count), met=count <= limit)
+
+
+def day_trades(past: Past, question: Question) -> CheckResult:
+    """A small account has few day trades in five sessions, and every entry of a one-day agent becomes one."""
+    limits = question.profile.portfolio
+    count = past.day_trades + sum(1 for decision in question.earlier if decision.quantity > 0) + 1
+    met = question.snapshot.equity >= limits.day_trade_equity_min or count <= limits.day_trades_max
+    return _yes_or_no(RiskCode.DAY_TRADES, question, Decimal(limits.day_trades_max), Decimal(count), met=met)
+
+
+def order_notional(past: Past, question: Question) -> CheckResult:
+    """One order is worth at most so much."""
+    return _room(RiskCode.ORDER_NOTIONAL, question, question.profile.portfolio.order_notional_max, ZERO)
+
+
+def participation(past: Past, question: Question) -> CheckResult:
+    """One order is at most a fraction of what is traded on a mean day; nothing where that is not known."""
+    dollars = past.dollar_volume_mean
+    known = dollars is not None and 0 < dollars < float("inf")
+    volume = Decimal(repr(dollars)) if known else ZERO
+    return _room(RiskCode.PARTICIPATION, question, question.profile.portfolio.participation_fraction_max * volume, ZERO)
+
+
+def value_at_risk(past: Past, question: Question) -> CheckResult:
+    """The book loses no more than the fraction of equity in a day, at 95 %, with the trade in it."""
+    limit = question.profile.portfolio.value_at_risk_fraction_max * question.snapshot.equity
+    measured = None if past.trade is None else (past.trade.value_at_risk, past.trade.value_at_risk_quantity)
+    return _measured(RiskCode.VALUE_AT_RISK, question, limit, measured)
+
+
+def beta(past: Past, question: Question) -> CheckResult:
+    """The book moves with the market by no more than so many times equity, up or down, with the trade in it."""
+    limit = question.profile.portfolio.beta_max * question.snapshot.equity
+    measured = None if past.trade is None else (abs(past.trade.beta), past.trade.beta_quantity)
+    return _measured(RiskCode.BETA, question, limit, measured)
+
+
+def correlation(past: Past, question: Question) -> CheckResult:
+    """The trade is not the same bet as the book."""
+    limit = question.profile.portfolio.correlation_max
+    measured = None if past.trade is None else (past.trade.correlation, past.trade.correlation_quantity)
+    return _measured(RiskCode.CORRELATION, question, limit, measured)
+
+
+def _measured(code: RiskCode, question: Question, limit: Decimal, measured: tuple[float, int] | None) -> CheckResult:
+    """A limit that was measured against; what was not, or is no number, passes nothing and is shown as over the limit."""
+    if measured is None or not isfinite(measured[0]):
+        return CheckResult(code, limit, limit + 1, 0)
+    value, allowed = measured
+    return CheckResult(code, limit, round(Decimal(repr(value)), 6), min(max(allowed, 0), question.plan.quantity))
+
+
+_SWITCHES = frozenset({RiskCode.BAD_INPUT, RiskCode.TRADING_STATE, RiskCode.SYMBOL_LOCKED, RiskCode.SHORT_SELLING})
+
 CHECKS: tuple[Callable[[Question], CheckResult], ...] = (
     finite_input,
     trading_state,
@@ -158,6 +229,36 @@ CHECKS: tuple[Callable[[Question], CheckResult], ...] = (
     gross_leverage,
 )
 
+PAST_CHECKS: tuple[Callable[[Past, Question], CheckResult], ...] = (
+    drawdown,
+    repeated_entry,
+    day_trades,
+    order_notional,
+    participation,
+    value_at_risk,
+    beta,
+    correlation,
+)
+
+
+def warnings(question: Question, decision: RiskDecision) -> tuple[str, ...]:
+    """What a person should know of a plan that passed: limits that are nearly used up at the quantity that was allowed, and a
+    symbol sold at a loss within 30 days, whose loss a new purchase makes void for tax (26 U.S.C. 1091)."""
+    limits, found = question.profile.portfolio, []
+    if decision.quantity == 0:
+        return ()
+    position = question.bound(lambda symbol, _: symbol == question.plan.symbol) + decision.notional
+    if position >= limits.position_warning_fraction * question.snapshot.equity:
+        found.append(f"{question.plan.symbol} is {position / question.snapshot.equity:.1%} of equity")
+    whole = decision.quantity == question.plan.quantity  # the values of the checks are those of the whole plan
+    used = [(check.code, check.utilisation) for check in decision.checks if whole and check.code not in _SWITCHES]
+    found += [f"{code.value} is used to {part:.0%}" for code, part in used if part and part >= limits.utilisation_warning]
+    if decision.quantity < question.plan.quantity:
+        found.append(f"{decision.code.value} cut {question.plan.quantity} to {decision.quantity}")
+    if question.past is not None and question.past.sold_at_loss:
+        found.append(f"{question.plan.symbol} was sold at a loss within 30 days: a wash sale")
+    return tuple(found)
+
 
 def decide(question: Question, rank: int, at: datetime) -> RiskDecision:
     """The verdict: the first check in the order of CHECKS that allows least decides and is named.
@@ -169,6 +270,8 @@ def decide(question: Question, rank: int, at: datetime) -> RiskDecision:
         results.append(check(question))
         if results[-1].code is RiskCode.BAD_INPUT and results[-1].allowed_quantity == 0:
             break
+    else:
+        results += [check(question.past, question) for check in PAST_CHECKS] if question.past is not None else []
     binding = min(results, key=lambda result: result.allowed_quantity)
     quantity = binding.allowed_quantity
     approved = quantity >= question.plan.quantity
