@@ -26,6 +26,7 @@ class BenchName(StrEnum):
     queue = "queue"
     features = "features"
     inference = "inference"
+    risk = "risk"
 
 
 def bench(
@@ -42,6 +43,7 @@ def bench(
     features: one bar of 200 and of 5,000 symbols, a batch over history, memory, and a first scan.
     inference: a net of 56,137 parameters under 100 to 5,000 requests a second, beside the same net unbatched in ONNX Runtime and
     torch; 1,000 swaps of the model under load; a rollback.
+    risk: one full check of the gate in front of 200 positions and 500 days, beside a plain one in pandas.
     queue: the durable queue beside SQLite alone, its prototype and its peers, with the goals that were set. Its parts: drain,
     backlog, callers, latency, history, start.
     Peers that are not installed are listed: pip install "finagent[bench]" brings them.
@@ -76,6 +78,12 @@ def _contest(name: BenchName, repeats: int, only: list[str], overrides: list[str
             if only:
                 raise BadInput(f"--only {only[0]}: bench inference has no parts")
             return inference_contest(repeats, replace(serving_policy(settings), on_wall_time=True), follow_policy(settings))
+        case BenchName.risk:
+            from finagent.bench.risk import risk_contest
+
+            if only:
+                raise BadInput(f"--only {only[0]}: bench risk has no parts")
+            return risk_contest(repeats)
         case BenchName.queue:
             from finagent.bench.queue import QueuePart, queue_contest
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import cached_property
 from math import isfinite
 
 from finagent.domain.money import ZERO
@@ -17,7 +18,7 @@ from finagent.domain.risk import CheckResult, Past, RankedPlan, RiskCode, RiskDe
 from finagent.domain.trade_plan import TradePlan
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Question:
     """One plan before the gate, with all that its checks may read."""
 
@@ -34,12 +35,35 @@ class Question:
         last = self.line.last_price or ZERO
         return max(self.plan.entry_limit, last)
 
-    def bound(self, chosen: Callable[[str, str], bool]) -> Decimal:
-        """USD bound by positions, orders and this run's approvals whose (symbol, sector) is chosen."""
-        sectors = {line.decision_id: (line.symbol, line.sector) for line in self.snapshot.ranked}
-        held = sum((abs(e.notional) for e in self.snapshot.exposures if chosen(e.symbol, e.sector)), ZERO)
-        approved = sum((d.notional for d in self.earlier if d.quantity > 0 and chosen(*sectors[d.decision_id])), ZERO)
-        return held + approved
+    @cached_property
+    def bound(self) -> "Bound":
+        """What positions, orders and this run's approvals bind already."""
+        mine, sector = self.plan.symbol, self.line.sector
+        in_symbol = in_sector = gross = ZERO
+        for exposure in self.snapshot.exposures:
+            usd = abs(exposure.notional)
+            gross += usd
+            if exposure.sector == sector:
+                in_sector += usd
+            if exposure.symbol == mine:
+                in_symbol += usd
+        lines = {line.decision_id: line for line in self.snapshot.ranked}
+        for decision in self.earlier:
+            if decision.quantity > 0:
+                line = lines[decision.decision_id]
+                gross += decision.notional
+                in_sector += decision.notional if line.sector == sector else ZERO
+                in_symbol += decision.notional if line.symbol == mine else ZERO
+        return Bound(in_symbol, in_sector, gross)
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """USD bound in the symbol of a plan, in its sector, and in everything together."""
+
+    symbol: Decimal
+    sector: Decimal
+    gross: Decimal
 
 
 def _yes_or_no(code: RiskCode, question: Question, limit: Decimal, value: Decimal, *, met: bool) -> CheckResult:
@@ -64,7 +88,7 @@ def finite_input(question: Question) -> CheckResult:
     last, snapshot = question.line.last_price, question.snapshot
     amounts = [snapshot.equity, snapshot.session_open_equity, *(exposure.notional for exposure in snapshot.exposures)]
     amounts += [question.past.peak_equity] if question.past is not None else []
-    met = last is not None and last.is_finite() and last > 0 and all(a.is_finite() for a in amounts) and snapshot.equity > 0
+    met = last is not None and last.is_finite() and last > 0 and all(map(Decimal.is_finite, amounts)) and snapshot.equity > 0
     return _yes_or_no(RiskCode.BAD_INPUT, question, Decimal(1), Decimal(int(met)), met=met)
 
 
@@ -131,19 +155,19 @@ def message_rate(question: Question) -> CheckResult:
 def position_size(question: Question) -> CheckResult:
     """One symbol binds at most its fraction of equity."""
     limit = question.profile.position_fraction_max * question.snapshot.equity
-    return _room(RiskCode.POSITION_SIZE, question, limit, question.bound(lambda symbol, _: symbol == question.plan.symbol))
+    return _room(RiskCode.POSITION_SIZE, question, limit, question.bound.symbol)
 
 
 def sector_exposure(question: Question) -> CheckResult:
     """One sector binds at most its fraction of equity; symbols of unknown sector count together."""
     limit = question.profile.sector_fraction_max * question.snapshot.equity
-    return _room(RiskCode.SECTOR_EXPOSURE, question, limit, question.bound(lambda _, sector: sector == question.line.sector))
+    return _room(RiskCode.SECTOR_EXPOSURE, question, limit, question.bound.sector)
 
 
 def gross_leverage(question: Question) -> CheckResult:
     """Everything together binds at most the leverage times equity."""
     limit = question.profile.gross_leverage_max * question.snapshot.equity
-    return _room(RiskCode.GROSS_LEVERAGE, question, limit, question.bound(lambda _symbol, _sector: True))
+    return _room(RiskCode.GROSS_LEVERAGE, question, limit, question.bound.gross)
 
 
 def drawdown(past: Past, question: Question) -> CheckResult:
@@ -247,7 +271,7 @@ def warnings(question: Question, decision: RiskDecision) -> tuple[str, ...]:
     limits, found = question.profile.portfolio, []
     if decision.quantity == 0:
         return ()
-    position = question.bound(lambda symbol, _: symbol == question.plan.symbol) + decision.notional
+    position = question.bound.symbol + decision.notional
     if position >= limits.position_warning_fraction * question.snapshot.equity:
         found.append(f"{question.plan.symbol} is {position / question.snapshot.equity:.1%} of equity")
     whole = decision.quantity == question.plan.quantity  # the values of the checks are those of the whole plan

@@ -130,6 +130,8 @@ def _first_breach(profits: Floats, share: Floats, quantity: int, limit: float, r
     losses, slope = -profits, -share
     room = limit - losses
     over = room < 0
+    if np.count_nonzero(over | (room < quantity * slope)) <= rank:  # those that ever breach are too few: the common case
+        return quantity + 1
     with np.errstate(divide="ignore", invalid="ignore"):
         turns = room / slope  # the quantity at which the loss is the limit
     enters, leaves = ~over & (slope > 0), over & (slope < 0)
