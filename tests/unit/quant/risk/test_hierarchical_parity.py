@@ -87,7 +87,7 @@ def slow_merges(distance: np.ndarray) -> list[tuple[frozenset[int], float]]:
     return found
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32), st.integers(2, 9))
 def test_trees_are_those_of_the_definition(seed: int, symbols: int) -> None:
     places = np.random.Generator(np.random.Philox(key=seed)).random((symbols, 2))
@@ -104,7 +104,7 @@ def test_trees_are_those_of_the_definition(seed: int, symbols: int) -> None:
     assert sorted(leaf_order(merges)) == list(range(symbols))
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 12), st.sampled_from(Linkage))
 def test_weights_are_a_whole_and_know_no_unit(seed: int, symbols: int, linkage: Linkage) -> None:
     covariance = np.atleast_2d(np.cov(returns_with_factors(seed, 80, symbols).T))
@@ -148,7 +148,7 @@ def test_covariance_shrinks_as_a_library_shrinks_it() -> None:
     assert np.abs(found.matrix).sum() == pytest.approx(0.049924488005687065, rel=1e-12)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32), st.integers(2, 30), st.integers(3, 60))
 def test_shrinking_keeps_variances_and_mends_what_is_singular(seed: int, symbols: int, days: int) -> None:
     returns = returns_with_factors(seed, days, symbols)
