@@ -38,23 +38,15 @@ class Question:
     @cached_property
     def bound(self) -> "Bound":
         """What positions, orders and this run's approvals bind already."""
-        mine, sector = self.plan.symbol, self.line.sector
-        in_symbol = in_sector = gross = ZERO
-        for exposure in self.snapshot.exposures:
-            usd = abs(exposure.notional)
-            gross += usd
-            if exposure.sector == sector:
-                in_sector += usd
-            if exposure.symbol == mine:
-                in_symbol += usd
+        mine, sector, held = self.plan.symbol, self.line.sector, self.snapshot.exposures
         lines = {line.decision_id: line for line in self.snapshot.ranked}
-        for decision in self.earlier:
-            if decision.quantity > 0:
-                line = lines[decision.decision_id]
-                gross += decision.notional
-                in_sector += decision.notional if line.sector == sector else ZERO
-                in_symbol += decision.notional if line.symbol == mine else ZERO
-        return Bound(in_symbol, in_sector, gross)
+        approved = [(lines[decision.decision_id], decision.notional) for decision in self.earlier if decision.quantity > 0]
+        in_symbol = [abs(e.notional) for e in held if e.symbol == mine] + [usd for line, usd in approved if line.symbol == mine]
+        in_sector = [abs(e.notional) for e in held if e.sector == sector] + [
+            usd for line, usd in approved if line.sector == sector
+        ]
+        gross = [abs(e.notional) for e in held] + [usd for _, usd in approved]
+        return Bound(sum(in_symbol, ZERO), sum(in_sector, ZERO), sum(gross, ZERO))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +78,7 @@ def trading_state(question: Question) -> CheckResult:
 def finite_input(question: Question) -> CheckResult:
     """A last price, a positive equity and everything that is bound are known and finite."""
     last, snapshot = question.line.last_price, question.snapshot
-    amounts = [snapshot.equity, snapshot.session_open_equity, *(exposure.notional for exposure in snapshot.exposures)]
+    amounts = [exposure.notional for exposure in snapshot.exposures] + [snapshot.equity, snapshot.session_open_equity]
     amounts += [question.past.peak_equity] if question.past is not None else []
     met = last is not None and last.is_finite() and last > 0 and all(map(Decimal.is_finite, amounts)) and snapshot.equity > 0
     return _yes_or_no(RiskCode.BAD_INPUT, question, Decimal(1), Decimal(int(met)), met=met)

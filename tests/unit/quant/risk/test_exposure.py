@@ -1,5 +1,7 @@
 """A book and one more trade, against the plain way: build the book anew and measure it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -88,6 +90,12 @@ def test_an_empty_book_has_no_risk_and_no_correlation() -> None:
     assert book.tail().value_at_risk == 0.0
     assert book.trade_risk("S0", 50.0, 10, BookLimits(0.0, 1e12, 0.0)).correlation_quantity == 10
     assert book.trade_risk("S0", 50.0, 10, BookLimits(0.0, 0.0, 0.0)).value_at_risk_quantity == 0
+
+
+def test_a_symbol_without_beta_is_not_bound_by_it() -> None:
+    flat = Book.of(replace(HISTORY, betas=np.zeros(6)), {"S1": 10_000.0})
+
+    assert flat.trade_risk("S0", 50.0, 10, BookLimits(1e12, 0.0, 2.0)).beta_quantity == 10
 
 
 def test_components_sum_to_the_value_at_risk() -> None:
