@@ -444,3 +444,13 @@ def test_a_warning_line_by_hand() -> None:
     assert decision.verdict is Verdict.APPROVED
     less = replace(question, plan=replace(question.plan, quantity=4))
     assert warnings(less, decide(less, 0, AT)) == ()
+
+
+def test_a_plan_that_was_cut_or_refused_warns_of_the_cut_or_nothing() -> None:
+    question = small_question(Decimal(100))
+    limits = PortfolioLimits(position_warning_fraction=Decimal(1), utilisation_warning=Decimal(9))
+    cut = replace(question, profile=replace(question.profile, position_fraction_max=Decimal("0.10"), portfolio=limits))
+    refused = replace(question, profile=replace(question.profile, position_fraction_max=Decimal(0), portfolio=limits))
+
+    assert warnings(cut, decide(cut, 0, AT)) == ("POSITION_SIZE cut 5 to 2",)
+    assert warnings(refused, decide(refused, 0, AT)) == ()
