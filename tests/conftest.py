@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import structlog
 from redis import Redis
@@ -13,6 +14,10 @@ from redis.exceptions import RedisError
 from finagent.domain.errors import Unavailable
 
 REPOSITORY = Path(__file__).parents[1]
+
+# Neither a slow machine nor a busy one is a fault of the code.
+hypothesis.settings.register_profile("any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("any machine")
 
 # As the product has it, and unlike structlog's default: no local variables in a traceback. Drawing them takes half a second.
 structlog.configure(
