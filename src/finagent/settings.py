@@ -183,7 +183,9 @@ class ScheduleEntry(Section):
 
 class ModelSettings(Section):
     serve: Literal["formula", "registry"]
+    registry: Literal["files", "mlflow"]
     directory: Path | None
+    mlflow_url: str | None
     score_decimals: Annotated[int, Field(ge=0, le=12)]
     score_min: Annotated[float, Field(ge=0, le=1)]
 
@@ -463,7 +465,7 @@ class Settings(BaseSettings):
         if self.features.index_symbol is None:
             process.append("features")
         kept = {"store": True, "cache_seconds": True, "cached_sessions_max": True, "stored_sessions_max": True}
-        unnamed = {"directory", "serve"} if self.model.serve == "formula" else {"directory"}
+        unnamed = {"directory", "registry", "mlflow_url"} | ({"serve"} if self.model.serve == "formula" else set())
         partly = {"broker": connection, "features": kept, "model": dict.fromkeys(unnamed, True)}
         return self.model_dump(mode="json", exclude={**partly, **dict.fromkeys(process, True)})
 
@@ -479,6 +481,15 @@ class Settings(BaseSettings):
             values["storage"]["url"] = without_password(self.storage.url)
         values["queue"]["redis"]["url"] = without_password(self.queue.redis.url)
         return values
+
+
+def quiet_mlflow() -> None:
+    """MLflow reads these from the environment, and some of them only when it is first imported: it reports to nobody, unpickles
+    nothing, and does not wait for minutes where a server is away."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    for name, value in (("LOGGING_LEVEL", "WARNING"), ("HTTP_REQUEST_MAX_RETRIES", "1"), ("HTTP_REQUEST_TIMEOUT", "10")):
+        os.environ.setdefault(f"MLFLOW_{name}", value)
 
 
 def settings_files(file: Path | None) -> tuple[Path, ...]:

@@ -2,7 +2,9 @@
 
 import json
 import os
+import pickle
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,12 +15,15 @@ from typing import Any
 import pytest
 from tests.unit.adapters.models import packages
 
+from finagent.adapters.models.mlflow_store import DATABASE, MlflowStore
 from finagent.adapters.models.onnx_predictor import OnnxPredictor
 from finagent.adapters.models.package import MODEL, open_package, sealed, write_package
 from finagent.adapters.models.registry_files import ALIASES, LOCK, VERSIONS, RegistryFiles
+from finagent.adapters.models.registry_mlflow import MODEL_NAME, VERSION_TAG, RegistryMlflow
 from finagent.domain.errors import BadInput, Transient
 from finagent.domain.ports.model_registry import Alias, ModelRegistry
 from finagent.quant.features.catalogue import CANDIDATE
+from finagent.settings import quiet_mlflow
 
 ONE, TWO, THREE = (f"gap-logistic@{number}" for number in (1, 2, 3))
 CHAMPION, PREVIOUS = Alias.CHAMPION, Alias.PREVIOUS
@@ -38,15 +43,34 @@ class Lab:
     take_away: Callable[[], None]
 
 
-@pytest.fixture(params=["files"])
+@pytest.fixture(scope="module")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The schema of MLflow takes seconds to make, a copy none."""
+    quiet_mlflow()
+    store = MlflowStore(tmp_path_factory.mktemp("mlflow"))
+    with store.asking() as client:
+        client.search_registered_models()
+    return store.folder / DATABASE
+
+
+@pytest.fixture(params=["files", "mlflow"])
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Lab:
     folder = tmp_path / "registry"
+    registry: ModelRegistry = RegistryFiles(folder, admitted)
+    if request.param == "mlflow":
+        folder.mkdir()
+        shutil.copy(request.getfixturevalue("empty_mlflow"), folder / DATABASE)
+        registry = RegistryMlflow(MlflowStore(folder), admitted)
 
     def damage(version: str) -> None:
-        file = folder / VERSIONS / version / MODEL
+        file = registry.fetch(version) / MODEL
         file.write_bytes(file.read_bytes()[:-1])
 
-    return Lab(RegistryFiles(folder, admitted), lambda: RegistryFiles(folder, admitted), damage, lambda: shutil.rmtree(folder))
+    def again() -> ModelRegistry:
+        files = request.param == "files"
+        return RegistryFiles(folder, admitted) if files else RegistryMlflow(MlflowStore(folder), admitted)
+
+    return Lab(registry, again, damage, lambda: shutil.rmtree(folder))
 
 
 @pytest.fixture
@@ -314,3 +338,162 @@ def test_a_folder_under_another_name_is_not_that_version(tmp_path: Path, made: C
     (place / ONE).rename(place / TWO)
     with pytest.raises(BadInput, match="says that it is gap-logistic@1"):
         registry.facts(TWO)
+
+
+# -- MLflow alone ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(tmp_path: Path, empty_mlflow: Path) -> MlflowStore:
+    (tmp_path / "registry").mkdir()
+    shutil.copy(empty_mlflow, tmp_path / "registry" / DATABASE)
+    return MlflowStore(tmp_path / "registry")
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def killed_before(store: MlflowStore, last: int) -> MlflowStore:
+    """A handle that dies right before that writing call to MLflow."""
+    doomed = MlflowStore(store.folder)
+    calls = 0
+    with doomed.asking() as client:
+
+        def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+            def passing(*arguments: Any, **named: Any) -> Any:
+                nonlocal calls
+                calls += 1
+                if calls == last:
+                    raise Killed
+                return call(*arguments, **named)
+
+            return passing
+
+        for name in WRITES:
+            setattr(client, name, counted(getattr(client, name)))
+    return doomed
+
+
+WRITES = (
+    *("create_run", "create_model_version", "set_terminated"),
+    *("set_registered_model_tag", "set_registered_model_alias", "delete_registered_model_tag"),
+)
+
+
+def test_killed_between_any_two_writes_to_mlflow_both_roles_moved_or_none(store: MlflowStore, made: Callable[..., Path]) -> None:
+    """Each interrupted promotion is seen as old or new by another process, and ends with the next write."""
+    registry = RegistryMlflow(store, admitted)
+    for number in (1, 2, 3):
+        registry.register(made(number))
+    registry.promote(ONE)
+    registry.promote(TWO)
+    old, new = {CHAMPION: TWO, PREVIOUS: ONE}, {CHAMPION: THREE, PREVIOUS: TWO}
+    seen = []
+    for last in range(1, 6):
+        doomed = RegistryMlflow(killed_before(store, last), admitted)
+        try:
+            doomed.promote(THREE)
+        except Killed:
+            seen.append(RegistryMlflow(MlflowStore(store.folder), admitted).aliases())
+        assert registry.aliases() in (old, new)
+        registry.promote(THREE)
+        with store.asking() as client:
+            assert {name: int(number) for name, number in client.get_registered_model(MODEL_NAME).aliases.items()} == {
+                "champion": 3,
+                "previous": 2,
+            }, "what MLflow shows to others is the same"
+        registry.promote(ONE)
+        registry.promote(TWO)
+    assert seen == [old, new, new, new]
+
+
+def test_killed_while_it_registers_it_can_be_registered_again(store: MlflowStore, made: Callable[..., Path]) -> None:
+    registry = RegistryMlflow(store, admitted)
+    registry.register(made(1))
+    for last in (1, 2, 3):
+        with pytest.raises(Killed):
+            RegistryMlflow(killed_before(store, last), admitted).register(made(2))
+        assert registry.versions() == (ONE,)
+    registry.register(made(2))
+    assert registry.versions() == (ONE, TWO)
+
+
+def test_of_two_that_claim_one_name_the_older_holds_it(store: MlflowStore, made: Callable[..., Path]) -> None:
+    """As two machines at one server make them, which share no lock."""
+    registry = RegistryMlflow(store, admitted)
+    first = registry.register(made(1))
+    late = RegistryMlflow(MlflowStore(store.folder), admitted)
+    whole = late._held
+    looks: list[None] = []
+
+    def late_look(client: Any) -> dict[str, Any]:
+        looks.append(None)
+        return {} if len(looks) == 1 else whole(client)
+
+    late._held = late_look  # type: ignore[method-assign]  # it looked before the other one wrote
+    with pytest.raises(BadInput, match="a version never changes"):
+        late.register(made(1, bias=-2.0))
+    assert registry.facts(ONE) == first
+    with store.asking() as client:
+        assert len(client.search_model_versions(f"name='{MODEL_NAME}'")) == 1
+
+
+class Trap:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.place),)
+
+
+@pytest.mark.parametrize("name", ["python_model.pkl", "data/model.pth", "MLmodel", "model.onnx", "manifest.json", "model.pkl"])
+def test_a_pickle_where_mlflow_takes_one_is_refused_by_name_and_not_read(
+    store: MlflowStore, made: Callable[..., Path], tmp_path: Path, name: str
+) -> None:
+    registry = RegistryMlflow(store, admitted)
+    registry.register(made(1))
+    registry.register(made(2))
+    registry.promote(ONE)
+    file = registry.fetch(TWO) / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+    asks: list[Callable[[], object]] = [
+        lambda: registry.promote(TWO),
+        lambda: registry.facts(TWO),
+        lambda: registry.point(Alias.CANARY, TWO),
+    ]
+    for ask in asks:
+        with pytest.raises(BadInput, match=name.split("/")[0]):
+            ask()
+    assert not (tmp_path / "sprung").exists()
+    assert registry.aliases() == {CHAMPION: ONE}
+
+
+def test_what_others_put_into_mlflow_is_no_version_and_leads_nowhere(
+    store: MlflowStore, made: Callable[..., Path], tmp_path: Path
+) -> None:
+    registry = RegistryMlflow(store, admitted)
+    registry.register(made(1))
+    registry.promote(ONE)
+    with store.asking() as client:
+        elsewhere = client.create_experiment("elsewhere", artifact_location=(tmp_path / "elsewhere").as_uri())
+        run = client.create_run(elsewhere).info.run_id
+        strange = client.create_model_version(MODEL_NAME, str(tmp_path), run)
+        client.create_model_version(MODEL_NAME, str(tmp_path), run, tags={VERSION_TAG: TWO})
+        assert registry.versions() == (ONE, TWO)
+        with pytest.raises(BadInput, match="not below"):
+            registry.fetch(TWO)
+        client.set_registered_model_alias(MODEL_NAME, "champion", str(strange.version))
+        with pytest.raises(BadInput, match="champion .* did not register"):
+            registry.aliases()
+
+
+def test_a_server_that_is_away_is_transient(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        registry = RegistryMlflow(MlflowStore(tmp_path, f"http://127.0.0.1:{taken.getsockname()[1]}"), admitted)
+        with pytest.raises(Transient, match="does not answer"):
+            registry.aliases()

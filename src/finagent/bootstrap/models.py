@@ -2,23 +2,37 @@
 
 import structlog
 
+from finagent.adapters.models.mlflow_store import MlflowStore
 from finagent.adapters.models.onnx_predictor import OnnxPredictor
 from finagent.adapters.models.package import ModelPackage, open_package
 from finagent.adapters.models.registry_files import RegistryFiles
+from finagent.adapters.models.registry_mlflow import RegistryMlflow
 from finagent.adapters.models.warm_copy import WarmCopy
 from finagent.domain.errors import BadInput, Transient
 from finagent.domain.ports.model_registry import Alias, ModelRegistry
 from finagent.domain.ports.predictor import Predictor
 from finagent.quant.features.catalogue import CANDIDATE
 from finagent.quant.specialists.gap_and_go import GapAndGoFormula
-from finagent.settings import Settings
+from finagent.settings import Settings, quiet_mlflow
 
 log = structlog.get_logger(__name__)
 
 
 def open_registry(settings: Settings) -> ModelRegistry:
     """It takes in and promotes only what could serve here."""
-    return RegistryFiles(settings.models_path, lambda package: OnnxPredictor(package, CANDIDATE))
+
+    def admit(package: ModelPackage) -> OnnxPredictor:
+        return OnnxPredictor(package, CANDIDATE)
+
+    if settings.model.registry == "mlflow":
+        return RegistryMlflow(open_mlflow(settings), admit)
+    return RegistryFiles(settings.models_path, admit)
+
+
+def open_mlflow(settings: Settings) -> MlflowStore:
+    """MLflow is not imported before it is asked."""
+    quiet_mlflow()
+    return MlflowStore(settings.storage.directory, settings.model.mlflow_url)
 
 
 def build_predictor(settings: Settings, *, keep: bool = True) -> Predictor:

@@ -1,25 +1,19 @@
 """ModelRegistry in a folder: a package a version, and one file that says who has which role."""
 
-import fcntl
 import json
 import os
-import re
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
 
 from finagent.adapters.durable_files import replace_file, sync_folder
 from finagent.adapters.models.package import ModelPackage, open_package, write_package
+from finagent.adapters.models.roles import VERSION_FORM, former, known_form, one_writer, promoted, require_single
 from finagent.domain.errors import BadInput, Transient
 from finagent.domain.ports.model_registry import Alias, ModelVersion
 
 ALIASES, LOCK, VERSIONS = "aliases.json", ".lock", "versions"
-_VERSION = re.compile(r"[a-z0-9][a-zA-Z0-9._-]{0,63}@[a-z0-9][a-zA-Z0-9._-]{0,63}")
-_MOVE_TOGETHER = (Alias.CHAMPION, Alias.PREVIOUS)
-_LOOK_SECONDS = 0.02
 
 
 class RegistryFiles:
@@ -32,7 +26,7 @@ class RegistryFiles:
     def versions(self) -> tuple[str, ...]:
         self._require_there()
         try:
-            return tuple(sorted(name for name in os.listdir(self._folder / VERSIONS) if _VERSION.fullmatch(name)))
+            return tuple(sorted(name for name in os.listdir(self._folder / VERSIONS) if VERSION_FORM.fullmatch(name)))
         except OSError as error:
             raise self._away(error) from error
 
@@ -46,7 +40,7 @@ class RegistryFiles:
         except OSError as error:
             raise self._away(error) from error
         try:
-            return {Alias(name): _known_form(version) for name, version in json.loads(text).items()}
+            return {Alias(name): known_form(version) for name, version in json.loads(text).items()}
         except (ValueError, AttributeError, TypeError) as error:
             raise BadInput(
                 f"{self._folder / ALIASES} is damaged: {error}; write {{}} into it and promote the champion again"
@@ -65,8 +59,7 @@ class RegistryFiles:
         return found.facts
 
     def point(self, alias: Alias, version: str) -> None:
-        if alias in _MOVE_TOGETHER:
-            raise BadInput(f"{alias.value} is given by promotion and rollback alone")
+        require_single(alias)
         with self._writing():
             self._open(version)
             self._write_aliases(self.aliases() | {alias: version})
@@ -75,26 +68,21 @@ class RegistryFiles:
         with self._writing():
             self._admit(self._open(version))
             aliases = self.aliases()
-            before = aliases.get(Alias.CHAMPION)
-            if before != version:
-                moved = {Alias.CHAMPION: version} | ({Alias.PREVIOUS: before} if before else {})
+            if moved := promoted(aliases, version):
                 self._write_aliases(aliases | moved)
-        return before
+        return aliases.get(Alias.CHAMPION)
 
     def rollback(self) -> str:
         with self._writing():
             aliases = self.aliases()
-            before, back = aliases.get(Alias.CHAMPION), aliases.get(Alias.PREVIOUS)
-            if before is None or back is None or back == before:
-                told = f"{before} is the previous champion already" if back else "no champion was replaced yet"
-                raise BadInput(f"there is nothing to go back to: {told}; `finagent models promote` names a version")
+            before, back = former(aliases)
             self._admit(self._open(back))
             self._write_aliases(aliases | {Alias.CHAMPION: back})
         return before
 
     def fetch(self, version: str) -> Path:
         self._require_there()
-        place = self._folder / VERSIONS / _known_form(version)
+        place = self._folder / VERSIONS / known_form(version)
         if not place.is_dir():
             raise BadInput(f"{version} is not registered in {self._folder}: `finagent models list` shows what is")
         return place
@@ -124,30 +112,14 @@ class RegistryFiles:
             self._require_there()
         try:
             (self._folder / VERSIONS).mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                self._wait_for(descriptor)
+            with one_writer(self._folder / LOCK, self._lock_seconds):
                 self._clear_away()
                 if create and not (self._folder / ALIASES).is_file():
                     self._write_aliases({})
                     sync_folder(self._folder.parent)
                 yield
-            finally:
-                os.close(descriptor)
         except OSError as error:
             raise Transient(f"the model registry {self._folder} cannot be written: {error.strerror or error}") from error
-
-    def _wait_for(self, descriptor: int) -> None:
-        until = time.monotonic() + self._lock_seconds
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                if time.monotonic() >= until:
-                    raise Transient(f"another process has been writing {self._folder} for {self._lock_seconds:g} s") from error
-                Event().wait(_LOOK_SECONDS)
-            else:
-                return
 
     def _clear_away(self) -> None:
         for folder in (self._folder, self._folder / VERSIONS):
@@ -155,10 +127,3 @@ class RegistryFiles:
                 if name.startswith(".") and name != LOCK:
                     path = folder / name
                     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def _known_form(version: str) -> str:
-    """A version names a folder: what could name another place is none."""
-    if not isinstance(version, str) or not _VERSION.fullmatch(version):
-        raise BadInput(f"{version!r} is no version: one looks like gap-logistic@3")
-    return version
