@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from tests.unit.adapters.models import packages
 
-from finagent.adapters.models.mlflow_store import DATABASE, MlflowStore
+from finagent.adapters.models.mlflow_store import MlflowStore
 from finagent.adapters.models.onnx_predictor import OnnxPredictor
 from finagent.adapters.models.package import MODEL, open_package, sealed, write_package
 from finagent.adapters.models.registry_files import ALIASES, LOCK, VERSIONS, RegistryFiles
@@ -23,7 +23,6 @@ from finagent.adapters.models.registry_mlflow import MODEL_NAME, VERSION_TAG, Re
 from finagent.domain.errors import BadInput, Transient
 from finagent.domain.ports.model_registry import Alias, ModelRegistry
 from finagent.quant.features.catalogue import CANDIDATE
-from finagent.settings import quiet_mlflow
 
 ONE, TWO, THREE = (f"gap-logistic@{number}" for number in (1, 2, 3))
 CHAMPION, PREVIOUS = Alias.CHAMPION, Alias.PREVIOUS
@@ -43,23 +42,12 @@ class Lab:
     take_away: Callable[[], None]
 
 
-@pytest.fixture(scope="module")
-def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The schema of MLflow takes seconds to make, a copy none."""
-    quiet_mlflow()
-    store = MlflowStore(tmp_path_factory.mktemp("mlflow"))
-    with store.asking() as client:
-        client.search_registered_models()
-    return store.folder / DATABASE
-
-
 @pytest.fixture(params=["files", "mlflow"])
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Lab:
     folder = tmp_path / "registry"
     registry: ModelRegistry = RegistryFiles(folder, admitted)
     if request.param == "mlflow":
-        folder.mkdir()
-        shutil.copy(request.getfixturevalue("empty_mlflow"), folder / DATABASE)
+        shutil.copytree(request.getfixturevalue("empty_mlflow"), folder)
         registry = RegistryMlflow(MlflowStore(folder), admitted)
 
     def damage(version: str) -> None:
@@ -345,8 +333,7 @@ def test_a_folder_under_another_name_is_not_that_version(tmp_path: Path, made: C
 
 @pytest.fixture
 def store(tmp_path: Path, empty_mlflow: Path) -> MlflowStore:
-    (tmp_path / "registry").mkdir()
-    shutil.copy(empty_mlflow, tmp_path / "registry" / DATABASE)
+    shutil.copytree(empty_mlflow, tmp_path / "registry")
     return MlflowStore(tmp_path / "registry")
 
 
@@ -487,7 +474,7 @@ def test_what_others_put_into_mlflow_is_no_version_and_leads_nowhere(
         with pytest.raises(BadInput, match="not below"):
             registry.fetch(TWO)
         client.set_registered_model_alias(MODEL_NAME, "champion", str(strange.version))
-        with pytest.raises(BadInput, match="champion .* did not register"):
+        with pytest.raises(BadInput, match=r"champion .* did not register"):
             registry.aliases()
 
 
