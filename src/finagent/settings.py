@@ -190,6 +190,24 @@ class ModelSettings(Section):
     score_min: Annotated[float, Field(ge=0, le=1)]
 
 
+class TrainingSettings(Section):
+    workers: AtLeastOne
+    nice: Annotated[int, Field(ge=0, le=19)]
+    losses_max: AtLeastOne
+    shrinks_max: Count
+    retry_seconds: Annotated[float, Field(gt=0, le=3600)]
+    accelerator_headroom_bytes: Count
+    inference_reserve_bytes: Count
+    cpu_meanwhile: bool
+    barrier_atr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    cost_fraction: Annotated[float, Field(ge=0, lt=1)]
+    first_test_fraction: Annotated[float, Field(gt=0, lt=1)]
+    blocks: AtLeastOne
+    embargo_sessions: Count
+    epochs: AtLeastOne
+    penalties: Annotated[tuple[Ratio, ...], Field(min_length=1)]
+
+
 class PlanSettings(Section):
     risk_fraction: Fraction
     entry_limit_fraction: Fraction
@@ -408,6 +426,7 @@ class Settings(BaseSettings):
     scan: ScanSettings
     schedule: tuple[ScheduleEntry, ...]
     model: ModelSettings
+    training: TrainingSettings
     plan: PlanSettings
     risk: RiskSettings
     execution: ExecutionSettings
@@ -460,6 +479,7 @@ class Settings(BaseSettings):
         """Everything that a decision depends on: not where files lie, nor how the process is served."""
         process = ["storage", "http", "telemetry", "health", "report", "past_scan", "orchestrate", "database", "queue"]
         process += ["wall_time", "alpaca", "alpaca_simulator"]  # how another system is reached, and another system's
+        process.append("training")  # a model says itself what it was made of
         connection = {"kind": True, "address": True, "call_seconds": True, "advance_seconds": True}
         # What was no choice once is not named while it is as it was: a replay keeps its name, and with it every draw.
         if self.features.index_symbol is None:

@@ -1,0 +1,1 @@
+"""Models at work: who serves, and in which batches."""
