@@ -91,7 +91,7 @@ class LogisticTraining:
         weights = day_weights(self.rows.starts)
         self._shares = weights / weights.sum()
         whole = np.column_stack((self._inputs, np.ones(len(inputs)))) * np.sqrt(self._shares)[:, np.newaxis]
-        self._step = 1.0 / (0.5 * float(np.linalg.norm(whole, 2)) ** 2 + self.plan.l2)
+        self._step = 1.0 / (0.5 * float(np.linalg.eigvalsh(whole.T @ whole)[-1]) + self.plan.l2)
         self._weights = np.zeros((inputs.shape[1] + 1, CLASSES))
         self._velocity = np.zeros_like(self._weights)
 
