@@ -47,6 +47,7 @@ PROOFS: dict[str, tuple[str | tuple[str, int], ...]] = {
     "halt-presses": ("python -m tests.stateful.halt_presses 1000",),
     "hung-broker": ("python -m tests.benchmarks.hung_broker 30",),
     "statistics": ("python -m pytest -q -m statistics tests",),
+    "training": ("python -m tests.crash.training_kills {folder} 20 3 1",),
     "audit": ("python tests/benchmarks/audit_verify.py 500000 500 10000",),
 }
 

@@ -208,6 +208,13 @@ class TrainingSettings(Section):
     penalties: Annotated[tuple[Ratio, ...], Field(min_length=1)]
 
 
+class RetentionSettings(Section):
+    champions: AtLeastOne
+    best: Count
+    days: Count
+    bytes_a_day: Count
+
+
 class PlanSettings(Section):
     risk_fraction: Fraction
     entry_limit_fraction: Fraction
@@ -427,6 +434,7 @@ class Settings(BaseSettings):
     schedule: tuple[ScheduleEntry, ...]
     model: ModelSettings
     training: TrainingSettings
+    retention: RetentionSettings
     plan: PlanSettings
     risk: RiskSettings
     execution: ExecutionSettings
@@ -479,7 +487,7 @@ class Settings(BaseSettings):
         """Everything that a decision depends on: not where files lie, nor how the process is served."""
         process = ["storage", "http", "telemetry", "health", "report", "past_scan", "orchestrate", "database", "queue"]
         process += ["wall_time", "alpaca", "alpaca_simulator"]  # how another system is reached, and another system's
-        process.append("training")  # a model says itself what it was made of
+        process += ["training", "retention"]  # a model says itself what it was made of
         connection = {"kind": True, "address": True, "call_seconds": True, "advance_seconds": True}
         # What was no choice once is not named while it is as it was: a replay keeps its name, and with it every draw.
         if self.features.index_symbol is None:

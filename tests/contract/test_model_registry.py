@@ -205,6 +205,27 @@ def test_a_registry_that_is_away_is_not_an_empty_one(three: Lab) -> None:
             ask()
 
 
+def test_what_has_no_role_can_be_removed_and_its_bytes_are_gone(three: Lab, made: Callable[..., Path]) -> None:
+    three.registry.promote(ONE)
+    three.registry.promote(TWO)
+    place, stored = three.registry.fetch(THREE), three.registry.stored(THREE)
+    assert stored.bytes == sum(file.stat().st_size for file in place.iterdir())
+    assert abs(stored.made_at.timestamp() - place.stat().st_mtime) < 60.0
+    for version in (ONE, TWO):
+        with pytest.raises(BadInput, match="while it has a role"):
+            three.registry.remove(version)
+    three.damage(THREE)
+    three.registry.remove(THREE)
+
+    assert not place.exists()
+    assert three.again().versions() == (ONE, TWO)
+    assert three.again().aliases() == {CHAMPION: TWO, PREVIOUS: ONE}
+    with pytest.raises(BadInput, match="not registered"):
+        three.registry.remove(THREE)
+    three.registry.register(made(3))
+    assert three.again().facts(THREE).version == THREE
+
+
 def files(folder: Path, lock_seconds: float = 10.0) -> RegistryFiles:
     return RegistryFiles(folder, lambda _: None, lock_seconds)
 
@@ -365,6 +386,7 @@ def killed_before(store: MlflowStore, last: int) -> MlflowStore:
 WRITES = (
     *("create_run", "create_model_version", "set_terminated"),
     *("set_registered_model_tag", "set_registered_model_alias", "delete_registered_model_tag"),
+    *("set_model_version_tag", "delete_model_version", "delete_run"),
 )
 
 
@@ -404,6 +426,21 @@ def test_killed_while_it_registers_it_can_be_registered_again(store: MlflowStore
         assert registry.versions() == (ONE,)
     registry.register(made(2))
     assert registry.versions() == (ONE, TWO)
+
+
+def test_killed_while_it_removes_the_next_removal_ends_it(store: MlflowStore, made: Callable[..., Path]) -> None:
+    registry = RegistryMlflow(store, admitted)
+    for number in (1, 2, 3):
+        registry.register(made(number))
+    for last, version in ((1, ONE), (2, ONE)):
+        place = registry.fetch(version)
+        with pytest.raises(Killed):
+            RegistryMlflow(killed_before(store, last), admitted).remove(version)
+        assert (version in registry.versions(), place.exists()) == (last == 1, last == 1)
+    registry.remove(TWO)
+    assert registry.versions() == (THREE,)
+    with store.asking() as client:
+        assert [entry.tags[VERSION_TAG] for entry in client.search_model_versions(f"name='{MODEL_NAME}'")] == [THREE]
 
 
 def test_of_two_that_claim_one_name_the_older_holds_it(store: MlflowStore, made: Callable[..., Path]) -> None:

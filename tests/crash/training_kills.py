@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import structlog
 
-from finagent.adapters.models.checkpoint_files import CHECKPOINT, latest_state
+from finagent.adapters.models.checkpoint_files import CHECKPOINT, open_checkpoint
 from finagent.adapters.models.learning_files import open_rows, write_rows
 from finagent.adapters.models.mlflow_store import MlflowStore
 from finagent.adapters.models.tracking import KEY_TAG, Tracking
@@ -131,7 +131,7 @@ def killed(folder: Path, count: int, *, children: int, parents: int, mlflow: boo
                         orphans += sum(not gone(pid) for pid in pids)
     outcomes = Counter(results)
     states = {
-        place.name: {name: array.tobytes() for name, array in latest_state(place / CHECKPOINT).items()}
+        place.name: {name: array.tobytes() for name, array in open_checkpoint(place / CHECKPOINT).state.items()}
         for place in sorted(folder.glob("trial-*"))
     }
     rate = outcomes["FINISHED"] / count

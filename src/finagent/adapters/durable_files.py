@@ -65,3 +65,8 @@ def append_file(path: Path, data: bytes) -> None:
         os.close(descriptor)
     if new:
         sync_folder(path.parent)
+
+
+def folder_bytes(folder: Path) -> int:
+    """Of all files in it and below; none where it is not there."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir() or path.is_symlink())

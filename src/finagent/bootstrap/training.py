@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from finagent.adapters.models.accelerator_memory import accelerator_memory
-from finagent.adapters.models.checkpoint_files import CHECKPOINT, latest_state
+from finagent.adapters.models.checkpoint_files import CHECKPOINT, open_checkpoint
 from finagent.adapters.models.learning_files import LearningFile, open_rows, write_rows
 from finagent.adapters.models.package import ModelFacts, ModelPackage, sealed
 from finagent.adapters.models.tracking import Tracking
@@ -177,7 +177,7 @@ def make_package(plan: TrainingPlan, number: int, metrics: Mapping[str, float]) 
     (training,) = [one for one in plan.trainings if one.key == f"{plan.name}-{number}-all"]
     model = MODEL_KINDS[plan.kind]
     module, _, name = model.export.partition(":")
-    state = latest_state(Path(training.folder) / CHECKPOINT)
+    state = open_checkpoint(Path(training.folder) / CHECKPOINT).state
     graph, canary, imputation = getattr(import_module(module), name)(training.recipe, Path(training.data), state)
     rows, lineage = plan.file.rows, training.told.lineage
     until = plan.file.dates[int(rows.ends.max())]

@@ -12,6 +12,7 @@ import typer
 from finagent.cli.control_client import NoAgent, NoAnswer, ask
 from finagent.cli.halt import ANSWER_SECONDS, REASON_LENGTH_MAX, Reason
 from finagent.cli.options import AsJson, Overrides, SettingsFile, settings_in_force
+from finagent.cli.retention import gc
 from finagent.cli.training import train
 from finagent.domain.errors import BadInput, FinagentError, Unavailable
 
@@ -200,3 +201,4 @@ def _recorded(settings: "Settings", change: "ChampionChange") -> str | None:
 
 
 app.command(epilog="Example: finagent models train --model logistic --from 2014-01-02 --to 2016-12-30 --json")(train)
+app.command(epilog="Example: finagent models gc --dry-run")(gc)

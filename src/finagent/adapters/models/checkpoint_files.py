@@ -46,16 +46,12 @@ def read_checkpoint(folder: Path, identity: str) -> Checkpoint | None:
     """None where there is none of that identity. BadInput for one that is damaged: no pickle is ever read, and each byte of the
     state counts."""
     path = folder / CHECKPOINT
-    found = _read(path) if path.is_file() else None
+    found = open_checkpoint(path) if path.is_file() else None
     return found if found is not None and found.identity == identity else None
 
 
-def latest_state(path: Path) -> State:
+def open_checkpoint(path: Path) -> Checkpoint:
     """Of whatever training it is. BadInput where it is not there, or damaged."""
-    return _read(path).state
-
-
-def _read(path: Path) -> Checkpoint:
     from safetensors import SafetensorError, safe_open
 
     try:

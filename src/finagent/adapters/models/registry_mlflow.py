@@ -12,22 +12,24 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from finagent.adapters.durable_files import temporary_name
+from finagent.adapters.durable_files import folder_bytes, temporary_name
 from finagent.adapters.models.mlflow_store import ARTIFACTS, Missing, MlflowStore
 from finagent.adapters.models.package import MODEL_BYTES_MAX, ModelPackage, open_package, write_package
-from finagent.adapters.models.roles import VERSION_FORM, former, known_form, one_writer, promoted, require_single
+from finagent.adapters.models.roles import VERSION_FORM, former, known_form, one_writer, promoted, require_no_role, require_single
 from finagent.domain.errors import BadInput, Transient
-from finagent.domain.ports.model_registry import Alias, ModelVersion
+from finagent.domain.ports.model_registry import Alias, ModelVersion, StoredVersion
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 MODEL_NAME, EXPERIMENT, PACKAGE = "finagent", "finagent packages", "package"
-VERSION_TAG, DIGEST_TAG, MOVE_TAG = "finagent.version", "finagent.digest", "finagent.move"
+VERSION_TAG, DIGEST_TAG = "finagent.version", "finagent.digest"
+MOVE_TAG, REMOVED_TAG = "finagent.move", "finagent.removed"
 LOCK, FETCHED = ".mlflow-registry.lock", "fetched-models"
 _LOOKS_MAX = 20
 _FILES_MAX = 20
@@ -99,6 +101,39 @@ class RegistryMlflow:
                 return self._local(client.get_run(found.run_id).info.artifact_uri)
             return self._downloaded(client, found)
 
+    def stored(self, version: str) -> StoredVersion:
+        place = self.fetch(version)
+        with self._reading() as client:
+            made = self._held(client)[version].creation_timestamp
+        return StoredVersion(datetime.fromtimestamp(made / 1000.0, UTC), folder_bytes(place))
+
+    def remove(self, version: str) -> None:
+        with self._writing() as client:
+            self.fetch(version)
+            require_no_role(self._named(client, self._settled(client)), version)
+            client.set_model_version_tag(MODEL_NAME, str(self._held(client)[version].version), REMOVED_TAG, version)
+            for entry in self._entries(client):
+                if REMOVED_TAG in entry.tags:
+                    self._remove(client, entry)
+
+    def _remove(self, client: "MlflowClient", entry: Any) -> None:
+        """Bytes first: without its entry nobody would find them. MLflow itself keeps them."""
+        uri = client.get_run(entry.run_id).info.artifact_uri
+        if self._store.url is None:
+            place = self._local(uri)
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+            artifacts: Any = get_artifact_repository(uri, tracking_uri=self._store.url)
+            artifacts.delete_artifacts(PACKAGE)
+            place = self._store.folder / FETCHED / f"{entry.tags[VERSION_TAG]}-{str(entry.tags.get(DIGEST_TAG, ''))[:16]}"
+            shutil.rmtree(place, ignore_errors=True)
+        if folder_bytes(place) or (self._store.url is not None and client.list_artifacts(entry.run_id, PACKAGE)):
+            raise Transient(f"the bytes of {entry.tags[VERSION_TAG]} in {uri} are still there")
+        client.delete_model_version(MODEL_NAME, str(entry.version))
+        client.delete_run(entry.run_id)
+
     def _require_same(self, found: ModelPackage) -> None:
         if self._open(found.version).digest != found.digest:
             raise BadInput(f"{found.version} is registered with other content: a version never changes, name a new one")
@@ -116,12 +151,14 @@ class RegistryMlflow:
     def _held(self, client: "MlflowClient") -> dict[str, Any]:
         """MLflow's entry of each version. Of two that claim one name the older holds it; those without a name are not ours."""
         held: dict[str, Any] = {}
-        entries = self._store.pages(client.search_model_versions, filter_string=f"name='{MODEL_NAME}'")
-        for entry in sorted(entries, key=lambda entry: int(entry.version)):
+        for entry in sorted(self._entries(client), key=lambda entry: int(entry.version)):
             version = entry.tags.get(VERSION_TAG, "")
-            if VERSION_FORM.fullmatch(version):
+            if VERSION_FORM.fullmatch(version) and REMOVED_TAG not in entry.tags:
                 held.setdefault(version, entry)
         return held
+
+    def _entries(self, client: "MlflowClient") -> Iterator[Any]:
+        return self._store.pages(client.search_model_versions, filter_string=f"name='{MODEL_NAME}'")
 
     def _settled(self, client: "MlflowClient") -> dict[str, str]:
         """Aliases and MLflow's numbers, as two looks in a row show them: one look is several reads."""
