@@ -145,7 +145,7 @@ def metrics_in(folder: Path, *, mlflow: bool) -> Iterator[tuple[str, str, int]]:
             for line in map(json.loads, file.read_text().splitlines()):
                 yield from ((line["key"], name, line["epoch"]) for name in line.get("metrics", ()))
         return
-    with MlflowStore(folder / "store").asking() as client:
+    with store_in(folder, mlflow=True).asking() as client:
         experiment = client.get_experiment_by_name(EXPERIMENT)
         assert experiment is not None
         for run in client.search_runs([experiment.experiment_id]):
