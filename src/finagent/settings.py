@@ -513,9 +513,10 @@ class Settings(BaseSettings):
 
 def quiet_mlflow() -> None:
     """MLflow reads these from the environment, and some of them only when it is first imported: it reports to nobody, unpickles
-    nothing, and does not wait for minutes where a server is away."""
+    nothing, writes nothing between our JSON, and does not wait for minutes where a server is away."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     for name, value in (("LOGGING_LEVEL", "WARNING"), ("HTTP_REQUEST_MAX_RETRIES", "1"), ("HTTP_REQUEST_TIMEOUT", "10")):
         os.environ.setdefault(f"MLFLOW_{name}", value)
 

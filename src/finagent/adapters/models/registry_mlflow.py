@@ -8,6 +8,7 @@ server are not kept apart: the last promotion holds.
 """
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -234,9 +235,11 @@ class RegistryMlflow:
         making.mkdir(parents=True)
         try:
             for file in files:
-                client.download_artifacts(entry.run_id, file.path, str(making))
-            if (making / PACKAGE).is_dir():
-                (making / PACKAGE).rename(place)
+                came = client.download_artifacts(entry.run_id, file.path, str(making))
+                (making / FETCHED).mkdir(exist_ok=True)
+                os.replace(came, making / FETCHED / Path(file.path).name)
+            if files:
+                os.rename(making / FETCHED, place)
         finally:
             shutil.rmtree(making, ignore_errors=True)
         return place
