@@ -1,5 +1,6 @@
 """The contract of ModelRegistry, for every adapter: versions never change, the champion moves with a way back."""
 
+import contextlib
 import json
 import os
 import pickle
@@ -7,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +17,15 @@ from typing import Any
 import pytest
 from tests.unit.adapters.models import packages
 
-from finagent.adapters.models.mlflow_store import MlflowStore
+from finagent.adapters.models.mlflow_store import Missing, MlflowStore
 from finagent.adapters.models.onnx_predictor import OnnxPredictor
 from finagent.adapters.models.package import MODEL, open_package, sealed, write_package
 from finagent.adapters.models.registry_files import ALIASES, LOCK, VERSIONS, RegistryFiles
-from finagent.adapters.models.registry_mlflow import MODEL_NAME, VERSION_TAG, RegistryMlflow
+from finagent.adapters.models.registry_mlflow import FETCHED, MODEL_NAME, PACKAGE, VERSION_TAG, RegistryMlflow
 from finagent.domain.errors import BadInput, Transient
 from finagent.domain.ports.model_registry import Alias, ModelRegistry
 from finagent.quant.features.catalogue import CANDIDATE
+from finagent.settings import quiet_mlflow
 
 ONE, TWO, THREE = (f"gap-logistic@{number}" for number in (1, 2, 3))
 CHAMPION, PREVIOUS = Alias.CHAMPION, Alias.PREVIOUS
@@ -42,23 +45,50 @@ class Lab:
     take_away: Callable[[], None]
 
 
-@pytest.fixture(params=["files", "mlflow"])
+@pytest.fixture(params=["files", "mlflow", "mlflow server"])
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Lab:
+    """A server is one that FINAGENT_TEST_MLFLOW names and that has nothing else to do: `mlflow server`."""
     folder = tmp_path / "registry"
-    registry: ModelRegistry = RegistryFiles(folder, admitted)
+    if request.param == "files":
+        return folder_lab(RegistryFiles(folder, admitted), lambda: RegistryFiles(folder, admitted), folder)
     if request.param == "mlflow":
         shutil.copytree(request.getfixturevalue("empty_mlflow"), folder)
-        registry = RegistryMlflow(MlflowStore(folder), admitted)
+        return folder_lab(
+            RegistryMlflow(MlflowStore(folder), admitted), lambda: RegistryMlflow(MlflowStore(folder), admitted), folder
+        )
+    url = os.environ.get("FINAGENT_TEST_MLFLOW")
+    if url is None:
+        pytest.skip("no tracking server: set FINAGENT_TEST_MLFLOW")
+    return server_lab(MlflowStore(folder, url), tmp_path)
 
+
+def folder_lab(registry: ModelRegistry, again: Callable[[], ModelRegistry], folder: Path) -> Lab:
     def damage(version: str) -> None:
         file = registry.fetch(version) / MODEL
         file.write_bytes(file.read_bytes()[:-1])
 
-    def again() -> ModelRegistry:
-        files = request.param == "files"
-        return RegistryFiles(folder, admitted) if files else RegistryMlflow(MlflowStore(folder), admitted)
-
     return Lab(registry, again, damage, lambda: shutil.rmtree(folder))
+
+
+def server_lab(store: MlflowStore, tmp_path: Path) -> Lab:
+    """Damage is done at the server; what was fetched before it is gone too."""
+    quiet_mlflow()
+    registry = RegistryMlflow(store, admitted)
+
+    def damage(version: str) -> None:
+        whole = (registry.fetch(version) / MODEL).read_bytes()
+        (tmp_path / MODEL).write_bytes(whole[:-1])
+        with store.asking() as client:
+            (entry,) = client.search_model_versions(f"name='{MODEL_NAME}' and tags.`{VERSION_TAG}` = '{version}'")
+            client.log_artifact(entry.run_id, str(tmp_path / MODEL), PACKAGE)
+        shutil.rmtree(store.folder / FETCHED)
+
+    def take_away() -> None:
+        with contextlib.suppress(Missing), store.asking() as client:
+            client.delete_registered_model(MODEL_NAME)
+
+    take_away()
+    return Lab(registry, lambda: RegistryMlflow(MlflowStore(store.folder, store.url), admitted), damage, take_away)
 
 
 @pytest.fixture
@@ -210,7 +240,7 @@ def test_what_has_no_role_can_be_removed_and_its_bytes_are_gone(three: Lab, made
     three.registry.promote(TWO)
     place, stored = three.registry.fetch(THREE), three.registry.stored(THREE)
     assert stored.bytes == sum(file.stat().st_size for file in place.iterdir())
-    assert abs(stored.made_at.timestamp() - place.stat().st_mtime) < 60.0
+    assert abs(stored.made_at.timestamp() - time.time()) < 300.0
     for version in (ONE, TWO):
         with pytest.raises(BadInput, match="while it has a role"):
             three.registry.remove(version)
@@ -494,6 +524,16 @@ def test_a_pickle_where_mlflow_takes_one_is_refused_by_name_and_not_read(
             ask()
     assert not (tmp_path / "sprung").exists()
     assert registry.aliases() == {CHAMPION: ONE}
+
+
+def test_a_store_with_trainings_alone_is_no_registry(store: MlflowStore, made: Callable[..., Path]) -> None:
+    registry = RegistryMlflow(store, admitted)
+    asks: list[Callable[[], object]] = [registry.versions, registry.aliases, lambda: registry.fetch(ONE), registry.rollback]
+    for ask in asks:
+        with pytest.raises(Transient, match="no model registry"):
+            ask()
+    registry.register(made(1))
+    assert registry.versions() == (ONE,)
 
 
 def test_what_others_put_into_mlflow_is_no_version_and_leads_nowhere(

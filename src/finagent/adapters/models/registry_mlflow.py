@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from finagent.adapters.durable_files import folder_bytes, temporary_name
-from finagent.adapters.models.mlflow_store import ARTIFACTS, Missing, MlflowStore
+from finagent.adapters.models.mlflow_store import ARTIFACTS, MlflowStore
 from finagent.adapters.models.package import MODEL_BYTES_MAX, ModelPackage, open_package, write_package
 from finagent.adapters.models.roles import VERSION_FORM, former, known_form, one_writer, promoted, require_no_role, require_single
 from finagent.domain.errors import BadInput, Transient
@@ -250,10 +250,9 @@ class RegistryMlflow:
         if not self._store.there():
             raise self._nothing()
         with self._store.asking() as client:
-            try:
-                yield client
-            except Missing as error:
-                raise self._nothing() from error
+            if not self._there(client):
+                raise self._nothing()
+            yield client
 
     @contextmanager
     def _writing(self, *, create: bool = False) -> "Iterator[MlflowClient]":
@@ -261,14 +260,16 @@ class RegistryMlflow:
             raise self._nothing()
         self._store.folder.mkdir(parents=True, exist_ok=True)
         with one_writer(self._store.folder / LOCK, self._lock_seconds), self._store.asking() as client:
-            try:
-                client.get_registered_model(MODEL_NAME)
-            except Exception as error:
-                if not create or getattr(error, "error_code", "") != "RESOURCE_DOES_NOT_EXIST":
-                    raise
+            if not self._there(client):
+                if not create:
+                    raise self._nothing()
                 client.create_registered_model(MODEL_NAME)
             self._carry_out(client)
             yield client
+
+    def _there(self, client: "MlflowClient") -> bool:
+        """A store that has only trainings in it is no registry."""
+        return bool(client.search_registered_models(max_results=1, filter_string=f"name='{MODEL_NAME}'"))
 
     def _nothing(self) -> Transient:
         return Transient(f"there is no model registry in {self._store.name}: `finagent models register` makes one")
