@@ -48,7 +48,8 @@ class RegistryMlflow:
             return tuple(sorted(self._held(client)))
 
     def facts(self, version: str) -> ModelVersion:
-        return self._open(version).facts
+        with self._reading() as client:
+            return self._open(client, version).facts
 
     def aliases(self) -> dict[Alias, str]:
         with self._reading() as client:
@@ -59,7 +60,7 @@ class RegistryMlflow:
         self._admit(found)
         with self._writing(create=True) as client:
             if found.version in self._held(client):
-                self._require_same(found)
+                self._require_same(client, found)
                 return found.facts
             run = client.create_run(self._store.experiment(client, EXPERIMENT), run_name=found.version)
             self._put(client, run.info, found)
@@ -70,18 +71,18 @@ class RegistryMlflow:
             )
             if self._held(client)[found.version].version != made.version:  # another machine was first
                 client.delete_model_version(MODEL_NAME, str(made.version))
-                self._require_same(found)
+                self._require_same(client, found)
         return found.facts
 
     def point(self, alias: Alias, version: str) -> None:
         require_single(alias)
         with self._writing() as client:
-            self._open(version)
+            self._open(client, version)
             self._move(client, {alias: version})
 
     def promote(self, version: str) -> str | None:
         with self._writing() as client:
-            self._admit(self._open(version))
+            self._admit(self._open(client, version))
             aliases = self._named(client, self._settled(client))
             self._move(client, promoted(aliases, version))
         return aliases.get(Alias.CHAMPION)
@@ -89,33 +90,28 @@ class RegistryMlflow:
     def rollback(self) -> str:
         with self._writing() as client:
             before, back = former(self._named(client, self._settled(client)))
-            self._admit(self._open(back))
+            self._admit(self._open(client, back))
             self._move(client, {Alias.CHAMPION: back})
         return before
 
     def fetch(self, version: str) -> Path:
         with self._reading() as client:
-            found = self._held(client).get(known_form(version))
-            if found is None:
-                raise BadInput(f"{version} is not registered in {self._store.name}: `finagent models list` shows what is")
-            if self._store.url is None:
-                return self._local(client.get_run(found.run_id).info.artifact_uri)
-            return self._downloaded(client, found)
+            return self._place(client, self._entry(client, version))
 
     def stored(self, version: str) -> StoredVersion:
-        place = self.fetch(version)
         with self._reading() as client:
-            made = self._held(client)[version].creation_timestamp
-        return StoredVersion(datetime.fromtimestamp(made / 1000.0, UTC), folder_bytes(place))
+            entry = self._entry(client, version)
+            made_at = datetime.fromtimestamp(entry.creation_timestamp / 1000.0, UTC)
+            return StoredVersion(made_at, folder_bytes(self._place(client, entry)))
 
     def remove(self, version: str) -> None:
         with self._writing() as client:
-            self.fetch(version)
+            entry = self._entry(client, version)
             require_no_role(self._named(client, self._settled(client)), version)
-            client.set_model_version_tag(MODEL_NAME, str(self._held(client)[version].version), REMOVED_TAG, version)
-            for entry in self._entries(client):
-                if REMOVED_TAG in entry.tags:
-                    self._remove(client, entry)
+            client.set_model_version_tag(MODEL_NAME, str(entry.version), REMOVED_TAG, version)
+            for each in self._entries(client):
+                if REMOVED_TAG in each.tags:
+                    self._remove(client, each)
 
     def _remove(self, client: "MlflowClient", entry: Any) -> None:
         """Bytes first: without its entry nobody would find them. MLflow itself keeps them."""
@@ -135,17 +131,27 @@ class RegistryMlflow:
         client.delete_model_version(MODEL_NAME, str(entry.version))
         client.delete_run(entry.run_id)
 
-    def _require_same(self, found: ModelPackage) -> None:
-        if self._open(found.version).digest != found.digest:
+    def _require_same(self, client: "MlflowClient", found: ModelPackage) -> None:
+        if self._open(client, found.version).digest != found.digest:
             raise BadInput(f"{found.version} is registered with other content: a version never changes, name a new one")
 
-    def _open(self, version: str) -> ModelPackage:
-        package = open_package(self.fetch(version))
-        with self._reading() as client:
-            digest = self._held(client)[version].tags.get(DIGEST_TAG)
+    def _entry(self, client: "MlflowClient", version: str) -> Any:
+        found = self._held(client).get(known_form(version))
+        if found is None:
+            raise BadInput(f"{version} is not registered in {self._store.name}: `finagent models list` shows what is")
+        return found
+
+    def _place(self, client: "MlflowClient", entry: Any) -> Path:
+        if self._store.url is None:
+            return self._local(client.get_run(entry.run_id).info.artifact_uri)
+        return self._downloaded(client, entry)
+
+    def _open(self, client: "MlflowClient", version: str) -> ModelPackage:
+        entry = self._entry(client, version)
+        package = open_package(self._place(client, entry))
         if package.version != version:
             raise BadInput(f"{version} in {self._store.name} says that it is {package.version}: register it under its own name")
-        if package.digest != digest:
+        if package.digest != entry.tags.get(DIGEST_TAG):
             raise BadInput(f"{version} in {self._store.name} is damaged or another one: its digest is not what was registered")
         return package
 
