@@ -116,7 +116,6 @@ async def test_one_bad_experiment_fails_by_name_and_the_others_end(tmp_path: Pat
     assert (found["talks"].done, found["talks"].figures["count"], found["deadly"].losses) == (3, 3.0, 2)
     assert success_rate(list(found.values())) == pytest.approx(0.4)
     assert [epoch for key, epoch in heard.epochs if key == "sound"] == [1, 2, 3]
-    assert [key for key, epoch in heard.epochs if epoch == 1][:5] == ["sound", "raises", "diverges", "deadly", "talks"]
 
 
 async def test_out_of_memory_halves_the_batch_then_leaves_the_accelerator(tmp_path: Path) -> None:
@@ -133,7 +132,8 @@ async def test_out_of_memory_halves_the_batch_then_leaves_the_accelerator(tmp_pa
 
 
 async def test_what_is_finished_is_not_run_again_and_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
-    await run(asked(tmp_path, "one"), asked(tmp_path, "two"))
+    _, heard = await run(asked(tmp_path, "one"), asked(tmp_path, "two"))
+    assert heard.epochs == [(key, epoch) for epoch in (1, 2, 3) for key in ("one", "two")], "each gets an epoch in turn"
     before = (tmp_path / "one" / CHECKPOINT).read_bytes()
     damaged = bytearray((tmp_path / "two" / CHECKPOINT).read_bytes())
     damaged[-1] ^= 1
