@@ -13,6 +13,7 @@ from finagent.quant.evaluation.walk_forward import Ints, Rows
 Singles = NDArray[np.float32]
 REGIMES = 3
 SUM_ERROR_MAX = 1e-6
+EMBARGO_SESSIONS = 5  # a trading week between what is learned from and what is judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class TrainingParts:
 
 
 def training_parts(
-    rows: LearningRows, validation_fraction: float = 0.15, calibration_fraction: float = 0.15, embargo: int = 5
+    rows: LearningRows, validation_fraction: float = 0.15, calibration_fraction: float = 0.15, embargo: int = EMBARGO_SESSIONS
 ) -> TrainingParts:
     """Cut between sessions; rows whose label is open within `embargo` sessions of the next part are purged. BadInput where a part
     would be empty."""
