@@ -47,18 +47,42 @@ def planted_house(folder: Path, package: str, module: str, line: str) -> None:
 @pytest.mark.parametrize(
     ("module", "target", "contract"),
     [
-        ("services/planner", "adapters", "Imports point inward"),
-        ("domain/money", "services", "Imports point inward"),
-        ("quant/gap_scan", "telemetry", "Imports point inward"),
-        ("adapters/clock", "settings", "Imports point inward"),
+        ("services/planner", "finagent.adapters", "Imports point inward"),
+        ("domain/money", "finagent.services", "Imports point inward"),
+        ("quant/gap_scan", "finagent.telemetry", "Imports point inward"),
+        ("adapters/clock", "finagent.settings", "Imports point inward"),
+        ("services/scoring", "torch", "What trades does not train"),
+        ("services/learning", "sklearn.ensemble", "What trades does not train"),
     ],
 )
 def test_a_planted_breach_is_named(tmp_path: Path, module: str, target: str, contract: str) -> None:
     package = "planted_house"
-    planted_house(tmp_path, package, module, f"import {package}.{target}")
+    planted_house(tmp_path, package, module, f"import {target}".replace("finagent", package))
 
     result = lint(tmp_path)
 
     assert result.returncode != 0
     assert contract in result.stdout
     assert module.replace("/", ".") in result.stdout
+
+
+TRAINING = {"torch": "quant/specialists", "sklearn": "quant/specialists", "onnx": "adapters/models"}
+
+
+def test_what_trains_is_imported_in_its_rooms_alone() -> None:
+    """And what composes and serves the agent loads none of it."""
+    for package, room in TRAINING.items():
+        files = [
+            str(path.relative_to(ROOT / "src/finagent"))
+            for path in (ROOT / "src/finagent").rglob("*.py")
+            if re.search(rf"^\s*(import|from) {package}\b", path.read_text(), re.MULTILINE)
+        ]
+        assert files
+        assert [path for path in files if not path.startswith(room)] == []
+    script = (
+        "import sys; import finagent.bootstrap, finagent.bootstrap.models, finagent.app, finagent.cli.orchestrate, "
+        "finagent.cli.models; print([name for name in sys.argv[1:] if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", script, *TRAINING, "mlflow", "safetensors"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert answer.stdout.strip() == "[]"

@@ -76,4 +76,4 @@ def test_with_a_planted_leak_the_detector_and_the_alarm_both_fire(leak: bool) ->
 def test_a_world_that_cannot_be_is_refused() -> None:
     for wrong in ({"strength": -0.1}, {"strength": float("nan")}, {"features": 3}, {"sessions": 0}, {"steps": 0}):
         with pytest.raises(BadInput, match="planted edge"):
-            PlantedEdge(**wrong)  # type: ignore[arg-type] # one wrong argument of any type
+            PlantedEdge(**wrong)

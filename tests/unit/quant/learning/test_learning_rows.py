@@ -28,7 +28,7 @@ ROWS = plant(PlantedEdge(strength=0.3, sessions=100, symbols=4), seed=1).learnin
 )
 def test_what_cannot_be_learned_from_is_refused_by_name(changed: dict[str, np.ndarray], named: str) -> None:
     with pytest.raises(BadInput, match=named):
-        replace(ROWS, **changed)  # type: ignore[arg-type] # one array of the wrong kind
+        replace(ROWS, **changed)
 
 
 def test_parts_follow_each_other_with_a_gap_that_no_label_reaches_over() -> None:
