@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from finagent.domain.bars import Floats
 from finagent.domain.errors import BadInput
@@ -90,7 +91,8 @@ def _learned(model: Any, rows_of: Callable[[Singles], Floats], rows: LearningRow
     learned = rows.take(np.flatnonzero(rows.ends < parts.calibration.starts[0] - EMBARGO_SESSIONS))
     if len(np.unique(learned.outcomes)) < 2:
         raise BadInput(f"baselines: all of {len(learned)} rows have the same outcome: nothing is to be told apart")
-    model.fit(rows_of(learned.inputs), learned.outcomes, sample_weight=day_weights(learned.starts))
+    with threadpool_limits(1):  # threads that wait for each other cost more than they bring, and others train beside
+        model.fit(rows_of(learned.inputs), learned.outcomes, sample_weight=day_weights(learned.starts))
     calibration = parts.calibration
     moved = calibration.outcomes != Outcome.FLAT
     of_sides = decided(_told(model, rows_of(calibration.inputs)))
@@ -100,5 +102,6 @@ def _learned(model: Any, rows_of: Callable[[Singles], Floats], rows: LearningRow
 def _told(model: Any, matrix: Floats) -> Floats:
     """[rows, classes], zero for a class that was not there to be learned."""
     told = np.zeros((len(matrix), CLASSES))
-    told[:, model.classes_.astype(int)] = model.predict_proba(matrix)
+    with threadpool_limits(1):
+        told[:, model.classes_.astype(int)] = model.predict_proba(matrix)
     return told
