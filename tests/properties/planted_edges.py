@@ -20,9 +20,8 @@ from finagent.quant.features.cross_section import ranks
 from finagent.quant.features.lookahead import decision_rows, find_leaks
 from finagent.quant.learning.learning_rows import LearningRows
 from finagent.quant.specialists.baselines import learn_boosting
-from finagent.quant.specialists.networks import Architecture
-from finagent.quant.specialists.specialist import Specialist
-from finagent.quant.specialists.training import SpecialistTraining, TrainingPlan
+from finagent.quant.specialists.training import specialist_learner
+from finagent.quant.specialists.training_plan import Architecture, TrainingPlan
 
 SHARE_MIN, COVERAGE_MIN, COVERAGE_OF_NOTHING_MAX, ERRORS_MAX = 0.9, 0.2, 0.05, 2.0
 AUC_SHUFFLED = (0.47, 0.53)
@@ -67,15 +66,6 @@ class Rung:
     accuracy_covered: float
 
 
-def learned(plan: TrainingPlan, rows: LearningRows) -> Specialist:
-    training = SpecialistTraining(plan, rows)
-    epoch = 0
-    while not training.finished:
-        training.run_epoch(epoch)
-        epoch += 1
-    return training.specialist()
-
-
 def world_of(edge: Edge, strength: float, scale: Scale, seed: int, *, leak: bool = False) -> tuple[PlantedWorld, int]:
     """And how many of its rows are learned from."""
     planted = PlantedEdge(edge, strength, sessions=scale.learned + scale.tested, leak=leak)
@@ -86,7 +76,7 @@ def climb(edge: Edge, strength: float, scale: Scale, seed: int, architecture: Ar
     world, first = world_of(edge, strength, scale, seed)
     rows, oracle = world.learning_rows(), world.probabilities[first:]
     train, test = rows.take(np.arange(first)), rows.take(np.arange(first, len(rows)))
-    specialist = learned(replace(scale.plan, architecture=architecture, seed=seed), train)
+    specialist = specialist_learner(replace(scale.plan, architecture=architecture, seed=seed))(train)
     boosting = learn_boosting(train).probabilities(test.inputs)
     told, sides = specialist.probabilities(test.inputs), specialist.sides(test.inputs)
     base = float(oracle.mean(axis=0).max())
@@ -131,7 +121,7 @@ def shuffled_auc(scale: Scale, seed: int) -> float:
     world, first = world_of(Edge.LINEAR, 0.3, scale, seed)
     rows = shuffled(world.learning_rows(), seed)
     train, test = rows.take(np.arange(first)), rows.take(np.arange(first, len(rows)))
-    logits = learned(replace(scale.plan, seed=seed), train).logits(test.inputs)
+    logits = specialist_learner(replace(scale.plan, seed=seed))(train).logits(test.inputs)
     moved = test.outcomes != Outcome.FLAT
     return auc((logits[:, Outcome.UP] - logits[:, Outcome.DOWN])[moved], test.outcomes[moved] == Outcome.UP)
 
@@ -151,12 +141,12 @@ def look_for_leak(scale: Scale, seed: int, *, leak: bool) -> LeakFound:
     rows = decision_rows(world.columns, first=10, count=8)
     leaks = find_leaks(world.features, world.columns, world.feature_names, rows, world.known)
     learning = world.learning_rows()
-    specialist = learned(replace(scale.plan, seed=seed), learning.take(np.arange(first)))
+    specialist = specialist_learner(replace(scale.plan, seed=seed))(learning.take(np.arange(first)))
     test = learning.inputs[first:]
     logits = specialist.logits(test)
     edge = logits[:, Outcome.UP] - logits[:, Outcome.DOWN]
     returns = world.returns_atr[scale.learned :]
-    of_noise = learned(replace(scale.plan, seed=seed), shuffled(learning.take(np.arange(first)), seed)).logits(test)
+    of_noise = specialist_learner(replace(scale.plan, seed=seed))(shuffled(learning.take(np.arange(first)), seed)).logits(test)
     skill = np.corrcoef(ranks(of_noise[:, Outcome.UP] - of_noise[:, Outcome.DOWN]), ranks(returns.reshape(-1)))[0, 1]
     days = tuple(date(2015, 1, 1) + timedelta(days=place) for place in range(scale.tested))
     backtest = Backtest(days, np.sign(edge).reshape(returns.shape), returns, float(skill))

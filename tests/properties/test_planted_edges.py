@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 from tests.properties.planted_edges import AUC_SHUFFLED, RUNGS, Scale, climb, look_for_leak, shuffled_auc
 
-from finagent.quant.specialists.networks import Architecture
-from finagent.quant.specialists.training import TrainingPlan
+from finagent.quant.specialists.training_plan import Architecture, TrainingPlan
 
 PLAN = TrainingPlan(members=2, hidden=32, dropout=0.2, epochs=30, patience=4, learning_rate=3e-3)
 SMALL = Scale(400, 400, (1,), (), PLAN)

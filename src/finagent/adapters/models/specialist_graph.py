@@ -15,8 +15,9 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from finagent.domain.errors import BadInput
 from finagent.quant.evaluation.labels import Outcome
 from finagent.quant.evaluation.scores import PROBABILITY_MIN
-from finagent.quant.specialists.networks import DILATIONS, STANDARD_MAX, TAPS, Architecture
+from finagent.quant.specialists.networks import DILATIONS, STANDARD_MAX, TAPS
 from finagent.quant.specialists.specialist import Specialist, Weights
+from finagent.quant.specialists.training_plan import Architecture
 
 OPSET, IR_VERSION = 17, 8
 SINGLE = np.float32

@@ -5,7 +5,6 @@ Imports torch, which the agent does not: what serves is exported from these weig
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 
 import torch
 from torch import Tensor, nn
@@ -13,19 +12,12 @@ from torch.nn import functional
 
 from finagent.domain.errors import BadInput
 from finagent.quant.evaluation.labels import CLASSES
+from finagent.quant.specialists.training_plan import Architecture
 
 QUANTILES = (0.05, 0.5, 0.95)
 TAPS = 3
 DILATIONS = (1, 2, 4, 8)  # with three taps the last step sees 31 steps back
 STANDARD_MAX = 5.0  # deviations from the mean beyond which an input says no more
-
-
-class Architecture(Enum):
-    """The key: what stands between the inputs and the heads."""
-
-    CONVOLUTION = "convolution"
-    GRU = "gru"
-    MLP = "mlp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +84,16 @@ class Network(nn.Module):
         if self.shape.architecture is Architecture.GRU:
             last: Tensor = self.gru(embedded)[0][:, -1]
             return last
+        newest: Tensor = self.convolved(embedded, there)[:, :, -1]
+        return newest
+
+    def convolved(self, embedded: Tensor, there: Tensor) -> Tensor:
+        """[rows, hidden, steps] of embedded steps [rows, steps, hidden]: each sees itself and those before it."""
         steps, mask = embedded.transpose(1, 2), there.transpose(1, 2)
         for convolution, dilation in zip(self.convolutions, DILATIONS, strict=True):
             padded = functional.pad(steps, ((TAPS - 1) * dilation, 0))  # on the left only: no step sees a later one
             steps = steps + self.drop(functional.relu(convolution(padded))) * mask
-        newest: Tensor = steps[:, :, -1]
-        return newest
+        return steps
 
 
 def build_network(shape: NetworkShape, seed: int) -> Network:

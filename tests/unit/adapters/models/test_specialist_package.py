@@ -17,9 +17,9 @@ from finagent.domain.errors import BadInput
 from finagent.quant.evaluation.planted_edges import PlantedEdge, plant
 from finagent.quant.features.catalogue import CANDIDATE
 from finagent.quant.learning.learning_rows import Singles
-from finagent.quant.specialists.networks import Architecture
 from finagent.quant.specialists.specialist import Specialist
-from finagent.quant.specialists.training import SpecialistTraining, TrainingPlan
+from finagent.quant.specialists.training import SpecialistTraining
+from finagent.quant.specialists.training_plan import Architecture, TrainingPlan
 
 SPEC = CANDIDATE.select("of the tests", (GAP, "gap_magnitude", "log_relative_volume", "position_in_range"))
 PROVENANCE = Provenance("planted", "1", "Generalist", date(2020, 1, 2), "the tests", {"brier": 0.6})

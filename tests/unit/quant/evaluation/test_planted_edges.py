@@ -17,6 +17,7 @@ from finagent.quant.features.lookahead import decision_rows, find_leaks
 def test_the_oracle_is_calibrated_and_beats_every_distortion_of_itself(edge: Edge, strength: float) -> None:
     world = plant(PlantedEdge(edge, strength, sessions=1500), seed=3)
     outcomes, oracle = world.learning_rows().outcomes, world.probabilities
+    assert np.var(world.returns_atr) == pytest.approx(1.0 + strength**2, abs=0.07), "noise of 1, and the strength that was asked"
     for outcome in (Outcome.DOWN, Outcome.FLAT, Outcome.UP):
         error = np.sqrt((oracle[:, outcome] * (1 - oracle[:, outcome])).mean() / len(outcomes))
         assert abs((outcomes == outcome).mean() - oracle[:, outcome].mean()) < 4 * error
