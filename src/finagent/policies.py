@@ -29,9 +29,13 @@ from finagent.adapters.market_data.simulated_defects import DefectPolicy
 from finagent.domain.errors import BadInput
 from finagent.domain.jobs import RetryPolicy
 from finagent.domain.risk import RiskProfile
+from finagent.quant.evaluation.labels import Barriers
+from finagent.quant.evaluation.walk_forward import Blocks
 from finagent.quant.features.gap_scan import ScanRules
+from finagent.quant.specialists.training_plan import Architecture, Role, TrainingPlan
 from finagent.services.execution.policy import ExecutionPolicy
 from finagent.services.live import LivePolicy
+from finagent.services.models.past_candidates import PastCandidatePolicy
 from finagent.services.pipeline.planner import PlanPolicy
 from finagent.services.queue.processor import QueuePolicy
 from finagent.services.scheduling.cron import CronEntry
@@ -55,6 +59,9 @@ def check(settings: Settings) -> None:
         execution_policy,
         files_policy,
         simulated_policy,
+        past_candidate_policy,
+        test_blocks,
+        training_plan,
         broker_policy,
         broker_client_policy,
         *((alpaca_policies,) if settings.broker.kind == "alpaca" else ()),
@@ -350,3 +357,40 @@ def simulated_policy(settings: Settings) -> SimulatedPolicy:
     )
     gaps = GapPolicy(settings.market_data.files.hole_minutes_max)
     return SimulatedPolicy(simulated.origin, simulated.history_sessions, bridged_market_policy(settings), gaps, daily, defects)
+
+
+def past_candidate_policy(settings: Settings) -> PastCandidatePolicy:
+    """Which past gaps are learned from, and what is learned of them."""
+    learning = settings.learning
+    barriers = Barriers(learning.barrier_up_atr, learning.barrier_down_atr)
+    return PastCandidatePolicy(learning.gap_fraction_min, learning.gap_atr_min, barriers)
+
+
+def test_blocks(settings: Settings) -> Blocks:
+    """Which sessions models are judged on."""
+    learning = settings.learning
+    return Blocks(learning.first_test_sessions, learning.block_sessions, learning.embargo_sessions)
+
+
+def training_plan(settings: Settings, role: Role = Role.GENERALIST) -> TrainingPlan:
+    """How a specialist is trained."""
+    learning = settings.learning
+    return TrainingPlan(
+        architecture=Architecture(learning.architecture),
+        role=role,
+        seed=learning.seed,
+        members=learning.members,
+        hidden=learning.hidden_units,
+        dropout=learning.dropout,
+        epochs=learning.epochs,
+        patience=learning.patience,
+        batch_rows=learning.batch_rows,
+        learning_rate=learning.learning_rate,
+        weight_decay=learning.weight_decay,
+        label_smoothing=learning.label_smoothing,
+        quantile_weight=learning.quantile_weight,
+        regime_floor=learning.regime_floor,
+        miss_fraction=learning.miss_fraction,
+        skill_p_max=learning.skill_p_max,
+        embargo_sessions=learning.embargo_sessions,
+    )

@@ -164,6 +164,33 @@ class PastScanSettings(Section):
     full_day_relative_volume_min: Ratio
 
 
+class LearningSettings(Section):
+    gap_fraction_min: Ratio
+    gap_atr_min: Ratio
+    barrier_up_atr: Ratio
+    barrier_down_atr: Ratio
+    cost_atr: Ratio
+    first_test_sessions: AtLeastOne
+    block_sessions: AtLeastOne
+    embargo_sessions: Count
+    earlier_trials: Count
+    architecture: Literal["convolution", "gru", "mlp"]
+    members: AtLeastOne
+    hidden_units: AtLeastOne
+    dropout: Chance
+    epochs: AtLeastOne
+    patience: AtLeastOne
+    batch_rows: AtLeastOne
+    learning_rate: Ratio
+    weight_decay: Ratio
+    label_smoothing: Chance
+    quantile_weight: Ratio
+    regime_floor: Ratio
+    miss_fraction: Chance
+    skill_p_max: Chance
+    seed: Count
+
+
 class ScanSettings(Section):
     gap_fraction_min: Ratio | None
     relative_volume_min: Ratio | None
@@ -406,6 +433,7 @@ class Settings(BaseSettings):
     scan: ScanSettings
     schedule: tuple[ScheduleEntry, ...]
     model: ModelSettings
+    learning: LearningSettings
     plan: PlanSettings
     risk: RiskSettings
     execution: ExecutionSettings
@@ -457,7 +485,7 @@ class Settings(BaseSettings):
     def decisive(self) -> dict[str, Any]:
         """Everything that a decision depends on: not where files lie, nor how the process is served."""
         process = ["storage", "http", "telemetry", "health", "report", "past_scan", "orchestrate", "database", "queue"]
-        process += ["wall_time", "alpaca", "alpaca_simulator"]  # how another system is reached, and another system's
+        process += ["learning", "wall_time", "alpaca", "alpaca_simulator"]  # how another system is reached, and another system's
         connection = {"kind": True, "address": True, "call_seconds": True, "advance_seconds": True}
         # What was no choice once is not named while it is as it was: a replay keeps its name, and with it every draw.
         if self.features.index_symbol is None:

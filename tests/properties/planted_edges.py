@@ -39,7 +39,7 @@ class Scale:
     plan: TrainingPlan
 
 
-LARGE = Scale(1000, 2000, (1, 2, 3), (1,), TrainingPlan())
+LARGE = Scale(800, 1500, (1, 2, 3), (1,), TrainingPlan(members=3))
 
 
 @dataclass(frozen=True)

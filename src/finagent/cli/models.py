@@ -11,6 +11,7 @@ import typer
 
 from finagent.cli.control_client import NoAgent, NoAnswer, ask
 from finagent.cli.halt import ANSWER_SECONDS, REASON_LENGTH_MAX, Reason
+from finagent.cli.model_evaluation import evaluate
 from finagent.cli.options import AsJson, Overrides, SettingsFile, settings_in_force
 from finagent.domain.errors import BadInput, FinagentError, Unavailable
 
@@ -23,6 +24,9 @@ WRONG = 3
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="name@version, as `finagent models list` shows it.")]
 
 app = typer.Typer(no_args_is_help=True, help="Registered models, and which of them scores (model.serve: registry).")
+app.command(
+    epilog="Example: finagent models evaluate --set market_data.source=files:bars --set market_data.first_session=2004-01-02"
+)(evaluate)
 
 
 @app.command("list", epilog="Example: finagent models list --json")

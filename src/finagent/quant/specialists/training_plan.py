@@ -57,11 +57,13 @@ class TrainingPlan:
         for name in ("members", "hidden", "epochs", "patience", "batch_rows"):
             if getattr(self, name) < 1:
                 raise BadInput(f"training plan: {name} is {getattr(self, name)}, must be at least 1")
+        if not self.miss_fraction:
+            raise BadInput("training plan: miss_fraction is 0, nothing could ever be ruled out: it must be above")
         if not 0 <= self.seed < 2**63 or not 0.0 < self.learning_rate < np.inf:
             raise BadInput(f"training plan: seed {self.seed} from 0 and learning_rate {self.learning_rate} above 0 are needed")
         for name in ("weight_decay", "quantile_weight", "regime_floor"):
             if not 0.0 <= getattr(self, name) < np.inf:
                 raise BadInput(f"training plan: {name} is {getattr(self, name)}, must be 0 or more")
-        for name in ("label_smoothing", "miss_fraction", "skill_p_max"):
+        for name in ("dropout", "label_smoothing", "miss_fraction", "skill_p_max"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise BadInput(f"training plan: {name} is {getattr(self, name)}, must be from 0 to below 1")
