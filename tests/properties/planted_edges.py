@@ -183,11 +183,8 @@ def run(scale: Scale) -> tuple[dict[str, bool], dict[str, object]]:
     rungs = [climb(*rung, scale, seed, architecture) for rung in RUNGS for architecture, seed in tried]
     aucs = [shuffled_auc(scale, seed) for seed in scale.seeds]
     leaks = [look_for_leak(scale, scale.seeds[0], leak=leak) for leak in (True, False)]
-    told: dict[str, object] = {
-        "rungs": [asdict(rung) for rung in rungs],
-        "shuffled_auc": aucs,
-        "leaks": [asdict(each) for each in leaks],
-    }
+    plain = [{name: None if value != value else value for name, value in asdict(rung).items()} for rung in rungs]  # no NaN
+    told: dict[str, object] = {"rungs": plain, "shuffled_auc": aucs, "leaks": [asdict(each) for each in leaks]}
     return promises(rungs, aucs, leaks), told
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 
 from finagent.domain.errors import BadInput
@@ -55,12 +56,12 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(architecture: Arch
     stopped: Experiment = SpecialistTraining(plan, rows)
     for epoch in range(stopped_after):
         stopped.run_epoch(epoch)
-    stored = {name: array.copy() for name, array in stopped.state().items()}
-    assert stopped_after < 4 or stored["stale"].any()
+    file = safetensors.numpy.save(dict(stopped.state()))
+    assert stopped_after < 4 or stopped.state()["stale"].any()
     stopped.run_epoch(stopped_after)  # what is lost when the process is killed
     torch.rand(3)  # chance that others draw is none of its own
     resumed = SpecialistTraining(plan, rows)
-    resumed.restore(stored)
+    resumed.restore(safetensors.numpy.load(file))
     again = [resumed.run_epoch(epoch) for epoch in range(stopped_after, 6)]
 
     assert again == told[stopped_after:]
