@@ -213,6 +213,7 @@ def test_the_transform_is_of_what_was_learned_from_and_unknown_is_the_mean() -> 
     one, other = (SpecialistTraining(SMALL, each) for each in (rows, shifted))
     trained(one), trained(other)
     assert np.array_equal(one.specialist().inputs.mean, other.specialist().inputs.mean), "the last rows are not learned from"
+    require_equal(one.specialist().members[0], other.specialist().members[0])
 
 
 def test_inputs_of_another_shape_and_plans_that_cannot_be_are_refused() -> None:
