@@ -2,20 +2,20 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from finagent.domain.ports.store import Reads
 from finagent.domain.trading_state import MarketClock
 from finagent.services.driver import SettableClock
-from finagent.services.models.following import ModelFollower
 from finagent.services.queue.processor import JobProcessor
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
     """`changed` waits until another process may have left work; `stopping`: an orderly end was asked for; `done` counts
-    jobs; `follower` serves the models that the registry names, on wall time."""
+    jobs; `beside` runs as long as it works."""
 
     clock: SettableClock
     reads: Reads
@@ -24,14 +24,13 @@ class Worker:
     changed: Callable[[], Awaitable[None]]
     stopping: Callable[[], bool]
     done: Counter[str]
-    follower: ModelFollower | None = None
+    beside: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
 
     async def run(self) -> dict[str, int]:
         """Until stopped; what was claimed is finished first. Answers with the jobs done by type."""
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(self.processor.work(name), name=name) for name in self.services]
-            if self.follower is not None:
-                running.append(tasks.create_task(self.follower.run(), name="models"))
+            running += [tasks.create_task(each()) for each in self.beside]
             while not self.stopping():
                 self._follow()
                 await self.processor.poll()
