@@ -442,6 +442,9 @@ def test_a_warning_line_by_hand() -> None:
     decision = decide(question, 0, AT)
 
     assert decision.verdict is Verdict.APPROVED
+    assert warnings(question, decision) == ("IBM is 23.1% of equity", "POSITION_SIZE is used to 93%")
+    sold = replace(question, past=Past(Decimal(108), 0, 0, None, True, None))
+    assert warnings(sold, decision)[-1] == "IBM was sold at a loss within 30 days: a wash sale"
     less = replace(question, plan=replace(question.plan, quantity=4))
     assert warnings(less, decide(less, 0, AT)) == ()
 
