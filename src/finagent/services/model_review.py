@@ -123,6 +123,8 @@ def _no_evidence(vector: FeatureVector | None, bars: SessionBars) -> str:
 
 def _label(candidate: GapCandidate, vector: FeatureVector, bars: SessionBars, policy: ReviewPolicy) -> tuple[Outcome, float]:
     """Outcome and net return as a fraction of an entry at the scan's last price."""
+    if candidate.symbol not in bars.symbols:
+        return Outcome.UNKNOWN, 0.0
     column = bars.symbols.index(candidate.symbol)
     minutes = slice(candidate.facts.minutes_since_open, bars.session.minutes - policy.flat_minutes)
     sound = bars.quality[minutes, column] == BarQuality.OK

@@ -77,15 +77,16 @@ async def test_what_nobody_traded_is_no_evidence(desk: Any, market: Any, run: st
     await store(desk, run, "IBM", values=tuple(np.full(len(CANDIDATE.names), np.nan).tolist()))
     await store(desk, run, "MSFT")
     market.bars.quality[:, market.symbols.index("MSFT")] = 3
+    await store(desk, run, "GONE")
     found = await decided(desk, market)
     assert len(found.rows.won) == 0
     assert found.left_out == {
         "its minutes are simulated: nobody traded so": 1,
         f"its features are of data spec 0123456789abcdef, not {CANDIDATE.hash}": 1,
-        "no sound price or range to label it with": 2,
+        "no sound price or range to label it with": 3,
     }
     market.bars = replace(market.bars, simulated=True)
-    assert (await decided(desk, market)).left_out["its minutes are simulated: nobody traded so"] == 3
+    assert (await decided(desk, market)).left_out["its minutes are simulated: nobody traded so"] == 4
 
 
 async def test_what_a_model_was_trained_on_is_no_evidence(desk: Any, market: Any, run: str) -> None:

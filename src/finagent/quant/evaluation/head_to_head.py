@@ -13,6 +13,7 @@ from finagent.quant.evaluation.comparison import day_differences, evidence
 from finagent.quant.evaluation.overfitting import deflated_sharpe
 from finagent.quant.evaluation.promotion import Evidence
 from finagent.quant.evaluation.sharpe import annual_sharpe, compare_sharpe
+from finagent.quant.risk.drawdown import drawdowns
 
 UNDECIDED = 0.5  # what no score is worth: a model does not look better for being silent
 CALIBRATION_BINS = 10
@@ -120,5 +121,4 @@ def _drawdown(returns: Floats) -> float:
     """The largest loss from a peak, as a fraction of it; NaN without a session."""
     if not len(returns):
         return math.nan
-    value = np.concatenate(([1.0], np.cumprod(1.0 + returns)))
-    return float((1.0 - value / np.maximum.accumulate(value)).max())
+    return float(drawdowns(np.concatenate(([1.0], np.cumprod(1.0 + returns)))).max())
