@@ -1,10 +1,11 @@
 """Watches the account between the gate's questions: breakers that trip are committed as the trading state."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from finagent.domain.circuit_breakers import Breaker, BreakerLimits, Readings, tripped
+from finagent.domain.decision import DecisionEvent, SubjectType
 from finagent.domain.effect import Effect
 from finagent.domain.gap import GapCandidate
 from finagent.domain.jobs import Job, Next
@@ -21,6 +22,7 @@ from finagent.services.market_data.feed import Feed
 from finagent.services.portfolio import portfolio
 
 DAY_LOCK = f"breaker {Breaker.DAILY_LOSS.value}"
+NEXT_DAY = "session"
 BASIS_POINTS = 10_000
 _GRAVITY = (TradingState.ACTIVE, TradingState.REDUCING, TradingState.HALTED)
 
@@ -43,7 +45,14 @@ def unlocked(reads: Reads, kill_switch: KillSwitch, at: datetime) -> Effect:
     """The end of a lock that was for the day: a new session begins."""
     if kill_switch.state().by != DAY_LOCK:
         return Effect()
-    return state_change(reads, TradingState.ACTIVE, "the day that was locked is over", "session", at)
+    return state_change(reads, TradingState.ACTIVE, "the day that was locked is over", NEXT_DAY, at)
+
+
+def armed_at(reads: Reads) -> datetime:
+    """When a person last armed; the end of a day's lock is nobody's look at the account."""
+    told = reads.find(DecisionEvent, subject_type=SubjectType.TRADING_STATE)
+    armed = (event.at for event in told if event.body["to"] == TradingState.ACTIVE.value and event.body["by"] != NEXT_DAY)
+    return max(armed, default=datetime.min.replace(tzinfo=UTC))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +79,14 @@ class RiskWatch:
         return Effect()
 
     def readings(self, reads: Reads) -> Readings:
-        """The account now, with everything since the session's open or the last change of the trading state."""
-        armed_at, session = self.kill_switch.state().at, self.feed.session
-        since, holdings = max(session.opens_at, armed_at), portfolio(reads)
+        """The account now, with everything since the session's open or since a person last armed."""
+        armed, session = armed_at(reads), self.feed.session
+        since, holdings = max(session.opens_at, armed), portfolio(reads)
         marks = {position.symbol: self.feed.mark(position.symbol) for position in holdings.open}
         known = {symbol: price for symbol, price in marks.items() if price is not None}
         equity = holdings.equity(known) if len(known) == len(marks) else None
         opened = reads.get(AccountSnapshot, session.date, "OPEN")
-        snapshots = [snapshot.equity for snapshot in reads.find(AccountSnapshot) if snapshot.at >= armed_at]
+        snapshots = [snapshot.equity for snapshot in reads.find(AccountSnapshot) if snapshot.at >= armed]
         decisions = [candidate.decision_id for candidate in reads.find(GapCandidate, session_date=session.date)]
         slipped = _slipped(reads, decisions, since)
         total = sum((value for _, value in slipped), ZERO)

@@ -24,6 +24,7 @@ from finagent.domain.portfolio import AccountSnapshot, Position
 from finagent.domain.time import to_text
 from finagent.domain.trading_state import TradingState
 from finagent.quant.features.gap_scan import ScanRules
+from finagent.services.kill_switch import state_change
 from finagent.services.market_data.feed import Feed
 from finagent.services.risk_watch import DAY_LOCK, RiskWatch, WatchPolicy, unlocked, watch_job
 
@@ -100,6 +101,15 @@ async def test_a_drawdown_halts_until_a_person_arms_and_is_counted_from_then_on(
     desk.clock.set(desk.minute(7))
     await desk.kill_switch.arm("looked", "ann")
     assert (await looked(desk, watch))[0] is TradingState.ACTIVE
+
+
+async def test_the_end_of_a_locked_day_is_no_new_peak(desk: Any, watch: RiskWatch) -> None:
+    """Day after day of losses adds up."""
+    day = desk.session.date - timedelta(days=1)
+    await desk.commit(AccountSnapshot(day, "CLOSE", desk.minute(0), Decimal(112_000), Decimal(112_000), 0, 0))
+    await desk.commit(state_change(desk.reads, TradingState.REDUCING, "lost", DAY_LOCK, desk.minute(1)))
+    await desk.commit(unlocked(desk.reads, desk.kill_switch, desk.minute(2)))
+    assert await looked(desk, watch) == (TradingState.HALTED, "breaker DRAWDOWN")
 
 
 async def test_refusals_of_the_broker_halt(desk: Any, watch: RiskWatch) -> None:
