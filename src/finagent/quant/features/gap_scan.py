@@ -256,19 +256,15 @@ def _rule_reasons(past: PastThreshold, volume_mean: Floats, rules: ScanRules) ->
 
 def _rank(codes: NDArray[np.uint8], past: PastThreshold, alphabetical: Columns, candidates_max: int) -> Columns:
     """Positions of the best candidates, best first; those beyond `candidates_max` are marked OUTRANKED in `codes`."""
-    passed = codes == _CANDIDATE
-    count = int(np.count_nonzero(passed))
-    if count <= candidates_max:
-        contenders = np.flatnonzero(passed)
-    else:
-        score = np.where(passed, past.score, -1.0)
-        last_place = len(score) - candidates_max
-        contenders = np.flatnonzero(score >= np.partition(score, last_place)[last_place])
-    by_rank = np.lexsort((alphabetical[past.columns[contenders]], -past.score[contenders]))
-    best = contenders[by_rank[:candidates_max]]
-    if count > candidates_max:
-        np.maximum(codes, passed.view(np.uint8) * _OUTRANKED, out=codes)
-        codes[best] = _CANDIDATE
+    contenders = np.flatnonzero(codes == _CANDIDATE)
+    last_place = len(contenders) - candidates_max
+    if last_place > 0:
+        codes[contenders] = _OUTRANKED
+        score = past.score.take(contenders)
+        contenders = contenders.take(np.flatnonzero(score >= np.partition(score, last_place)[last_place]))
+    by_rank = np.lexsort((alphabetical.take(past.columns.take(contenders)), -past.score.take(contenders)))
+    best = contenders.take(by_rank[:candidates_max])
+    codes[best] = _CANDIDATE
     return best
 
 
