@@ -199,7 +199,19 @@ class ReviewSettings(Section):
     drawdown_fraction_free: Chance
 
 
+class TrainingProcessSettings(Section):
+    workers: AtLeastOne
+    nice: Annotated[int, Field(ge=0, le=19)]
+    losses_max: AtLeastOne
+    shrinks_max: Count
+    retry_seconds: Annotated[float, Field(gt=0, le=3600)]
+    accelerator_headroom_bytes: Count
+    inference_reserve_bytes: Count
+    cpu_meanwhile: bool
+
+
 class TrainingSettings(Section):
+    processes: TrainingProcessSettings
     gap_fraction_min: Annotated[float, Field(ge=0, le=1)]
     gap_natr_min: Annotated[float, Field(ge=0, le=10)]
     specialist: Literal["generalist", "bull", "bear", "sideways"]
@@ -571,9 +583,10 @@ class Settings(BaseSettings):
 
 def quiet_mlflow() -> None:
     """MLflow reads these from the environment, and some of them only when it is first imported: it reports to nobody, unpickles
-    nothing, and does not wait for minutes where a server is away."""
+    nothing, writes nothing between our JSON, and does not wait for minutes where a server is away."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     for name, value in (("LOGGING_LEVEL", "WARNING"), ("HTTP_REQUEST_MAX_RETRIES", "1"), ("HTTP_REQUEST_TIMEOUT", "10")):
         os.environ.setdefault(f"MLFLOW_{name}", value)
 

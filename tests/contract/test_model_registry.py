@@ -1,5 +1,6 @@
 """The contract of ModelRegistry, for every adapter: versions never change, the champion moves with a way back."""
 
+import contextlib
 import json
 import os
 import pickle
@@ -7,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +17,11 @@ from typing import Any
 import pytest
 from tests.unit.adapters.models import packages
 
-from finagent.adapters.models.mlflow_store import DATABASE, MlflowStore
+from finagent.adapters.models.mlflow_store import Missing, MlflowStore
 from finagent.adapters.models.onnx_predictor import OnnxPredictor
 from finagent.adapters.models.package import MODEL, open_package, sealed, write_package
 from finagent.adapters.models.registry_files import ALIASES, LOCK, VERSIONS, RegistryFiles
-from finagent.adapters.models.registry_mlflow import MODEL_NAME, VERSION_TAG, RegistryMlflow
+from finagent.adapters.models.registry_mlflow import FETCHED, MODEL_NAME, PACKAGE, VERSION_TAG, RegistryMlflow
 from finagent.domain.errors import BadInput, Transient
 from finagent.domain.ports.model_registry import Alias, ModelRegistry
 from finagent.quant.features.catalogue import CANDIDATE
@@ -43,34 +45,50 @@ class Lab:
     take_away: Callable[[], None]
 
 
-@pytest.fixture(scope="module")
-def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The schema of MLflow takes seconds to make, a copy none."""
-    quiet_mlflow()
-    store = MlflowStore(tmp_path_factory.mktemp("mlflow"))
-    with store.asking() as client:
-        client.search_registered_models()
-    return store.folder / DATABASE
-
-
-@pytest.fixture(params=["files", "mlflow"])
+@pytest.fixture(params=["files", "mlflow", "mlflow server"])
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Lab:
+    """A server is one that FINAGENT_TEST_MLFLOW names and that has nothing else to do: `mlflow server`."""
     folder = tmp_path / "registry"
-    registry: ModelRegistry = RegistryFiles(folder, admitted)
+    if request.param == "files":
+        return folder_lab(RegistryFiles(folder, admitted), lambda: RegistryFiles(folder, admitted), folder)
     if request.param == "mlflow":
-        folder.mkdir()
-        shutil.copy(request.getfixturevalue("empty_mlflow"), folder / DATABASE)
-        registry = RegistryMlflow(MlflowStore(folder), admitted)
+        shutil.copytree(request.getfixturevalue("empty_mlflow"), folder)
+        return folder_lab(
+            RegistryMlflow(MlflowStore(folder), admitted), lambda: RegistryMlflow(MlflowStore(folder), admitted), folder
+        )
+    url = os.environ.get("FINAGENT_TEST_MLFLOW")
+    if url is None:
+        pytest.skip("no tracking server: set FINAGENT_TEST_MLFLOW")
+    return server_lab(MlflowStore(folder, url), tmp_path)
 
+
+def folder_lab(registry: ModelRegistry, again: Callable[[], ModelRegistry], folder: Path) -> Lab:
     def damage(version: str) -> None:
         file = registry.fetch(version) / MODEL
         file.write_bytes(file.read_bytes()[:-1])
 
-    def again() -> ModelRegistry:
-        files = request.param == "files"
-        return RegistryFiles(folder, admitted) if files else RegistryMlflow(MlflowStore(folder), admitted)
-
     return Lab(registry, again, damage, lambda: shutil.rmtree(folder))
+
+
+def server_lab(store: MlflowStore, tmp_path: Path) -> Lab:
+    """Damage is done at the server; what was fetched before it is gone too."""
+    quiet_mlflow()
+    registry = RegistryMlflow(store, admitted)
+
+    def damage(version: str) -> None:
+        whole = (registry.fetch(version) / MODEL).read_bytes()
+        (tmp_path / MODEL).write_bytes(whole[:-1])
+        with store.asking() as client:
+            (entry,) = client.search_model_versions(f"name='{MODEL_NAME}' and tags.`{VERSION_TAG}` = '{version}'")
+            client.log_artifact(entry.run_id, str(tmp_path / MODEL), PACKAGE)
+        shutil.rmtree(store.folder / FETCHED)
+
+    def take_away() -> None:
+        with contextlib.suppress(Missing), store.asking() as client:
+            client.delete_registered_model(MODEL_NAME)
+
+    take_away()
+    return Lab(registry, lambda: RegistryMlflow(MlflowStore(store.folder, store.url), admitted), damage, take_away)
 
 
 @pytest.fixture
@@ -168,18 +186,19 @@ def test_other_roles_are_given_one_by_one(three: Lab) -> None:
             three.registry.point(alias, TWO)
 
 
-@pytest.mark.parametrize("version", ["gap-logistic@9", "nothing", "../versions/gap-logistic@1", "", "gap-logistic@1/"])
-def test_a_version_that_is_not_there_is_refused(three: Lab, version: str) -> None:
+def test_a_version_that_is_not_there_is_refused(three: Lab) -> None:
     three.registry.promote(ONE)
-    asks: list[Callable[[], object]] = [
-        lambda: three.registry.promote(version),
-        lambda: three.registry.point(Alias.CANARY, version),
-        lambda: three.registry.facts(version),
-        lambda: three.registry.fetch(version),
+    asks: list[Callable[[str], object]] = [
+        three.registry.promote,
+        lambda version: three.registry.point(Alias.CANARY, version),
+        three.registry.facts,
+        three.registry.fetch,
+        three.registry.remove,
     ]
-    for ask in asks:
-        with pytest.raises(BadInput, match=r"not registered|is no version"):
-            ask()
+    for version in ("gap-logistic@9", "nothing", "../versions/gap-logistic@1", "", "gap-logistic@1/"):
+        for ask in asks:
+            with pytest.raises(BadInput, match=r"not registered|is no version"):
+                ask(version)
     assert three.registry.aliases() == {CHAMPION: ONE}
 
 
@@ -215,6 +234,27 @@ def test_a_registry_that_is_away_is_not_an_empty_one(three: Lab) -> None:
     for ask in asks:
         with pytest.raises(Transient, match="no model registry"):
             ask()
+
+
+def test_what_has_no_role_can_be_removed_and_its_bytes_are_gone(three: Lab, made: Callable[..., Path]) -> None:
+    three.registry.promote(ONE)
+    three.registry.promote(TWO)
+    place, stored = three.registry.fetch(THREE), three.registry.stored(THREE)
+    assert stored.bytes == sum(file.stat().st_size for file in place.iterdir())
+    assert abs(stored.made_at.timestamp() - time.time()) < 300.0
+    for version in (ONE, TWO):
+        with pytest.raises(BadInput, match="while it has a role"):
+            three.registry.remove(version)
+    three.damage(THREE)
+    three.registry.remove(THREE)
+
+    assert not place.exists()
+    assert three.again().versions() == (ONE, TWO)
+    assert three.again().aliases() == {CHAMPION: TWO, PREVIOUS: ONE}
+    with pytest.raises(BadInput, match="not registered"):
+        three.registry.remove(THREE)
+    three.registry.register(made(3))
+    assert three.again().facts(THREE).version == THREE
 
 
 def files(folder: Path, lock_seconds: float = 10.0) -> RegistryFiles:
@@ -345,8 +385,7 @@ def test_a_folder_under_another_name_is_not_that_version(tmp_path: Path, made: C
 
 @pytest.fixture
 def store(tmp_path: Path, empty_mlflow: Path) -> MlflowStore:
-    (tmp_path / "registry").mkdir()
-    shutil.copy(empty_mlflow, tmp_path / "registry" / DATABASE)
+    shutil.copytree(empty_mlflow, tmp_path / "registry")
     return MlflowStore(tmp_path / "registry")
 
 
@@ -378,6 +417,7 @@ def killed_before(store: MlflowStore, last: int) -> MlflowStore:
 WRITES = (
     *("create_run", "create_model_version", "set_terminated"),
     *("set_registered_model_tag", "set_registered_model_alias", "delete_registered_model_tag"),
+    *("set_model_version_tag", "delete_model_version", "delete_run"),
 )
 
 
@@ -419,6 +459,21 @@ def test_killed_while_it_registers_it_can_be_registered_again(store: MlflowStore
     assert registry.versions() == (ONE, TWO)
 
 
+def test_killed_while_it_removes_the_next_removal_ends_it(store: MlflowStore, made: Callable[..., Path]) -> None:
+    registry = RegistryMlflow(store, admitted)
+    for number in (1, 2, 3):
+        registry.register(made(number))
+    for last, version in ((1, ONE), (2, ONE)):
+        place = registry.fetch(version)
+        with pytest.raises(Killed):
+            RegistryMlflow(killed_before(store, last), admitted).remove(version)
+        assert (version in registry.versions(), place.exists()) == (last == 1, last == 1)
+    registry.remove(TWO)
+    assert registry.versions() == (THREE,)
+    with store.asking() as client:
+        assert [entry.tags[VERSION_TAG] for entry in client.search_model_versions(f"name='{MODEL_NAME}'")] == [THREE]
+
+
 def test_of_two_that_claim_one_name_the_older_holds_it(store: MlflowStore, made: Callable[..., Path]) -> None:
     """As two machines at one server make them, which share no lock."""
     registry = RegistryMlflow(store, admitted)
@@ -449,27 +504,43 @@ class Trap:
         return os.mkdir, (str(self.place),)
 
 
-@pytest.mark.parametrize("name", ["python_model.pkl", "data/model.pth", "MLmodel", "model.onnx", "manifest.json", "model.pkl"])
 def test_a_pickle_where_mlflow_takes_one_is_refused_by_name_and_not_read(
-    store: MlflowStore, made: Callable[..., Path], tmp_path: Path, name: str
+    store: MlflowStore, made: Callable[..., Path], tmp_path: Path
 ) -> None:
     registry = RegistryMlflow(store, admitted)
     registry.register(made(1))
     registry.register(made(2))
     registry.promote(ONE)
-    file = registry.fetch(TWO) / name
-    file.parent.mkdir(exist_ok=True)
-    file.write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+    place = registry.fetch(TWO)
+    whole = {file.name: file.read_bytes() for file in place.iterdir()}
     asks: list[Callable[[], object]] = [
         lambda: registry.promote(TWO),
         lambda: registry.facts(TWO),
         lambda: registry.point(Alias.CANARY, TWO),
     ]
-    for ask in asks:
-        with pytest.raises(BadInput, match=name.split("/")[0]):
-            ask()
+    for name in ("python_model.pkl", "data/model.pth", "MLmodel", "model.onnx", "manifest.json", "model.pkl"):
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+        for ask in asks:
+            with pytest.raises(BadInput, match=name.split("/")[0]):
+                ask()
+        shutil.rmtree(place)
+        place.mkdir()
+        for kept, data in whole.items():
+            (place / kept).write_bytes(data)
     assert not (tmp_path / "sprung").exists()
     assert registry.aliases() == {CHAMPION: ONE}
+    assert registry.facts(TWO).version == TWO
+
+
+def test_a_store_with_trainings_alone_is_no_registry(store: MlflowStore, made: Callable[..., Path]) -> None:
+    registry = RegistryMlflow(store, admitted)
+    asks: list[Callable[[], object]] = [registry.versions, registry.aliases, lambda: registry.fetch(ONE), registry.rollback]
+    for ask in asks:
+        with pytest.raises(Transient, match="no model registry"):
+            ask()
+    registry.register(made(1))
+    assert registry.versions() == (ONE,)
 
 
 def test_what_others_put_into_mlflow_is_no_version_and_leads_nowhere(

@@ -1,23 +1,26 @@
-"""`finagent models train`: from past sessions to a champion that scores, and a training that was ended goes on."""
+"""`finagent models train`: from past sessions to a champion that scores; what was tried is in MLflow, once."""
 
 import asyncio
 import contextlib
+import getpass
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from finagent.adapters.models.checkpoint import Checkpoint
+from finagent.adapters.models.mlflow_store import MlflowStore
+from finagent.adapters.models.package import MODEL
+from finagent.adapters.models.tracking import KEY_TAG
 from finagent.bootstrap import build_application, build_daily_features, open_market
-from finagent.bootstrap.training import regime_weights, run_to_end
+from finagent.bootstrap.training import regime_weights
 from finagent.cli.app import run
 from finagent.domain.prediction import Prediction
 from finagent.policies import gap_past_policy
-from finagent.quant.specialists.planted_edges import Edge, plant
-from finagent.quant.specialists.training import Recipe, SpecialistTraining, TrainingRows
+from finagent.quant.specialists.networks import NETWORKS
 from finagent.services.market_data.daily_features import anchor
 from finagent.services.market_data.feature_past import sessions_between
 from finagent.services.market_data.gap_past import gap_past
@@ -41,8 +44,9 @@ def said(folder: Path, *words: str, code: int = 0) -> Any:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+def whole(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path) -> tuple[Path, Any]:
     folder = tmp_path_factory.mktemp("agent")
+    shutil.copytree(empty_mlflow, folder, dirs_exist_ok=True)
     return folder, said(folder, "models", "train", "gap", "1", "--to", "2008-09-30", "--register")
 
 
@@ -65,6 +69,55 @@ def test_what_was_trained_is_registered_and_scores(whole: tuple[Path, Any]) -> N
     assert len({prediction.score for prediction in predictions}) > 1
 
 
+def test_what_was_tried_is_in_mlflow_once_and_is_not_tried_again(whole: tuple[Path, Any], tmp_path: Path) -> None:
+    folder, told = whole
+    keys = {each["key"]: each for each in told["trainings"]}
+    assert (told["success_rate"], told["untracked"], len(keys)) == (1.0, 0, 7)
+
+    def tracked() -> dict[str, Any]:
+        with MlflowStore(folder).asking() as client:
+            experiment = client.get_experiment_by_name(told["experiment"])
+            assert experiment is not None
+            runs = client.search_runs([experiment.experiment_id])
+            assert len(runs) == len(keys)
+            for run in runs:
+                for name in run.data.metrics:
+                    steps = [each.step for each in client.get_metric_history(run.info.run_id, name)]
+                    assert len(steps) == len(set(steps))
+                    assert max(steps) == keys[run.data.tags[KEY_TAG]]["done"]
+            return {run.data.tags[KEY_TAG]: run for run in runs}
+
+    runs = tracked()
+    (final,) = [run for run in runs.values() if run.data.params["part"] == "all"]
+    (block,) = [run for run in runs.values() if run.data.params["kind"] == "climatology"]
+    assert final.data.params["network"] == '"flat"'
+    assert final.info.status == "FINISHED"
+    assert final.data.tags["finagent.data_hash"] == told["data_hash"]
+    assert final.data.tags["finagent.asked_by"] == getpass.getuser()
+    assert block.data.metrics["test_log_loss"] > 0.0
+    assert {"finagent.settings_hash", "finagent.data_spec_hash", "finagent.code_version"} <= set(final.data.tags)
+
+    checkpoints = {path: path.stat().st_mtime_ns for path in folder.glob("training/*/*/checkpoint.safetensors")}
+    (unfinished,) = [path for path in checkpoints if path.parent.name == "flat-all"]
+    unfinished.unlink()
+    again = said(folder, "models", "train", "gap", "1", "--to", "2008-09-30", "--out", str(tmp_path / "again"))
+    assert again["digest"] == told["digest"]
+    assert (tmp_path / "again" / MODEL).read_bytes() == (Path(told["folder"]) / MODEL).read_bytes()
+    assert {path for path, at in checkpoints.items() if path.stat().st_mtime_ns != at} == {unfinished}
+    tracked()
+
+
+def test_a_training_that_fails_makes_no_package_and_names_itself(tmp_path: Path, empty_mlflow: Path) -> None:
+    shutil.copytree(empty_mlflow, tmp_path / "agent")
+    few = ("--to", "2008-07-10", "--set", "model.training.embargo_days=50", "--set", "model.training.processes.workers=1")
+    told = said(tmp_path / "agent", "models", "train", "gap", "1", *few, "--register", code=3)
+    failed = [each for each in told["trainings"] if each["outcome"] == "FAILED"]
+    assert {each["key"].split("-")[3] for each in failed} == set(NETWORKS)
+    assert all("days are too few" in each["reason"] for each in failed)
+    assert 0.0 < told["success_rate"] < 1.0
+    assert not (tmp_path / "agent" / "packages").exists()
+
+
 def test_a_specialist_weighs_what_was_its_market(whole: tuple[Path, Any], tmp_path: Path) -> None:
     """The bear's rows are those of October 2008; the generalist's are all alike."""
 
@@ -85,28 +138,6 @@ def test_a_specialist_weighs_what_was_its_market(whole: tuple[Path, Any], tmp_pa
     assert bear.min() >= 0.1
     assert bear[months == 10].mean() > 2.0 * bear[months == 8].mean()
     assert bull[months == 10].mean() < bull[months == 8].mean()
-
-
-def test_a_training_that_was_ended_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    planted = plant(Edge.LINEAR, 0.6, 1, days=60, rows_a_day=5)
-    values = planted.features.astype(np.float32)[:, np.newaxis, :]
-    rows = TrainingRows(values, planted.outcome, np.zeros(300), planted.days, np.ones(300))
-    recipe = Recipe("flat", seeds=(1, 2), width=8, epochs=5, embargo_days=1)
-
-    def ended(epoch: int, _: dict[str, float]) -> None:
-        if epoch == 2:
-            raise KeyboardInterrupt
-
-    checkpoint = Checkpoint(tmp_path / "a", {})
-    with pytest.raises(KeyboardInterrupt):
-        run_to_end(SpecialistTraining(rows, recipe), checkpoint, ended)
-    again, undisturbed = SpecialistTraining(rows, recipe), SpecialistTraining(rows, recipe)
-    seen: list[int] = []
-
-    assert run_to_end(again, checkpoint, lambda epoch, _: seen.append(epoch)) == 3
-    assert seen == [3, 4]
-    assert run_to_end(undisturbed, Checkpoint(tmp_path / "b", {}), lambda *_: None) == 0
-    assert np.array_equal(again.trained().logits(values), undisturbed.trained().logits(values))
 
 
 def test_a_folder_that_is_there_and_a_window_without_gaps_are_refused(whole: tuple[Path, Any]) -> None:

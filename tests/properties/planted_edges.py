@@ -14,7 +14,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from finagent.quant.evaluation.abstention import abstains
 from finagent.quant.specialists.networks import NETWORKS
 from finagent.quant.specialists.planted_edges import Edge, PlantedRows, plant
-from finagent.quant.specialists.training import Recipe, SpecialistTraining, TrainedSpecialist, TrainingRows
+from finagent.quant.specialists.training import Recipe, SpecialistTraining, TrainedSpecialist
+from finagent.quant.specialists.training_rows import TrainingRows
 
 A_DAY = 20
 PLANTED = ((Edge.LINEAR, 0.3), (Edge.INTERACTION, 0.6), (Edge.NONE, 0.0))

@@ -45,3 +45,28 @@ def sync_file(path: Path) -> None:
 def sync_folder(folder: Path) -> None:
     """Make a rename in the folder durable."""
     sync_file(folder)
+
+
+def append_file(path: Path, data: bytes) -> None:
+    """At the end of a file, made where it is not there; on the disk when this returns. An error leaves the file as it was, a kill
+    perhaps a part of the data."""
+    new = not path.exists()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    size = os.fstat(descriptor).st_size
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(descriptor, left) :]
+        os.fsync(descriptor)
+    except OSError:
+        os.ftruncate(descriptor, size)
+        raise
+    finally:
+        os.close(descriptor)
+    if new:
+        sync_folder(path.parent)
+
+
+def folder_bytes(folder: Path) -> int:
+    """Of all files in it and below; none where it is not there."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir() or path.is_symlink())

@@ -5,7 +5,6 @@ import getpass
 import math
 import time
 from dataclasses import asdict
-from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,10 +14,10 @@ import typer
 from finagent.cli.control_client import NoAgent, NoAnswer, ask
 from finagent.cli.halt import ANSWER_SECONDS, REASON_LENGTH_MAX, Reason
 from finagent.cli.options import AsJson, Overrides, SettingsFile, settings_in_force
+from finagent.cli.training import train
 from finagent.domain.errors import BadInput, FinagentError, Unavailable
 
 if TYPE_CHECKING:
-    from finagent.bootstrap.training import Trained, Watcher
     from finagent.domain.ports.model_registry import Alias, ModelRegistry
     from finagent.services.model_history import ChampionChange
     from finagent.services.model_review import Review
@@ -97,42 +96,10 @@ def register(
         typer.echo(f"{facts.version} is registered in {settings.models_path} ({facts.digest[:16]})")
 
 
-@app.command(
+app.command(
     epilog="Example: finagent models train gap-flat 1 --to 2008-09-30 --set market_data.first_session=2004-08-19 "
     "--set market_data.last_session=2008-12-31 --register"
-)
-def train(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the model: small letters, digits, - . _")],
-    number: Annotated[str, typer.Argument(metavar="VERSION", help="Of the model; NAME@VERSION is new.")],
-    first: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First session.")] = None,
-    last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last session.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Of the package; a new one.")] = None,
-    into_registry: Annotated[bool, typer.Option("--register", help="Register the package, too.")] = False,
-    settings_file: SettingsFile = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
-) -> None:
-    """Train a model of gaps on past sessions, test it walking forward beside plain models, and pack it (`model.training`).
-
-    A training that was interrupted goes on where it stood when it is asked for again. It scores nothing before it is promoted."""
-    settings = settings_in_force(settings_file, overrides)
-    try:
-        import finagent.bootstrap.training as training
-    except ModuleNotFoundError as missing:
-        raise Unavailable(f'training needs {missing.name}: pip install "finagent[models]"') from missing
-    from finagent.bootstrap import open_registry
-    from finagent.cli.output import print_json
-
-    folder = out or settings.storage.directory / "packages" / f"{name}-{number}"
-    begin, end = (each.date() if each is not None else None for each in (first, last))
-    order = training.Order(name, number, begin, end, getpass.getuser(), folder)
-    done = asyncio.run(training.train(settings, order, _watcher()))
-    if into_registry:
-        open_registry(settings).register(folder)
-    if as_json:
-        print_json(_training_document(done, folder))
-    else:
-        _print_trials(done, folder)
+)(train)
 
 
 @app.command(epilog="Example: finagent models deploy gap-logistic@3 --as challenger")
@@ -207,55 +174,6 @@ def rollback(reason: Reason, settings_file: SettingsFile = None, overrides: Over
     registry = open_registry(settings)
     before = registry.rollback()
     _tell(settings, _change(registry, "rollback", registry.aliases()[Alias.CHAMPION], before, reason), as_json=as_json)
-
-
-def _watcher() -> "Watcher":
-    """Tells of progress on stderr: sessions read, trials, epochs."""
-    from finagent.bootstrap.training import Watcher
-
-    read = 0
-
-    def session(of: int) -> None:
-        nonlocal read
-        read += 1
-        if read % 250 == 0 or read == of:
-            typer.echo(f"{read} of {of} sessions read", err=True)
-
-    def trial(name: str) -> None:
-        typer.echo(f"trial {name}: a block is tested", err=True)
-
-    def epoch(number: int, losses: dict[str, float]) -> None:
-        told = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
-        typer.echo(f"epoch {number + 1}: {told}", err=True)
-
-    return Watcher(session, trial, epoch)
-
-
-def _training_document(done: "Trained", folder: Path) -> dict[str, Any]:
-    trials = [
-        {name: value for name, value in asdict(each).items() if name != "returns" and value == value}
-        for each in done.trials.results
-    ]
-    facts = done.package.facts
-    told = {"version": facts.version, "digest": facts.digest, "folder": str(folder), "trained_until": facts.trained_until}
-    return told | {"rows": done.rows, "resumed_at": done.resumed_at, "metrics": facts.metrics, "trials": trials}
-
-
-def _print_trials(done: "Trained", folder: Path) -> None:
-    from rich.table import Table
-
-    from finagent.cli.result_table import terminal
-
-    table = Table("walk-forward", "log-loss", "Brier", "accuracy", "calibration error", "coverage", "Sharpe", box=None)
-    for each in done.trials.results:
-        figures = (each.log_loss, each.brier, each.accuracy, each.calibration_error, each.coverage, each.sharpe)
-        table.add_row(each.name, *(f"{figure:.4f}" for figure in figures))
-    terminal().print(table, highlight=False, markup=False)
-    typer.echo(
-        f"{done.trials.rows} gaps of {done.trials.sessions} sessions tested, {done.rows} learned from; probability that the "
-        f"best is overfitted {done.trials.overfitting_probability:.2f}"
-    )
-    typer.echo(f"{done.package.version} is in {folder} ({done.package.digest[:16]})")
 
 
 def _row(registry: "ModelRegistry", version: str, aliases: "dict[Alias, str]") -> dict[str, Any]:

@@ -5,13 +5,14 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
-from finagent.adapters.durable_files import replace_file, sync_folder
+from finagent.adapters.durable_files import folder_bytes, replace_file, sync_folder, temporary_name
 from finagent.adapters.models.package import ModelPackage, open_package, write_package
-from finagent.adapters.models.roles import VERSION_FORM, former, known_form, one_writer, promoted, require_single
+from finagent.adapters.models.roles import VERSION_FORM, former, known_form, one_writer, promoted, require_no_role, require_single
 from finagent.domain.errors import BadInput, Transient
-from finagent.domain.ports.model_registry import Alias, ModelVersion
+from finagent.domain.ports.model_registry import Alias, ModelVersion, StoredVersion
 
 ALIASES, LOCK, VERSIONS = "aliases.json", ".lock", "versions"
 
@@ -86,6 +87,21 @@ class RegistryFiles:
         if not place.is_dir():
             raise BadInput(f"{version} is not registered in {self._folder}: `finagent models list` shows what is")
         return place
+
+    def stored(self, version: str) -> StoredVersion:
+        place = self.fetch(version)
+        try:
+            return StoredVersion(datetime.fromtimestamp(place.stat().st_mtime, UTC), folder_bytes(place))
+        except OSError as error:
+            raise self._away(error) from error
+
+    def remove(self, version: str) -> None:
+        with self._writing():
+            place = self.fetch(version)
+            require_no_role(self.aliases(), version)
+            place.rename(temporary_name(place))
+            sync_folder(place.parent)
+            self._clear_away()
 
     def _open(self, version: str) -> ModelPackage:
         package = open_package(self.fetch(version))

@@ -8,26 +8,29 @@ server are not kept apart: the last promotion holds.
 """
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from finagent.adapters.durable_files import temporary_name
-from finagent.adapters.models.mlflow_store import ARTIFACTS, Missing, MlflowStore
+from finagent.adapters.durable_files import folder_bytes, temporary_name
+from finagent.adapters.models.mlflow_store import ARTIFACTS, MlflowStore
 from finagent.adapters.models.package import MODEL_BYTES_MAX, ModelPackage, open_package, write_package
-from finagent.adapters.models.roles import VERSION_FORM, former, known_form, one_writer, promoted, require_single
+from finagent.adapters.models.roles import VERSION_FORM, former, known_form, one_writer, promoted, require_no_role, require_single
 from finagent.domain.errors import BadInput, Transient
-from finagent.domain.ports.model_registry import Alias, ModelVersion
+from finagent.domain.ports.model_registry import Alias, ModelVersion, StoredVersion
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 MODEL_NAME, EXPERIMENT, PACKAGE = "finagent", "finagent packages", "package"
-VERSION_TAG, DIGEST_TAG, MOVE_TAG = "finagent.version", "finagent.digest", "finagent.move"
+VERSION_TAG, DIGEST_TAG = "finagent.version", "finagent.digest"
+MOVE_TAG, REMOVED_TAG = "finagent.move", "finagent.removed"
 LOCK, FETCHED = ".mlflow-registry.lock", "fetched-models"
 _LOOKS_MAX = 20
 _FILES_MAX = 20
@@ -45,7 +48,8 @@ class RegistryMlflow:
             return tuple(sorted(self._held(client)))
 
     def facts(self, version: str) -> ModelVersion:
-        return self._open(version).facts
+        with self._reading() as client:
+            return self._open(client, version).facts
 
     def aliases(self) -> dict[Alias, str]:
         with self._reading() as client:
@@ -56,7 +60,7 @@ class RegistryMlflow:
         self._admit(found)
         with self._writing(create=True) as client:
             if found.version in self._held(client):
-                self._require_same(found)
+                self._require_same(client, found)
                 return found.facts
             run = client.create_run(self._store.experiment(client, EXPERIMENT), run_name=found.version)
             self._put(client, run.info, found)
@@ -67,18 +71,18 @@ class RegistryMlflow:
             )
             if self._held(client)[found.version].version != made.version:  # another machine was first
                 client.delete_model_version(MODEL_NAME, str(made.version))
-                self._require_same(found)
+                self._require_same(client, found)
         return found.facts
 
     def point(self, alias: Alias, version: str) -> None:
         require_single(alias)
         with self._writing() as client:
-            self._open(version)
+            self._open(client, version)
             self._move(client, {alias: version})
 
     def promote(self, version: str) -> str | None:
         with self._writing() as client:
-            self._admit(self._open(version))
+            self._admit(self._open(client, version))
             aliases = self._named(client, self._settled(client))
             self._move(client, promoted(aliases, version))
         return aliases.get(Alias.CHAMPION)
@@ -86,42 +90,82 @@ class RegistryMlflow:
     def rollback(self) -> str:
         with self._writing() as client:
             before, back = former(self._named(client, self._settled(client)))
-            self._admit(self._open(back))
+            self._admit(self._open(client, back))
             self._move(client, {Alias.CHAMPION: back})
         return before
 
     def fetch(self, version: str) -> Path:
         with self._reading() as client:
-            found = self._held(client).get(known_form(version))
-            if found is None:
-                raise BadInput(f"{version} is not registered in {self._store.name}: `finagent models list` shows what is")
-            if self._store.url is None:
-                return self._local(client.get_run(found.run_id).info.artifact_uri)
-            return self._downloaded(client, found)
+            return self._place(client, self._entry(client, version))
 
-    def _require_same(self, found: ModelPackage) -> None:
-        if self._open(found.version).digest != found.digest:
+    def stored(self, version: str) -> StoredVersion:
+        with self._reading() as client:
+            entry = self._entry(client, version)
+            made_at = datetime.fromtimestamp(entry.creation_timestamp / 1000.0, UTC)
+            return StoredVersion(made_at, folder_bytes(self._place(client, entry)))
+
+    def remove(self, version: str) -> None:
+        with self._writing() as client:
+            entry = self._entry(client, version)
+            require_no_role(self._named(client, self._settled(client)), version)
+            client.set_model_version_tag(MODEL_NAME, str(entry.version), REMOVED_TAG, version)
+            for each in self._entries(client):
+                if REMOVED_TAG in each.tags:
+                    self._remove(client, each)
+
+    def _remove(self, client: "MlflowClient", entry: Any) -> None:
+        """Bytes first: without its entry nobody would find them. MLflow itself keeps them."""
+        uri = client.get_run(entry.run_id).info.artifact_uri
+        if self._store.url is None:
+            place = self._local(uri)
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+            artifacts: Any = get_artifact_repository(uri, tracking_uri=self._store.url)
+            artifacts.delete_artifacts(PACKAGE)
+            place = self._store.folder / FETCHED / f"{entry.tags[VERSION_TAG]}-{str(entry.tags.get(DIGEST_TAG, ''))[:16]}"
+            shutil.rmtree(place, ignore_errors=True)
+        if folder_bytes(place) or (self._store.url is not None and client.list_artifacts(entry.run_id, PACKAGE)):
+            raise Transient(f"the bytes of {entry.tags[VERSION_TAG]} in {uri} are still there")
+        client.delete_model_version(MODEL_NAME, str(entry.version))
+        client.delete_run(entry.run_id)
+
+    def _require_same(self, client: "MlflowClient", found: ModelPackage) -> None:
+        if self._open(client, found.version).digest != found.digest:
             raise BadInput(f"{found.version} is registered with other content: a version never changes, name a new one")
 
-    def _open(self, version: str) -> ModelPackage:
-        package = open_package(self.fetch(version))
-        with self._reading() as client:
-            digest = self._held(client)[version].tags.get(DIGEST_TAG)
+    def _entry(self, client: "MlflowClient", version: str) -> Any:
+        found = self._held(client).get(known_form(version))
+        if found is None:
+            raise BadInput(f"{version} is not registered in {self._store.name}: `finagent models list` shows what is")
+        return found
+
+    def _place(self, client: "MlflowClient", entry: Any) -> Path:
+        if self._store.url is None:
+            return self._local(client.get_run(entry.run_id).info.artifact_uri)
+        return self._downloaded(client, entry)
+
+    def _open(self, client: "MlflowClient", version: str) -> ModelPackage:
+        entry = self._entry(client, version)
+        package = open_package(self._place(client, entry))
         if package.version != version:
             raise BadInput(f"{version} in {self._store.name} says that it is {package.version}: register it under its own name")
-        if package.digest != digest:
+        if package.digest != entry.tags.get(DIGEST_TAG):
             raise BadInput(f"{version} in {self._store.name} is damaged or another one: its digest is not what was registered")
         return package
 
     def _held(self, client: "MlflowClient") -> dict[str, Any]:
         """MLflow's entry of each version. Of two that claim one name the older holds it; those without a name are not ours."""
         held: dict[str, Any] = {}
-        entries = self._store.pages(client.search_model_versions, filter_string=f"name='{MODEL_NAME}'")
-        for entry in sorted(entries, key=lambda entry: int(entry.version)):
+        for entry in sorted(self._entries(client), key=lambda entry: int(entry.version)):
             version = entry.tags.get(VERSION_TAG, "")
-            if VERSION_FORM.fullmatch(version):
+            if VERSION_FORM.fullmatch(version) and REMOVED_TAG not in entry.tags:
                 held.setdefault(version, entry)
         return held
+
+    def _entries(self, client: "MlflowClient") -> Iterator[Any]:
+        return self._store.pages(client.search_model_versions, filter_string=f"name='{MODEL_NAME}'")
 
     def _settled(self, client: "MlflowClient") -> dict[str, str]:
         """Aliases and MLflow's numbers, as two looks in a row show them: one look is several reads."""
@@ -197,9 +241,11 @@ class RegistryMlflow:
         making.mkdir(parents=True)
         try:
             for file in files:
-                client.download_artifacts(entry.run_id, file.path, str(making))
-            if (making / PACKAGE).is_dir():
-                (making / PACKAGE).rename(place)
+                came = client.download_artifacts(entry.run_id, file.path, str(making))
+                (making / FETCHED).mkdir(exist_ok=True)
+                os.replace(came, making / FETCHED / Path(file.path).name)
+            if files:
+                os.rename(making / FETCHED, place)
         finally:
             shutil.rmtree(making, ignore_errors=True)
         return place
@@ -210,10 +256,9 @@ class RegistryMlflow:
         if not self._store.there():
             raise self._nothing()
         with self._store.asking() as client:
-            try:
-                yield client
-            except Missing as error:
-                raise self._nothing() from error
+            if not self._there(client):
+                raise self._nothing()
+            yield client
 
     @contextmanager
     def _writing(self, *, create: bool = False) -> "Iterator[MlflowClient]":
@@ -221,14 +266,16 @@ class RegistryMlflow:
             raise self._nothing()
         self._store.folder.mkdir(parents=True, exist_ok=True)
         with one_writer(self._store.folder / LOCK, self._lock_seconds), self._store.asking() as client:
-            try:
-                client.get_registered_model(MODEL_NAME)
-            except Exception as error:
-                if not create or getattr(error, "error_code", "") != "RESOURCE_DOES_NOT_EXIST":
-                    raise
+            if not self._there(client):
+                if not create:
+                    raise self._nothing()
                 client.create_registered_model(MODEL_NAME)
             self._carry_out(client)
             yield client
+
+    def _there(self, client: "MlflowClient") -> bool:
+        """A store that has only trainings in it is no registry."""
+        return bool(client.search_registered_models(max_results=1, filter_string=f"name='{MODEL_NAME}'"))
 
     def _nothing(self) -> Transient:
         return Transient(f"there is no model registry in {self._store.name}: `finagent models register` makes one")

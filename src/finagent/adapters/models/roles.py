@@ -30,6 +30,13 @@ def require_single(alias: Alias) -> None:
         raise BadInput(f"{alias.value} is given by promotion and rollback alone")
 
 
+def require_no_role(aliases: Mapping[Alias, str], version: str) -> None:
+    """BadInput for a version that somebody relies on."""
+    roles = [alias.value for alias, has_it in aliases.items() if has_it == version]
+    if roles:
+        raise BadInput(f"{version} is {' and '.join(roles)}: it is not removed while it has a role")
+
+
 def promoted(aliases: Mapping[Alias, str], version: str) -> dict[Alias, str]:
     """What changes when the version becomes champion: nothing where it is that already."""
     before = aliases.get(Alias.CHAMPION)

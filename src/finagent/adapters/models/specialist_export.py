@@ -1,38 +1,32 @@
-"""A trained specialist as a package that serves without torch.
+"""A trained specialist as a graph that serves without torch.
 
 Needs torch and onnx (`pip install "finagent[models]"`).
 """
 
 import io
 import warnings
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from finagent.adapters.models.package import Canary, ModelFacts, ModelPackage, sealed
-from finagent.domain.data_spec import DataSpec
+from finagent.adapters.models.learners import specialist_training
+from finagent.adapters.models.package import Canary
+from finagent.adapters.models.row_files import open_rows
 from finagent.domain.errors import BadInput
 from finagent.quant.evaluation.labels import Outcome
-from finagent.quant.specialists.training import DEVIATIONS_MAX, TrainedSpecialist
+from finagent.quant.specialists.experiment import State
+from finagent.quant.specialists.training import TrainedSpecialist
+from finagent.quant.specialists.training_rows import DEVIATIONS_MAX
+
+Exported = tuple[bytes, Canary, dict[str, float]]
 
 OPSET = 17
 CANARY_ROWS = 16
 GAP = "gap"
-
-
-@dataclass(frozen=True, slots=True)
-class SpecialistFacts:
-    """What its maker says of it."""
-
-    name: str
-    version: str
-    description: str
-    trained_until: date
-    metrics: dict[str, float]
-    created_by: str
 
 
 class _Score(nn.Module):
@@ -57,37 +51,28 @@ class _Score(nn.Module):
         return torch.where(rows[:, self.gap_column : self.gap_column + 1] > 0.0, up, down)
 
 
-def export_specialist(trained: TrainedSpecialist, spec: DataSpec, facts: SpecialistFacts) -> ModelPackage:
-    """The package; unknown features take their mean in training. BadInput for a spec without the gap, or of another length."""
-    if GAP not in spec.names or len(spec.names) != len(trained.scaling.mean):
-        raise BadInput(
-            f"export: {spec.name} has {len(spec.names)} features, and must have {GAP} and what the model was trained on"
-        )
-    module = _Score(trained, spec.columns[GAP]).eval()
+def export_specialist(recipe: Mapping[str, Any], data: Path, state: State) -> Exported:
+    """Of a training that has ended: the graph, what it says to some rows, and what unknown features take."""
+    file = open_rows(data, verify=False)
+    training = specialist_training(recipe, file.rows)
+    training.restore(state)
+    return exported(training.trained(), file.features)
+
+
+def exported(trained: TrainedSpecialist, features: tuple[str, ...]) -> Exported:
+    """Unknown features take their mean in training. BadInput for features without the gap, or of another count."""
+    if GAP not in features or len(features) != len(trained.scaling.mean):
+        raise BadInput(f"export: {len(features)} features, and there must be {GAP} and what the model was trained on")
+    module = _Score(trained, features.index(GAP)).eval()
     generator = np.random.Generator(np.random.Philox(key=0))
-    noise = generator.normal(size=(CANARY_ROWS, len(spec.names))).astype(np.float32)
+    noise = generator.normal(size=(CANARY_ROWS, len(features))).astype(np.float32)
     rows = trained.scaling.mean + noise * trained.scaling.deviation
     with torch.inference_mode():
         scores = module(torch.from_numpy(rows)).numpy()[:, 0]
     canary = Canary(
         inputs=tuple(tuple(float(value) for value in row) for row in rows), outputs=tuple(float(score) for score in scores)
     )
-    imputation = dict(zip(spec.names, (float(value) for value in trained.scaling.mean), strict=True))
-    return sealed(
-        ModelFacts(
-            name=facts.name,
-            version=facts.version,
-            description=facts.description,
-            data_spec_hash=spec.hash,
-            features=spec.names,
-            imputation=imputation,
-            trained_until=facts.trained_until,
-            metrics=facts.metrics,
-            created_by=facts.created_by,
-            canary=canary,
-        ),
-        _graph(module, len(spec.names)),
-    )
+    return _graph(module, len(features)), canary, dict(zip(features, map(float, trained.scaling.mean), strict=True))
 
 
 def _graph(module: nn.Module, features: int) -> bytes:

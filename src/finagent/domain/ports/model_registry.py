@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
@@ -30,6 +30,14 @@ class ModelVersion:
     trained_until: date
     metrics: Mapping[str, float]
     created_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVersion:
+    """What a version takes, and since when it is there."""
+
+    made_at: datetime
+    bytes: int
 
 
 class ModelRegistry(Protocol):
@@ -70,4 +78,13 @@ class ModelRegistry(Protocol):
 
     def fetch(self, version: str) -> Path:
         """A local folder that holds the package of the version, to read and not to change."""
+        ...
+
+    def stored(self, version: str) -> StoredVersion:
+        """Also of one that is damaged."""
+        ...
+
+    def remove(self, version: str) -> None:
+        """Give its bytes back; when this returns they are gone. BadInput for one that has a role. What a kill left half done is
+        no version any more, and goes with the next one that is removed."""
         ...

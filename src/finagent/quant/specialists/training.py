@@ -4,7 +4,6 @@ Needs torch, as networks.py does.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,14 +15,13 @@ from finagent.domain.bars import Floats
 from finagent.domain.errors import BadInput
 from finagent.quant.evaluation.abstention import ConformalSets, fit_conformal
 from finagent.quant.evaluation.calibration import fit_temperature, softmax
+from finagent.quant.specialists.experiment import State
 from finagent.quant.specialists.networks import QUANTILES, Specialist, specialist
+from finagent.quant.specialists.training_rows import Scaling, Single, TrainingRows, scaling_of
 
-Single = NDArray[np.float32]
-Arrays = Mapping[str, NDArray[np.generic]]
-DEVIATIONS_MAX = 5.0  # a standardised value beyond says no more than that
-DEVIATION_MIN = 1e-12  # of a feature that does not move, and so says nothing
 FIT_FRACTION, STOP_FRACTION = 0.70, 0.15  # of the days; the rest calibrates
 _EPOCH_SEED = 1_000_003
+HELD_OUT_ROWS = 4096  # at a time; a whole hold-out need not fit the device
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,41 +53,6 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingRows:
-    """`values` [rows, steps, features], NaN where unknown; `outcome` [rows] as Outcome, none UNKNOWN; `target_atr` [rows] the net
-    return over the ATR, NaN where there is none; `days` [rows] ascending; `weight` [rows] above zero."""
-
-    values: Single
-    outcome: NDArray[np.int64]
-    target_atr: Floats
-    days: NDArray[np.int64]
-    weight: Floats
-
-    def __post_init__(self) -> None:
-        rows = self.values.shape[:1]
-        for name in ("outcome", "target_atr", "days", "weight"):
-            if getattr(self, name).shape != rows:
-                raise BadInput(f"training rows: {name} has shape {getattr(self, name).shape}, not {rows}")
-        if self.values.ndim != 3 or (np.diff(self.days) < 0).any():
-            raise BadInput(f"training rows: values {self.values.shape} must be [rows, steps, features], and days ascending")
-        if not (np.isfinite(self.weight) & (self.weight > 0.0)).all() or np.isinf(self.values).any():
-            raise BadInput("training rows: a weight is not above zero, or a value is infinite")
-
-
-@dataclass(frozen=True, slots=True)
-class Scaling:
-    """Mean and deviation of each feature [features], of the days that were learned from alone."""
-
-    mean: Single
-    deviation: Single
-
-    def applied(self, values: Single) -> Single:
-        """Standardised, within DEVIATIONS_MAX, unknown values at the mean."""
-        scaled = np.clip((values - self.mean) / self.deviation, -DEVIATIONS_MAX, DEVIATIONS_MAX)
-        return np.where(np.isnan(scaled), np.float32(0.0), scaled).astype(np.float32)
-
-
-@dataclass(frozen=True, slots=True)
 class TrainedSpecialist:
     """`networks` in evaluation mode, one a seed; `temperature` divides their mean logits."""
 
@@ -113,9 +76,9 @@ class TrainedSpecialist:
 class _Member:
     """One seed: its network, its optimiser, and the best weights so far."""
 
-    def __init__(self, recipe: Recipe, seed: int, steps: int, features: int) -> None:
+    def __init__(self, recipe: Recipe, seed: int, steps: int, features: int, device: str) -> None:
         self.seed = seed
-        self.network = specialist(recipe.network, features, steps, recipe.width, recipe.dropout, seed)
+        self.network = specialist(recipe.network, features, steps, recipe.width, recipe.dropout, seed).to(device)
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, foreach=False
         )
@@ -125,20 +88,26 @@ class _Member:
 
 class SpecialistTraining:
     """An experiment over rows: `run_epoch` 0, 1, ... until `finished`, then `trained`. Deterministic in rows and recipe on one
-    thread. BadInput for rows of too few days."""
+    thread of the CPU. `batch_divisor` computes a batch in so many parts, which takes less memory and changes nothing but the
+    order in which sums are made. BadInput for rows of too few days."""
 
-    def __init__(self, rows: TrainingRows, recipe: Recipe) -> None:
+    def __init__(self, rows: TrainingRows, recipe: Recipe, device: str = "cpu", batch_divisor: int = 1) -> None:
         self.recipe = recipe
         self._fit, self._stop, self._calibrate = _parts(rows.days, recipe.embargo_days)
-        self._rows = rows
+        self._rows, self._device = rows, torch.device(device)
+        self._part_rows = -(-recipe.batch_rows // batch_divisor)
         self.scaling = scaling_of(rows.values[self._fit])
-        self._inputs = torch.from_numpy(self.scaling.applied(rows.values))
-        self._outcome = torch.from_numpy(rows.outcome)
-        self._target = torch.from_numpy(rows.target_atr.astype(np.float32))
+        self._outcome = torch.tensor(rows.outcome)
+        self._target = torch.tensor(rows.target_atr, dtype=torch.float32)
         self._weight = torch.from_numpy((rows.weight / rows.weight[self._fit].mean()).astype(np.float32))
         _, steps, features = rows.values.shape
-        self._members = [_Member(recipe, seed, steps, features) for seed in recipe.seeds]
+        self._members = [_Member(recipe, seed, steps, features, device) for seed in recipe.seeds]
         self._epochs_run = 0
+
+    @property
+    def epochs(self) -> int:
+        """At most."""
+        return self.recipe.epochs
 
     @property
     def epochs_run(self) -> int:
@@ -170,7 +139,7 @@ class SpecialistTraining:
         """The best weights of each member, calibrated on days that no member has seen."""
         for member in self._members:
             member.network.load_state_dict(member.best)
-            member.network.eval()
+            member.network.to("cpu").eval()
         networks = tuple(member.network for member in self._members)
         raw = TrainedSpecialist(networks, self.scaling, 1.0, ConformalSets(0.0, self.recipe.miss_fraction))
         logits, outcome = raw.logits(self._rows.values[self._calibrate]), self._rows.outcome[self._calibrate]
@@ -178,56 +147,67 @@ class SpecialistTraining:
         conformal = fit_conformal(softmax(logits, temperature), outcome, self.recipe.miss_fraction)
         return TrainedSpecialist(networks, self.scaling, temperature, conformal)
 
+    def probabilities(self, values: Single) -> Floats:
+        """Of what was trained, once that is finished."""
+        return self.trained().probabilities(values)
+
     def _pass(self, member: _Member) -> float:
         member.network.train()
         order = torch.from_numpy(self._fit)[torch.randperm(len(self._fit))]
         total = 0.0
         for batch in torch.split(order, self.recipe.batch_rows):
             member.optimiser.zero_grad(set_to_none=True)
-            loss = self._loss(member.network, batch, self.recipe.label_smoothing)
-            loss.backward()  # type: ignore[no-untyped-call]  # torch does not say
+            told = self._weight[batch].sum()
+            loss = 0.0
+            for part in torch.split(batch, self._part_rows):
+                share = self._loss(member.network, part, self.recipe.label_smoothing) / told
+                share.backward()  # type: ignore[no-untyped-call]  # torch does not say
+                loss += float(share.detach())
             member.optimiser.step()
-            total += float(loss.detach()) * len(batch)
+            total += loss * len(batch)
         return total / len(order)
 
     def _held_out(self, member: _Member) -> float:
         """Notes the best weights so far."""
         member.network.eval()
         with torch.inference_mode():
-            loss = float(self._loss(member.network, torch.from_numpy(self._stop), 0.0))
+            rows = torch.from_numpy(self._stop)
+            parts = [self._loss(member.network, part, 0.0).cpu() for part in torch.split(rows, HELD_OUT_ROWS)]
+            loss = float(torch.stack(parts).sum() / self._weight[rows].sum())
         member.waited += 1
         if loss < member.best_loss:
             member.best_loss, member.waited = loss, 0
             member.best = {name: value.clone() for name, value in member.network.state_dict().items()}
         return loss
 
-    def _loss(self, network: Specialist, batch: Tensor, smoothing: float) -> Tensor:
-        logits, quantiles = network(self._inputs[batch])
-        weight, target = self._weight[batch], self._target[batch]
-        entropy = nn.functional.cross_entropy(logits, self._outcome[batch], reduction="none", label_smoothing=smoothing)
+    def _loss(self, network: Specialist, part: Tensor, smoothing: float) -> Tensor:
+        """The weighted sum over those rows."""
+        inputs = torch.from_numpy(self.scaling.applied(self._rows.values[part.numpy()]))
+        logits, quantiles = network(inputs.to(self._device))
+        weight, target, outcome = (each[part].to(self._device) for each in (self._weight, self._target, self._outcome))
+        entropy = nn.functional.cross_entropy(logits, outcome, reduction="none", label_smoothing=smoothing)
         known = torch.isfinite(target)
         error = torch.where(known, target, 0.0)[:, None] - quantiles
-        level = torch.tensor(QUANTILES)
+        level = torch.tensor(QUANTILES, device=self._device)
         pinball = torch.maximum(level * error, (level - 1.0) * error).mean(dim=1) * known
-        return ((entropy + self.recipe.pinball_weight * pinball) * weight).sum() / weight.sum()
+        return ((entropy + self.recipe.pinball_weight * pinball) * weight).sum()
 
     # -- to stop and to go on ------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """Everything that is needed to go on, bit-equal."""
+        """Everything that is needed to go on, bit-equal; of what is finished the best weights alone."""
         found: dict[str, NDArray[np.generic]] = {"epochs_run": np.asarray(self._epochs_run)}
         for number, member in enumerate(self._members):
             found[f"{number}/best_loss"], found[f"{number}/waited"] = np.asarray(member.best_loss), np.asarray(member.waited)
-            moments = member.optimiser.state_dict()["state"]
-            for name, value in member.network.state_dict().items():
-                found[f"{number}/weights/{name}"] = value.numpy().copy()
-                found[f"{number}/best/{name}"] = member.best[name].numpy().copy()
-            for place, kept in moments.items():
-                for name, value in kept.items():
-                    found[f"{number}/moments/{place}/{name}"] = value.numpy().copy()
+            found |= {f"{number}/best/{name}": _array(value) for name, value in member.best.items()}
+            if self.finished:
+                continue
+            found |= {f"{number}/weights/{name}": _array(value) for name, value in member.network.state_dict().items()}
+            for place, kept in member.optimiser.state_dict()["state"].items():
+                found |= {f"{number}/moments/{place}/{name}": _array(value) for name, value in kept.items()}
         return found
 
-    def restore(self, state: Arrays) -> None:
+    def restore(self, state: State) -> None:
         """Go on where `state` was taken. BadInput for that of another recipe or other rows."""
         try:
             for number, member in enumerate(self._members):
@@ -236,18 +216,23 @@ class SpecialistTraining:
         except (KeyError, RuntimeError) as error:
             raise BadInput(f"training: this state is not one of {self.recipe.network} over these rows: {error}") from error
 
-    def _restore_member(self, member: _Member, number: int, state: Arrays) -> None:
-        names = list(member.network.state_dict())
-        member.network.load_state_dict({name: torch.from_numpy(state[f"{number}/weights/{name}"].copy()) for name in names})
-        member.best = {name: torch.from_numpy(state[f"{number}/best/{name}"].copy()) for name in names}
+    def _restore_member(self, member: _Member, number: int, state: State) -> None:
+        best = {name: state[f"{number}/best/{name}"] for name in member.network.state_dict()}
+        now = {name: state.get(f"{number}/weights/{name}", value) for name, value in best.items()}
+        member.network.load_state_dict({name: torch.tensor(value) for name, value in now.items()})
+        member.best = {name: torch.tensor(value, device=self._device) for name, value in best.items()}
         member.best_loss, member.waited = float(state[f"{number}/best_loss"]), int(state[f"{number}/waited"])
         told = member.optimiser.state_dict()
         prefix = f"{number}/moments/"
         moments: dict[int, dict[str, Tensor]] = {}
         for key in (key for key in state if key.startswith(prefix)):
             place, name = key.removeprefix(prefix).split("/")
-            moments.setdefault(int(place), {})[name] = torch.from_numpy(state[key].copy())
+            moments.setdefault(int(place), {})[name] = torch.tensor(state[key])
         member.optimiser.load_state_dict({**told, "state": moments})
+
+
+def _array(value: Tensor) -> NDArray[np.generic]:
+    return np.asarray(value.detach().cpu().numpy()).copy()
 
 
 def _parts(days: NDArray[np.int64], embargo_days: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
@@ -261,13 +246,3 @@ def _parts(days: NDArray[np.int64], embargo_days: int) -> tuple[NDArray[np.intp]
     if not (len(fit) and len(held_out) and len(last)):
         raise BadInput(f"training: {len(told)} days are too few to fit, stop and calibrate with {embargo_days} days between")
     return fit, held_out, last
-
-
-def scaling_of(values: Single) -> Scaling:
-    """Of values [rows, steps, features]; a feature that is never known, or does not move, is left as it is."""
-    flat = values.reshape(-1, values.shape[-1]).astype(np.float64)
-    known = np.isfinite(flat).any(axis=0)
-    mean, deviation = np.zeros(flat.shape[1]), np.ones(flat.shape[1])
-    mean[known], spread = np.nanmean(flat[:, known], axis=0), np.nanstd(flat[:, known], axis=0)
-    deviation[known] = np.where(spread > DEVIATION_MIN, spread, 1.0)
-    return Scaling(mean.astype(np.float32), deviation.astype(np.float32))

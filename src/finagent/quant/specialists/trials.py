@@ -1,31 +1,72 @@
-"""Networks and plain models side by side, walking forward over the same rows: what each is worth on days it has not seen.
+"""Models side by side, walking forward over the same rows: what each is worth on days it has not seen."""
 
-Needs torch and scikit-learn (`pip install "finagent[models]"`).
-"""
-
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
 
 from finagent.domain.bars import Floats
 from finagent.domain.errors import BadInput
 from finagent.quant.evaluation.abstention import abstains, fit_conformal
 from finagent.quant.evaluation.calibration import calibration_error
-from finagent.quant.evaluation.labels import CLASSES, day_weights
+from finagent.quant.evaluation.labels import day_weights
 from finagent.quant.evaluation.overfitting import backtest_overfitting, deflated_sharpe
 from finagent.quant.evaluation.scores import accuracy, brier_scores, log_losses
 from finagent.quant.evaluation.sharpe import annual_sharpe
-from finagent.quant.evaluation.walk_forward import Blocks, Split, walk_forward
-from finagent.quant.specialists.networks import NETWORKS
-from finagent.quant.specialists.training import Recipe, Scaling, SpecialistTraining, TrainingRows, scaling_of
+from finagent.quant.evaluation.walk_forward import Split
+from finagent.quant.specialists.experiment import Experiment, State
+from finagent.quant.specialists.training_rows import Single, TrainingRows
 
 CLIMATOLOGY, LOGISTIC, BOOSTING = "climatology", "logistic", "boosting"
 OVERFITTING_BLOCKS = (16, 8, 4, 2)
-Probabilities = Callable[[TrainingRows, NDArray[np.float32]], Floats]
+TOLD = "told"
+
+
+class Learner(Experiment, Protocol):
+    """An experiment that can be asked once it is finished."""
+
+    def probabilities(self, values: Single) -> Floats:
+        """[rows, classes] of values [rows, steps, features]."""
+        ...
+
+
+class Trial:
+    """A learner on what was known before a block, and what it says of the block once it has ended: that alone is kept of it."""
+
+    def __init__(self, rows: TrainingRows, split: Split, make: Callable[[TrainingRows], Learner]) -> None:
+        self._test = rows.take(split.test)
+        self._learner = make(rows.take(split.train))
+        self.told: Floats | None = None
+
+    @property
+    def epochs(self) -> int:
+        return self._learner.epochs
+
+    @property
+    def finished(self) -> bool:
+        return self.told is not None
+
+    def run_epoch(self, epoch: int) -> Mapping[str, float]:
+        figures = dict(self._learner.run_epoch(epoch))
+        if self._learner.finished:
+            self.told = self._learner.probabilities(self._test.values)
+            weight = day_weights(self._test.days)
+            figures["test_log_loss"] = float(np.average(log_losses(self.told, self._test.outcome), weights=weight))
+            figures["test_brier"] = float(np.average(brier_scores(self.told, self._test.outcome), weights=weight))
+        return figures
+
+    def state(self) -> State:
+        return self._learner.state() if self.told is None else {TOLD: self.told}
+
+    def restore(self, state: State) -> None:
+        if TOLD not in state:
+            self._learner.restore(state)
+        elif len(state[TOLD]) != len(self._test.days):
+            raise BadInput(f"trial: this state is one of {len(state[TOLD])} tested rows, not of {len(self._test.days)}")
+        else:
+            self.told = np.asarray(state[TOLD])
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,69 +101,17 @@ class TrialReport:
         return next(each for each in self.results if each.name == name)
 
 
-def run_trials(
-    rows: TrainingRows, long_return: Floats, recipe: Recipe, blocks: Blocks, done: Callable[[str], None] = lambda _: None
+def trial_report(
+    rows: TrainingRows, tested: NDArray[np.intp], told: Mapping[str, Floats], long_return: Floats, miss_fraction: float
 ) -> TrialReport:
-    """All of NETWORKS and three plain models by the same purged walk-forward. `long_return` [rows] of a trade that buys, as a
-    fraction; a label lasts for its day. `done` is told each model and block."""
-    splits = walk_forward(rows.days, rows.days, blocks)
-    makers: dict[str, Probabilities] = {
-        CLIMATOLOGY: _climatology,
-        LOGISTIC: _plain(lambda: LogisticRegression(C=0.1, max_iter=500)),
-        BOOSTING: _plain(lambda: HistGradientBoostingClassifier(max_iter=100, learning_rate=0.05, random_state=0)),
-    } | {name: _network(replace(recipe, network=name)) for name in NETWORKS}
-    told = {name: _walked(rows, splits, maker, name, done) for name, maker in makers.items()}
-    tested = np.concatenate([split.test for split in splits])
-    returns = {
-        name: _returns(rows, tested, told[name], long_return, recipe.miss_fraction) for name in makers if name != CLIMATOLOGY
-    }
-    ratios = [annual_sharpe(each) for each in returns.values()]
-    deviation = float(np.std(ratios, ddof=1))
+    """`told` by each model of the tested rows [tested, classes]; `long_return` [rows] of a trade that buys, as a fraction."""
+    returns = {name: _returns(rows, tested, told[name], long_return, miss_fraction) for name in told if name != CLIMATOLOGY}
+    deviation = float(np.std([annual_sharpe(each) for each in returns.values()], ddof=1))
     results = tuple(
-        _result(name, rows, tested, told[name], returns.get(name), len(returns), deviation, recipe.miss_fraction)
-        for name in makers
+        _result(name, rows, tested, told[name], returns.get(name), len(returns), deviation, miss_fraction) for name in told
     )
     sessions = len(np.unique(rows.days[tested]))
     return TrialReport(results, len(tested), sessions, _overfitting(list(returns.values())), deviation)
-
-
-def _walked(rows: TrainingRows, splits: Sequence[Split], maker: Probabilities, name: str, done: Callable[[str], None]) -> Floats:
-    found = []
-    for split in splits:
-        known = TrainingRows(
-            *(getattr(rows, field)[split.train] for field in ("values", "outcome", "target_atr", "days", "weight"))
-        )
-        found.append(maker(known, rows.values[split.test]))
-        done(name)
-    return np.concatenate(found)
-
-
-def _climatology(known: TrainingRows, values: NDArray[np.float32]) -> Floats:
-    weights = np.bincount(known.outcome, weights=known.weight, minlength=CLASSES)
-    return np.tile(weights / weights.sum(), (len(values), 1))
-
-
-def _plain(make: Callable[[], LogisticRegression | HistGradientBoostingClassifier]) -> Probabilities:
-    def probabilities(known: TrainingRows, values: NDArray[np.float32]) -> Floats:
-        scaling: Scaling = scaling_of(known.values)
-        flat = scaling.applied(known.values).reshape(len(known.values), -1)
-        model = make().fit(flat, known.outcome, sample_weight=known.weight)
-        found = np.zeros((len(values), CLASSES))
-        found[:, model.classes_] = model.predict_proba(scaling.applied(values).reshape(len(values), -1))
-        return found
-
-    return probabilities
-
-
-def _network(recipe: Recipe) -> Probabilities:
-    def probabilities(known: TrainingRows, values: NDArray[np.float32]) -> Floats:
-        training, epoch = SpecialistTraining(known, recipe), 0
-        while not training.finished:
-            training.run_epoch(epoch)
-            epoch += 1
-        return training.trained().probabilities(values)
-
-    return probabilities
 
 
 def _covered(told: Floats, outcome: NDArray[np.int64], miss_fraction: float) -> NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,13 @@ from finagent.domain.errors import BadInput
 from finagent.quant.evaluation.abstention import abstains
 from finagent.quant.evaluation.labels import Outcome
 from finagent.quant.evaluation.scores import auc
-from finagent.quant.evaluation.walk_forward import Blocks
+from finagent.quant.evaluation.walk_forward import Blocks, walk_forward
 from finagent.quant.specialists.networks import NETWORKS, CausalBlock, specialist
+from finagent.quant.specialists.plain import PLAIN, PlainTraining
 from finagent.quant.specialists.planted_edges import Edge, PlantedRows, plant, with_leak
-from finagent.quant.specialists.training import DEVIATIONS_MAX, Recipe, SpecialistTraining, TrainedSpecialist, TrainingRows
-from finagent.quant.specialists.trials import BOOSTING, CLIMATOLOGY, LOGISTIC, run_trials
+from finagent.quant.specialists.training import Recipe, SpecialistTraining, TrainedSpecialist
+from finagent.quant.specialists.training_rows import DEVIATIONS_MAX, TrainingRows
+from finagent.quant.specialists.trials import BOOSTING, CLIMATOLOGY, LOGISTIC, Learner, Trial, trial_report
 
 RECIPE = Recipe("flat", seeds=(1, 2, 3), learning_rate=3e-3)
 DAYS, A_DAY = 400, 20
@@ -189,15 +192,75 @@ def test_trials_stand_beside_plain_models_on_rows_that_nobody_has_seen() -> None
     planted = plant(Edge.LINEAR, 1.0, 1, days=200, rows_a_day=8, features=6)
     rows = rows_of(planted)
     long_return = np.select([planted.outcome == Outcome.UP, planted.outcome == Outcome.DOWN], [0.01, -0.01], 0.0)
-    seen: list[str] = []
     recipe = Recipe("flat", seeds=(1,), width=16, epochs=30, learning_rate=1e-2, embargo_days=2)
-    report = run_trials(rows, long_return, recipe, Blocks(100, 50, 2), seen.append)
+    splits = walk_forward(rows.days, rows.days, Blocks(100, 50, 2))
+
+    def learner(name: str, known: TrainingRows) -> Learner:
+        return PlainTraining(known, name) if name in PLAIN else SpecialistTraining(known, replace(recipe, network=name))
+
+    told = {}
+    for name in (*PLAIN, *NETWORKS):
+        trials = [Trial(rows, split, partial(learner, name)) for split in splits]
+        told[name] = np.concatenate([walked(trial) for trial in trials])
+    tested = np.concatenate([split.test for split in splits])
+    report = trial_report(rows, tested, told, long_return, recipe.miss_fraction)
 
     assert {each.name for each in report.results} == {CLIMATOLOGY, LOGISTIC, BOOSTING, *NETWORKS}
-    assert seen.count("flat") == 2
     assert (report.rows, report.sessions) == (800, 100)
     for name in (LOGISTIC, "flat"):
         assert report.result(name).log_loss < report.result(CLIMATOLOGY).log_loss
         assert report.result(name).sharpe > 3.0
     assert report.result(CLIMATOLOGY).coverage == 0.0
     assert 0.0 <= report.overfitting_probability <= 1.0
+
+
+def walked(trial: Trial) -> Any:
+    """What it says of its block; of its figures the last ones name that."""
+    epoch, figures = 0, dict[str, float]()
+    while not trial.finished:
+        figures = dict(trial.run_epoch(epoch))
+        epoch += 1
+    assert figures["test_log_loss"] > 0.0
+    return trial.state()["told"]
+
+
+def test_what_has_ended_keeps_what_it_said_alone_and_nobody_takes_up_anothers() -> None:
+    planted = plant(Edge.LINEAR, 1.0, 1, days=60, rows_a_day=4, features=4)
+    rows = rows_of(planted)
+    first, second = walk_forward(rows.days, rows.days, Blocks(40, 15, 2))
+    trial = Trial(rows, first, lambda known: PlainTraining(known, LOGISTIC))
+    assert (trial.state(), trial.epochs) == ({}, 1)
+    trial.restore({})
+    told = walked(trial)
+    again = Trial(rows, first, lambda known: PlainTraining(known, LOGISTIC))
+    again.restore(trial.state())
+    assert again.finished
+    assert np.array_equal(again.state()["told"], told)
+    with pytest.raises(BadInput, match="tested rows"):
+        Trial(rows, second, lambda known: PlainTraining(known, LOGISTIC)).restore(trial.state())
+    with pytest.raises(BadInput, match="another model's"):
+        PlainTraining(rows, LOGISTIC).restore({"weights": told})
+    with pytest.raises(BadInput, match="not fitted"):
+        PlainTraining(rows, LOGISTIC).probabilities(rows.values)
+    with pytest.raises(BadInput, match="not the next one"):
+        PlainTraining(rows, LOGISTIC).run_epoch(1)
+    with pytest.raises(BadInput, match="must be one of"):
+        PlainTraining(rows, "nobody")
+
+
+def test_parts_of_a_batch_add_up_to_it() -> None:
+    rows = rows_of(plant(Edge.LINEAR, 1.0, 1, days=60, rows_a_day=10))
+    recipe = Recipe("flat", seeds=(1,), width=8, dropout=0.0, epochs=3, embargo_days=1, batch_rows=64)
+    whole, parts = SpecialistTraining(rows, recipe), SpecialistTraining(rows, recipe, batch_divisor=4)
+    for epoch in range(3):
+        figures = whole.run_epoch(epoch)
+        assert parts.run_epoch(epoch) == pytest.approx(figures, rel=1e-4)
+    assert np.allclose(parts.probabilities(rows.values), whole.probabilities(rows.values), atol=1e-3)
+
+
+def test_rows_without_a_hole_between_them_are_not_copied() -> None:
+    rows = rows_of(plant(Edge.NONE, 0.0, 1, days=10, rows_a_day=4))
+    assert np.shares_memory(rows.take(np.arange(8, 20)).values, rows.values)
+    chosen = rows.take(np.asarray([1, 3, 4]))
+    assert np.array_equal(chosen.values, rows.values[[1, 3, 4]])
+    assert np.array_equal(chosen.days, rows.days[[1, 3, 4]])
