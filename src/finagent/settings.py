@@ -233,6 +233,13 @@ class TrainingSettings(Section):
     test_days: AtLeastOne
 
 
+class RetentionSettings(Section):
+    champions: AtLeastOne
+    best: Count
+    days: Count
+    bytes_a_day: Count
+
+
 class ServingSettings(Section):
     batch_max: Annotated[int, Field(ge=1, le=4096)]
     queue_max: AtLeastOne
@@ -256,6 +263,7 @@ class ModelSettings(Section):
     score_decimals: Annotated[int, Field(ge=0, le=12)]
     score_min: Annotated[float, Field(ge=0, le=1)]
     training: TrainingSettings
+    retention: RetentionSettings
     review: ReviewSettings
     serving: ServingSettings
     canary_share: Chance
@@ -557,7 +565,7 @@ class Settings(BaseSettings):
         if self.features.index_symbol is None:
             process.append("features")
         kept = {"store": True, "cache_seconds": True, "cached_sessions_max": True, "stored_sessions_max": True}
-        unnamed = {"directory", "registry", "mlflow_url", "training", "review", "serving", "canary"} | (
+        unnamed = {"directory", "registry", "mlflow_url", "training", "retention", "review", "serving", "canary"} | (
             {"serve"} if self.model.serve == "formula" else set()
         )
         if self.model.serve != "registry" or not self.model.canary_share:

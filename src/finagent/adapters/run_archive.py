@@ -6,7 +6,8 @@ from pathlib import Path
 from finagent.adapters.database.lock import DatabaseLock
 from finagent.domain.errors import Unavailable
 
-_KEPT_IN_PLACE = frozenset({"runs", "HALT", "models", "warm-model"})
+_OF_MODELS = {"models", "warm-model", "packages", "training", "spool", "mlflow.db", "artifacts", "fetched-models"}
+_KEPT_IN_PLACE = frozenset({"runs", "HALT", *_OF_MODELS})
 _LOG_FIRST = ("-wal", "-shm", "")  # a log beside a store that it does not belong to would be read into it
 
 

@@ -120,15 +120,14 @@ async def train(settings: Settings, order: Order, watcher: Watcher) -> Trained:
     goes on there."""
     if order.folder.exists():
         raise BadInput(f"{order.folder} is there already: name another version, or another folder with --out")
-    async with open_market(settings) as market:
-        name = _training_name(settings, order, market.source_id)
-        folder = settings.storage.directory / TRAINING_FOLDER / name / ROWS
-        if not folder.exists():
-            await _gather(settings, market, folder, order, watcher)
-    file = open_rows(folder)
-    plan = plan_trainings(settings, order, name, file)
-    count = len(plan.trainings)
-    with open_tracking(settings) as log:
+    with open_tracking(settings) as log:  # whoever collects what nobody needs is out while it is held
+        async with open_market(settings) as market:
+            name = _training_name(settings, order, market.source_id)
+            folder = settings.storage.directory / TRAINING_FOLDER / name / ROWS
+            if not folder.exists():
+                await _gather(settings, market, folder, order, watcher)
+        plan = plan_trainings(settings, order, name, open_rows(folder))
+        count = len(plan.trainings)
         orchestrator = build_orchestrator(settings, log, lambda key, done, most: watcher.epoch(key, done, most, count))
         results = await orchestrator.run(plan.trainings)
     if any(result.outcome is TrainingOutcome.FAILED for result in results):

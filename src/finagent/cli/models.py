@@ -14,6 +14,7 @@ import typer
 from finagent.cli.control_client import NoAgent, NoAnswer, ask
 from finagent.cli.halt import ANSWER_SECONDS, REASON_LENGTH_MAX, Reason
 from finagent.cli.options import AsJson, Overrides, SettingsFile, settings_in_force
+from finagent.cli.retention import gc
 from finagent.cli.training import train
 from finagent.domain.errors import BadInput, FinagentError, Unavailable
 
@@ -100,6 +101,7 @@ app.command(
     epilog="Example: finagent models train gap-flat 1 --to 2008-09-30 --set market_data.first_session=2004-08-19 "
     "--set market_data.last_session=2008-12-31 --register"
 )(train)
+app.command(epilog="Example: finagent models gc --dry-run")(gc)
 
 
 @app.command(epilog="Example: finagent models deploy gap-logistic@3 --as challenger")
