@@ -79,6 +79,17 @@ def test_a_feature_is_drawn_under_its_bars(tmp_path: Path) -> None:
     assert run(["features", "chart", "--symbol", "NOSUCH", *options]) == 2
 
 
+def test_a_feature_is_drawn_under_the_minutes_of_a_session(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    options = ["--symbol", "AAPL", "--feature", "rsi_14", "--output", str(page), "--timeframe", "30min"]
+    said("chart", *options, "--date", "2008-10-09")
+    found = page.read_text()
+    assert "AAPL 2008-10-09: rsi_14" in found
+    assert "10:00 to 16:00" in found
+    assert found.count('class="up" d') + found.count('class="down" d') == 13, "a bar each half hour"
+    assert "--from" in said("chart", *options, "--from", "2008-10-09", code=2)["error"]
+
+
 def test_nothing_in_the_catalogue_looks_ahead() -> None:
     told = said("lookahead", "--points", "4")
     assert told["leaks"] == []

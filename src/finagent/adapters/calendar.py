@@ -13,12 +13,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from finagent.domain.errors import BadInput
 from finagent.domain.sessions import Session
+from finagent.domain.time import EXCHANGE_ZONE
 
-EXCHANGE_ZONE = ZoneInfo("America/New_York")
 TABLE = "xnys_closures.txt"
 FIRST, LAST = date(1998, 1, 1), date(2035, 12, 31)
 OPENS, CLOSES = time(9, 30), time(16, 0)

@@ -113,7 +113,7 @@ _STYLES = {"verdict": "cyan", "fill": "green", "outcome": "bold", "exit": "bold"
 
 
 def _clock(at: "datetime | None") -> str:
-    from finagent.cli.narration import EXCHANGE_ZONE
+    from finagent.domain.time import EXCHANGE_ZONE
 
     return f"{at.astimezone(EXCHANGE_ZONE):%Y-%m-%d %H:%M:%S}" if at else " " * 19
 

@@ -199,22 +199,35 @@ async def _past(settings: "Settings", first: date | None, last: date | None) -> 
         return past, market.source_id
 
 
-@app.command(epilog="Example: finagent features chart --symbol AAPL --feature rsi_14 --feature natr_14 --output rsi.html")
+@app.command(
+    epilog="Example: finagent features chart --symbol AAPL --feature rsi_14 --feature natr_14 --output rsi.html  "
+    "Within a session: finagent features chart --symbol AAPL --feature rsi_14 --timeframe 5min --date 2008-10-09 --output a.html"
+)
 def chart(
     symbol: Annotated[str, typer.Option(metavar="SYMBOL", help="Whose bars.")],
     feature: Annotated[list[str], typer.Option(metavar="NAME", help="May be repeated; drawn below each other.")],
     output: Annotated[Path, typer.Option(metavar="FILE.html", help="The page to write.")],
     first: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day.")] = None,
     last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last session of the window.")] = None,
+    timeframe: Annotated[str, typer.Option(metavar="BARS", help="1d, or bars of so many minutes of one session.")] = DAYS,
+    day: Day = None,
     settings_file: SettingsFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw features of days under the bars that they are made of."""
+    """Draw features of days, or of the minutes of a session, under the bars that they are made of."""
     settings = settings_in_force(settings_file, overrides)
     from finagent.cli.output import print_json
 
-    output.write_text(asyncio.run(_page(settings, symbol, feature, _day(first), _day(last))))
+    if timeframe == DAYS:
+        if day is not None:
+            raise BadInput("--date names the session of bars of minutes; for days name --from and --to")
+        page = asyncio.run(_page(settings, symbol, feature, _day(first), _day(last)))
+    else:
+        if first is not None or last is not None:
+            raise BadInput(f"--timeframe {timeframe} draws one session: name it with --date, not with --from and --to")
+        page = asyncio.run(_page_of_session(settings, symbol, feature, _day(day), _minutes(timeframe)))
+    output.write_text(page)
     if as_json:
         print_json({"file": str(output), "symbol": symbol, "features": feature})
     else:
@@ -227,7 +240,7 @@ async def _page(settings: "Settings", symbol: str, names: list[str], first: date
     from finagent.bootstrap import open_market
     from finagent.quant.features.catalogue import BARS
     from finagent.services.market_data.feature_past import days_between, sessions_between
-    from finagent.services.reporting.feature_chart import DayBars, feature_page
+    from finagent.services.reporting.feature_chart import DrawnBars, feature_page
 
     columns = {name: _column(name) for name in names}
     async with open_market(settings) as market:
@@ -243,8 +256,31 @@ async def _page(settings: "Settings", symbol: str, names: list[str], first: date
         if before:
             values[before[-1]] = past.values[row, place]
     drawn = {name: values[:, column] for name, column in columns.items()}
-    bars = DayBars(days.sessions, days.open[:, place], days.high[:, place], days.low[:, place], days.close[:, place])
+    ends = [each.isoformat() for each in days.sessions]
+    bars = DrawnBars(ends, days.open[:, place], days.high[:, place], days.low[:, place], days.close[:, place])
     return feature_page(symbol, bars, drawn, notice)
+
+
+async def _page_of_session(settings: "Settings", symbol: str, names: list[str], day: date | None, timeframe_minutes: int) -> str:
+    import numpy as np
+
+    from finagent.bootstrap import build_daily_features, open_market
+    from finagent.domain.time import EXCHANGE_ZONE
+    from finagent.services.market_data.intraday_features import intraday_past
+    from finagent.services.reporting.feature_chart import DrawnBars, feature_page
+
+    columns = {name: _column(name) for name in names}
+    async with open_market(settings) as market:
+        place, session = _place(market, symbol), _session(market, day)
+        index = build_daily_features(settings, market).index
+        past = await intraday_past(market, session, session.minutes, timeframe_minutes, index)
+        notice = market.notice
+    ends = [f"{session.instant_of(minute).astimezone(EXCHANGE_ZONE):%H:%M}" for minute in past.ends_at]
+    prices = [np.asarray([getattr(row, name)[place] for row in past.bars]) for name in ("open", "high", "low", "close")]
+    if not np.isfinite(prices[-1]).any():
+        raise BadInput(f"{symbol}: no trade in the session of {session.date} to draw")
+    drawn = {name: past.values[:, place, column] for name, column in columns.items()}
+    return feature_page(f"{symbol} {session.date}", DrawnBars(ends, *prices), drawn, notice)
 
 
 def _day(moment: datetime | None) -> date | None:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
 from finagent.domain.decision import DecisionExit, DecisionOutcome, SignalOutcome
 from finagent.domain.effect import Effect, Set
@@ -13,11 +12,11 @@ from finagent.domain.portfolio import AccountSnapshot
 from finagent.domain.ports.store import Reads
 from finagent.domain.risk import RiskDecision, Verdict
 from finagent.domain.runs import PipelineRun, RunState, SymbolRun, SymbolState
+from finagent.domain.time import EXCHANGE_ZONE
 from finagent.domain.trading_state import TradingState, TradingStateRecord
 from finagent.services.forensics.steps import amount, order_terms
 from finagent.services.reporting.stories import collect
 
-EXCHANGE_ZONE = ZoneInfo("America/New_York")
 _QUIET_ENDINGS = (SignalOutcome.FILLED,)  # the fills have been told already
 
 

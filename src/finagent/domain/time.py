@@ -1,8 +1,11 @@
 """Time as stored: aware UTC, one text form that sorts like the instant it names."""
 
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 from finagent.domain.errors import BadInput
+
+EXCHANGE_ZONE = ZoneInfo("America/New_York")
 
 
 def to_text(instant: datetime) -> str:

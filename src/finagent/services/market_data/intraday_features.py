@@ -1,7 +1,8 @@
 """Features of intraday bars: the catalogue of days, driven by bars of some minutes."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,6 +18,16 @@ from finagent.quant.features.catalogue import BARS
 WARMUP = max(feature.warmup for feature in BARS.features)
 
 
+@dataclass(frozen=True, slots=True)
+class IntradayPast:
+    """Complete bars of one session: `ends_at` [bars] in minutes after the open, `bars` in USD and shares of that session, and
+    `values` [bars, symbols, features] of BARS as of the end of each."""
+
+    ends_at: tuple[int, ...]
+    bars: tuple[BarRows, ...]
+    values: Floats
+
+
 async def intraday_features(
     market: MarketDataPort, session: Session, minute: int, timeframe_minutes: int, index: int | None = None
 ) -> Floats:
@@ -27,17 +38,44 @@ async def intraday_features(
     the same. A bar is what traded in its minutes, the last of a session may be shorter, and a symbol that did not trade for a
     session begins anew. BadInput for a timeframe that is not from 1 minute to a session.
     """
-    if not 1 <= timeframe_minutes <= session.minutes:
-        raise BadInput(f"timeframe {timeframe_minutes} minutes: from 1 to the {session.minutes} of a session are possible")
-    bars_a_session = math.ceil(session.minutes / timeframe_minutes)
-    before = [each for each in market.sessions() if each.date < session.date][-math.ceil(WARMUP / bars_a_session) :]
-    features = BarFeatures(len(market.symbols), index=index, hole_bars_max=bars_a_session)
-    factors = await _factors(market, before, session)
-    for each, factor in zip((*before, session), factors, strict=True):
-        bars = await market.session_bars(each)
-        for row in _rows(bars, minute if each is session else each.minutes, timeframe_minutes, factor):
+    features = BarFeatures(len(market.symbols), index=index, hole_bars_max=_bars_a_session(session, timeframe_minutes))
+    async for _, rows in _adjusted(market, session, minute, timeframe_minutes):
+        for row in rows:
             features.push(row)
     return features.values().T.copy()
+
+
+async def intraday_past(
+    market: MarketDataPort, session: Session, minute: int, timeframe_minutes: int, index: int | None = None
+) -> IntradayPast:
+    """What `intraday_features` says at the end of each bar of the session that is complete by then."""
+    features = BarFeatures(len(market.symbols), index=index, hole_bars_max=_bars_a_session(session, timeframe_minutes))
+    found: list[Floats] = []
+    async for each, rows in _adjusted(market, session, minute, timeframe_minutes):
+        for row in rows:
+            features.push(row)
+            if each is session:
+                found.append(features.values().T.copy())
+    bars = tuple(_rows(await market.session_bars(session), minute, timeframe_minutes, np.ones(len(market.symbols))))
+    ends_at = tuple(min((place + 1) * timeframe_minutes, session.minutes) for place in range(len(bars)))
+    return IntradayPast(ends_at, bars, np.stack(found) if found else np.empty((0, *BARS.shape(len(market.symbols)))))
+
+
+def _bars_a_session(session: Session, timeframe_minutes: int) -> int:
+    if not 1 <= timeframe_minutes <= session.minutes:
+        raise BadInput(f"timeframe {timeframe_minutes} minutes: from 1 to the {session.minutes} of a session are possible")
+    return math.ceil(session.minutes / timeframe_minutes)
+
+
+async def _adjusted(
+    market: MarketDataPort, session: Session, minute: int, timeframe_minutes: int
+) -> AsyncIterator[tuple[Session, Iterator[BarRows]]]:
+    """The sessions that a warm-up needs and this one up to `minute`, with their bars in shares of the first one."""
+    sessions_before = math.ceil(WARMUP / _bars_a_session(session, timeframe_minutes))
+    before = [each for each in market.sessions() if each.date < session.date][-sessions_before:]
+    for each, factor in zip((*before, session), await _factors(market, before, session), strict=True):
+        bars = await market.session_bars(each)
+        yield each, _rows(bars, minute if each is session else each.minutes, timeframe_minutes, factor)
 
 
 async def _factors(market: MarketDataPort, before: list[Session], session: Session) -> list[Floats]:

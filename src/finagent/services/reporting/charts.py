@@ -6,15 +6,14 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from html import escape
 from itertools import pairwise
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
 from finagent.domain.bars import BarQuality, SessionBars
+from finagent.domain.time import EXCHANGE_ZONE
 from finagent.services.reporting.day_report import DecisionRow
 
-EXCHANGE_ZONE = ZoneInfo("America/New_York")
 CHART_MINUTES_MIN = 75
 _TRADABLE = (BarQuality.OK, BarQuality.FILLED)
 

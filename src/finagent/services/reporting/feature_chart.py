@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from html import escape
 
 import numpy as np
@@ -26,39 +25,39 @@ svg { width: 100%; height: auto; } text { fill: var(--soft); font-size: 12px; }
 
 
 @dataclass(frozen=True, slots=True)
-class DayBars:
-    """Of one symbol, in USD; NaN: no bar."""
+class DrawnBars:
+    """Of one symbol, in USD; NaN: no bar. `ends` says when each ended, as it is written below it."""
 
-    days: Sequence[date]
+    ends: Sequence[str]
     open: Floats
     high: Floats
     low: Floats
     close: Floats
 
 
-def feature_page(symbol: str, bars: DayBars, features: Mapping[str, Floats], notice: str) -> str:
-    """A page of bars and, below each other, features [days] as of each close; NaN leaves a gap."""
-    days = bars.days
-    across = Scale(-0.5, len(days) - 0.5, LEFT, RIGHT)
+def feature_page(symbol: str, bars: DrawnBars, features: Mapping[str, Floats], notice: str) -> str:
+    """A page of bars and, below each other, features [bars] as of the end of each; NaN leaves a gap."""
+    ends = bars.ends
+    across = Scale(-0.5, len(ends) - 0.5, LEFT, RIGHT)
     parts = [_bars(across, bars)]
     top = BARS_HEIGHT + GAP
     for name, values in features.items():
         parts.append(_feature(across, name, values, top))
         top += FEATURE_HEIGHT + GAP
-    step = max(1, round(len(days) / 10))
+    step = max(1, round(len(ends) / 10))
     parts += [
-        f'<text x="{across(place)}" y="{top}" text-anchor="middle">{days[place].isoformat()}</text>'
-        for place in range(step // 2, len(days), step)
+        f'<text x="{across(place)}" y="{top}" text-anchor="middle">{escape(ends[place])}</text>'
+        for place in range(step // 2, len(ends), step)
     ]
     title = f"{symbol}: {', '.join(features)}"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
-        f"<h1>{escape(title)}</h1><p>{days[0]} to {days[-1]}; {escape(notice)}; each value as of that day's close</p>"
+        f"<h1>{escape(title)}</h1><p>{escape(ends[0])} to {escape(ends[-1])}; {escape(notice)}; each value as of that bar's end</p>"
         f'<svg viewBox="0 0 {WIDTH:.0f} {top + 12:.0f}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg></html>\n'
     )
 
 
-def _bars(across: Scale, bars: DayBars) -> str:
+def _bars(across: Scale, bars: DrawnBars) -> str:
     open_, high, low, close = bars.open, bars.high, bars.low, bars.close
     known = np.isfinite(close)
     up = Scale(float(np.nanmin(low)), float(np.nanmax(high)), BARS_HEIGHT - 6, 8)

@@ -9,7 +9,8 @@ from itertools import groupby
 
 from finagent.domain.bars import SessionBars
 from finagent.domain.sessions import Session
-from finagent.services.reporting.charts import EXCHANGE_ZONE, equity_chart, trade_chart
+from finagent.domain.time import EXCHANGE_ZONE
+from finagent.services.reporting.charts import equity_chart, trade_chart
 from finagent.services.reporting.day_report import Aside, DayReport, DecisionRow
 
 SessionBarsSource = Callable[[Session], Awaitable[SessionBars]]

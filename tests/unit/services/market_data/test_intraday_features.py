@@ -14,7 +14,7 @@ from finagent.quant.features.bar_features import BarFeatures
 from finagent.quant.features.bar_soundness import sound_bars
 from finagent.quant.features.bar_windows import BarRows
 from finagent.quant.features.catalogue import BARS
-from finagent.services.market_data.intraday_features import intraday_features
+from finagent.services.market_data.intraday_features import intraday_features, intraday_past
 
 SYMBOLS = ("AAA", "BBB", "CCC")
 DAYS = 8
@@ -100,6 +100,18 @@ async def test_they_are_the_features_of_the_bars_that_are_complete(session: Sess
 
     assert np.array_equal(found, expected, equal_nan=True)
     assert np.isfinite(found).mean() > 0.8
+
+
+async def test_the_past_of_a_session_is_what_was_said_at_the_end_of_each_bar(session: Session) -> None:
+    market = Minutes(session, split=7.0)
+    last = market.sessions()[-1]
+    past = await intraday_past(market, last, 62, 30)
+
+    assert past.ends_at == (30, 60)
+    for minute, values in zip(past.ends_at, past.values, strict=True):
+        assert np.array_equal(values, await intraday_features(market, last, minute, 30), equal_nan=True)
+    assert np.array_equal(past.bars[1].close, market.bars["close"][-1, 59]), "as it was paid that day"
+    assert (await intraday_past(market, last, 29, 30)).values.shape == (0, *BARS.shape(3))
 
 
 async def test_nothing_later_is_read(session: Session) -> None:

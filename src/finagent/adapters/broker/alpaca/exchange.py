@@ -12,9 +12,9 @@ from alpaca.trading.requests import GetAssetsRequest, GetCalendarRequest
 from finagent.adapters.broker.alpaca.errors import Unreadable
 from finagent.adapters.broker.alpaca.rest import AlpacaRest
 from finagent.adapters.broker.alpaca.wire import AlpacaAccount, account, instant, rows, text
-from finagent.adapters.calendar import EXCHANGE_ZONE
 from finagent.domain.errors import BadInput
 from finagent.domain.sessions import Session
+from finagent.domain.time import EXCHANGE_ZONE
 
 
 @dataclass(frozen=True, slots=True)

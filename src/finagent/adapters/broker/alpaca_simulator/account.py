@@ -22,11 +22,11 @@ from finagent.adapters.broker.simulated.orders import Execution
 from finagent.adapters.broker.simulated.policy import BrokerPolicy
 from finagent.adapters.broker.simulated.statement import Holding
 from finagent.adapters.broker.simulated.wire import Json
-from finagent.adapters.calendar import EXCHANGE_ZONE
 from finagent.domain.money import ZERO
 from finagent.domain.orders import OrderState
 from finagent.domain.ports.calendar import ExchangeCalendar
 from finagent.domain.sessions import Session
+from finagent.domain.time import EXCHANGE_ZONE
 
 ACTIVITIES_MAX = 100
 HALF_DAY_MINUTES = 300

@@ -6,11 +6,11 @@ from decimal import Decimal
 from finagent.adapters.broker.alpaca_simulator.desk import Refused, present
 from finagent.adapters.broker.simulated.broker import SimulatedBroker
 from finagent.adapters.broker.simulated.orders import Execution
-from finagent.adapters.calendar import EXCHANGE_ZONE
 from finagent.domain.orders import OrderClass
 from finagent.domain.ports.calendar import ExchangeCalendar
 from finagent.domain.ports.order_execution import OrderRequest
 from finagent.domain.sessions import Session
+from finagent.domain.time import EXCHANGE_ZONE
 
 DAY_TRADES_MAX, SESSIONS, EQUITY_USD_MIN = 3, 5, Decimal(25_000)
 LOOK_BACK = timedelta(days=14)

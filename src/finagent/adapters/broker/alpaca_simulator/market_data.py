@@ -15,7 +15,6 @@ from finagent.adapters.broker.alpaca_simulator.desk import Desk, Refused
 from finagent.adapters.broker.alpaca_simulator.orders import BAD_REQUEST, instant_of, limit_of
 from finagent.adapters.broker.alpaca_simulator.wire import time_text
 from finagent.adapters.broker.simulated.wire import Json
-from finagent.adapters.calendar import EXCHANGE_ZONE
 from finagent.adapters.news.simulated import SimulatedNews
 from finagent.domain.bars import BarQuality, SessionBars, no_bars
 from finagent.domain.chance import uniform
@@ -24,7 +23,7 @@ from finagent.domain.ports.calendar import ExchangeCalendar
 from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.ports.news import Article
 from finagent.domain.sessions import MINUTE, Session
-from finagent.domain.time import from_text
+from finagent.domain.time import EXCHANGE_ZONE, from_text
 
 PAGE_DEFAULT, PAGE_MAX = 1000, 10_000
 NEWS_DEFAULT, NEWS_MAX = 10, 50

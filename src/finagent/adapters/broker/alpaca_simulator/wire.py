@@ -6,11 +6,10 @@ from decimal import Decimal
 from finagent.adapters.broker.simulated.orders import Execution, LedgerOrder
 from finagent.adapters.broker.simulated.statement import Listed, Surroundings
 from finagent.adapters.broker.simulated.wire import Json
-from finagent.adapters.calendar import EXCHANGE_ZONE
 from finagent.domain.identity import digest
 from finagent.domain.money import plain
 from finagent.domain.orders import Leg, OrderClass, OrderState, TimeInForce
-from finagent.domain.time import to_text
+from finagent.domain.time import EXCHANGE_ZONE, to_text
 
 PREFIX, FILLER = "sb-", "000000"
 EXCHANGE = "NASDAQ"

@@ -5,7 +5,6 @@ from datetime import date, datetime, time, timedelta
 
 import numpy as np
 
-from finagent.adapters.calendar import EXCHANGE_ZONE
 from finagent.adapters.market_data.alpaca.policy import AlpacaMarketPolicy
 from finagent.adapters.market_data.alpaca.wire import Bar, SplitAction
 from finagent.adapters.market_data.daily_files import suspected_splits
@@ -13,6 +12,7 @@ from finagent.adapters.market_data.daily_panel import DailyPanel
 from finagent.domain.bars import BAR_COLUMNS, DailyHistory, Floats, PriorFacts
 from finagent.domain.ports.calendar import ExchangeCalendar
 from finagent.domain.sessions import MINUTE, Session
+from finagent.domain.time import EXCHANGE_ZONE
 
 Bars = Callable[[str, str, datetime, datetime], Awaitable[list[Bar]]]  # timeframe, feed, start, end
 Splits = Callable[[date, date], Awaitable[list[SplitAction]]]
