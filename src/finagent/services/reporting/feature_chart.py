@@ -52,7 +52,7 @@ def feature_page(symbol: str, bars: DrawnBars, features: Mapping[str, Floats], n
     title = f"{symbol}: {', '.join(features)}"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
-        f"<h1>{escape(title)}</h1><p>{escape(ends[0])} to {escape(ends[-1])}; {escape(notice)}; each value as of that bar's end</p>"
+        f"<h1>{escape(title)}</h1><p>{escape(ends[0])} to {escape(ends[-1])}; {escape(notice)}; values as of each bar's end</p>"
         f'<svg viewBox="0 0 {WIDTH:.0f} {top + 12:.0f}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg></html>\n'
     )
 
