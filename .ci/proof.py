@@ -49,7 +49,7 @@ PROOFS: dict[str, tuple[str | tuple[str, int], ...]] = {
     "ambiguous-outcomes": ("python -m tests.stateful.ambiguous_outcomes 100000",),
     "halt-presses": ("python -m tests.stateful.halt_presses 1000",),
     "hung-broker": ("python -m tests.benchmarks.hung_broker 30",),
-    "value-at-risk": ("python -m tests.benchmarks.value_at_risk",),
+    "value-at-risk": ("python -m tests.benchmarks.value_at_risk --json",),
     "statistics": ("python -m pytest -q -m statistics tests",),
     "audit": ("python tests/benchmarks/audit_verify.py 500000 500 10000",),
 }
