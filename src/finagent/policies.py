@@ -33,6 +33,7 @@ from finagent.domain.risk import RiskProfile
 from finagent.quant.evaluation.labels import Barriers
 from finagent.quant.evaluation.promotion import Gate
 from finagent.quant.features.gap_scan import ScanRules
+from finagent.quant.risk.allocation import Allocation, AllocationPolicy
 from finagent.services.execution.policy import ExecutionPolicy
 from finagent.services.live import LivePolicy
 from finagent.services.market_data.gap_past import GapPastPolicy
@@ -60,6 +61,7 @@ def check(settings: Settings) -> None:
         scan_rules,
         cron_entries,
         plan_policy,
+        allocation_policy,
         risk_profile,
         execution_policy,
         files_policy,
@@ -317,6 +319,11 @@ def plan_policy(settings: Settings) -> PlanPolicy:
     """How a plan is drawn up."""
     plan = settings.plan
     return PlanPolicy(plan.risk_fraction, plan.entry_limit_fraction, plan.target_multiple, plan.valid_minutes, plan.short_selling)
+
+
+def allocation_policy(settings: Settings) -> AllocationPolicy:
+    """How the risk of a scan is split over its trades."""
+    return AllocationPolicy(Allocation(settings.risk.allocation), **settings.risk.allocation_rules.model_dump())
 
 
 def gap_past_policy(settings: Settings) -> GapPastPolicy:

@@ -298,6 +298,14 @@ FIRST_BREAKERS = BreakerSettings(
 )
 
 
+class AllocationSettings(Section):
+    days: Annotated[int, Field(ge=2, le=2500)]
+    days_min: Annotated[int, Field(ge=2, le=2500)]
+    fraction_max: Annotated[float, Field(gt=0, le=1)]
+    multiple_max: Annotated[float, Field(ge=1, le=10)]
+    unknown_multiple: Annotated[float, Field(ge=0, le=1)]
+
+
 class RiskSettings(Section):
     position_fraction_max: Annotated[Decimal, Field(ge=0, le=10)]
     sector_fraction_max: Annotated[Decimal, Field(ge=0, le=10)]
@@ -309,6 +317,8 @@ class RiskSettings(Section):
     price_collar_fraction: Fraction
     price_age_seconds_max: Seconds
     breakers: BreakerSettings
+    allocation: Literal["equal_risk", "hrp", "inverse_variance"]
+    allocation_rules: AllocationSettings
     sectors: dict[str, str]
 
 
@@ -571,8 +581,9 @@ class Settings(BaseSettings):
         if self.model.serve != "registry" or not self.model.canary_share:
             unnamed.add("canary_share")
         partly = {"broker": connection, "features": kept, "model": dict.fromkeys(unnamed, True)}
-        if self.risk.breakers == FIRST_BREAKERS:
-            partly["risk"] = {"breakers": True}
+        partly["risk"] = {"breakers": True} if self.risk.breakers == FIRST_BREAKERS else {}
+        if self.risk.allocation == "equal_risk":
+            partly["risk"] |= {"allocation": True, "allocation_rules": True}
         return self.model_dump(mode="json", exclude={**partly, **dict.fromkeys(process, True)})
 
     @property

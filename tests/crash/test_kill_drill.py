@@ -1,6 +1,8 @@
 """F-01, F-02, F-03: the agent, killed thirty times at instants, at labels and while it recovers: nothing is lost or doubled."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,27 @@ def test_kills_at_alpaca_lose_nothing_and_send_nothing_twice(tmp_path: Path) -> 
     assert (found["kills"], found["lost"], found["duplicate"], found["unequal"], found["parked"]) == (10, 0, 0, 0, 0)
     assert found["kills_with_order_in_flight"] >= 1
     assert ended.returncode == 0
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("allocation", ["hrp", "inverse_variance"])
+def test_risk_that_was_split_by_history_is_split_so_again(
+    allocation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between scan, score and plan: the parts are those that the scan has committed, or the same ones computed again."""
+    monkeypatch.setenv("FINAGENT__RISK__ALLOCATION", allocation)
+    monkeypatch.setenv("FINAGENT__RISK__ALLOCATION_RULES__DAYS_MIN", "20")  # a drill's market has thirty days before it
+    labels = [f"handler.{name}.{side}" for name in ("scan", "score", "plan") for side in ("before", "after")]
+    named = [word for label in labels for word in ("--label", label)]
+    found = json.loads(drill("--kills", 3, "--seed", 3, "--directory", tmp_path / "drill", *named, "--json").stdout)
+    (folder, *_) = sorted((tmp_path / "drill").rglob("finagent.db"))
+    with closing(sqlite3.connect(folder)) as store:
+        sizes = {reason for (reason,) in store.execute("SELECT reason FROM trade_plan")}
+
+    assert (found["kills"], found["lost"], found["duplicate"], found["unequal"], found["conflicts"]) == (3, 0, 0, 0, 0)
+    assert len({size.split("(")[1].split()[0] for size in sizes}) > 20, "parts differ from trade to trade"
+    assert all(f"of an equal part: {allocation} of " in size for size in sizes)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,10 @@ from datetime import datetime
 
 from finagent.bootstrap.parts import Parts
 from finagent.domain.ports.clock import Clock
-from finagent.policies import cron_entries, execution_policy, plan_policy, risk_profile, watch_policy
+from finagent.domain.ports.market_data import MarketDataPort
+from finagent.policies import allocation_policy, cron_entries, execution_policy, plan_policy, risk_profile, watch_policy
 from finagent.quant.features.catalogue import CANDIDATE
+from finagent.quant.risk.allocation import Allocation
 from finagent.services.execution.exits import ExitService
 from finagent.services.execution.gateway import ExecutionGateway
 from finagent.services.execution.reconciliation import Reconciler
@@ -13,6 +15,7 @@ from finagent.services.execution.trade_updates import TradeUpdateInbox
 from finagent.services.kill_switch import KillSwitch
 from finagent.services.market_data.feed import Feed
 from finagent.services.models.serving import ModelServer
+from finagent.services.pipeline.allocation import Allocator
 from finagent.services.pipeline.execution import ExecutionService
 from finagent.services.pipeline.planner import PlannerService
 from finagent.services.pipeline.risk import RiskService
@@ -33,6 +36,7 @@ def agent_handlers(
         feed,
         clock,
         ScannerPolicy(settings.scan.misfire_seconds, settings.scan.gather_seconds, settings.wall_time.bar_wait_seconds),
+        _allocator(settings, parts.market),
     )
     risk = RiskService(feed, clock, risk_profile(settings), settings.risk.sectors, kill_switch)
 
@@ -93,3 +97,10 @@ def shared_handlers(settings: Settings, clock: Clock, server: ModelServer) -> di
     policy = ScoringPolicy(settings.model.score_decimals, settings.model.score_min)
     scoring = ScoringService(clock, policy, server.score, CANDIDATE)
     return {"score": scoring.score, "plan": one_by_one(PlannerService(clock, plan_policy(settings)).plan)}
+
+
+def _allocator(settings: Settings, market: MarketDataPort) -> Allocator | None:
+    policy = allocation_policy(settings)
+    if policy.method is Allocation.EQUAL_RISK:
+        return None
+    return Allocator(market, policy, settings.market_data.hole_sessions_max, settings.plan.short_selling)

@@ -13,6 +13,9 @@ from finagent.domain.bars import Floats
 from finagent.domain.errors import BadInput
 
 
+_CORRELATION_DECIMALS = 12
+
+
 class Linkage(Enum):
     """What the tree is built from: the distances, or (PAPER) the Euclidean distances between their columns."""
 
@@ -48,7 +51,9 @@ def hierarchical_parity(covariance: Floats, linkage: Linkage = Linkage.CONDENSED
 def correlation_distance(covariance: Floats) -> Floats:
     """Square root of (1 - correlation) / 2: a metric, zero on the diagonal."""
     deviation = np.sqrt(np.diag(covariance))
-    distance: Floats = np.sqrt(np.clip((1.0 - covariance / np.outer(deviation, deviation)) / 2.0, 0.0, 1.0))
+    # Shrunk to one correlation for all, pairs are equally far: they must tie, or the last bits of a float would draw the tree.
+    correlation = np.round(covariance / np.outer(deviation, deviation), _CORRELATION_DECIMALS)
+    distance: Floats = np.sqrt(np.clip((1.0 - correlation) / 2.0, 0.0, 1.0))
     np.fill_diagonal(distance, 0.0)
     return distance
 

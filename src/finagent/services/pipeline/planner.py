@@ -16,6 +16,7 @@ from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.store import Reads
 from finagent.domain.runs import Stage, SymbolState
 from finagent.domain.trade_plan import TradePlan
+from finagent.services.pipeline.allocation import RiskShare, risk_share
 from finagent.services.pipeline.outcome import ended, has_ended, settled, stage, story
 
 
@@ -50,7 +51,8 @@ class PlannerService:
             return ended(
                 candidate, Stage.PLAN, SignalOutcome.NO_TRADE, "SHORT_SELLING: a gap down, and short selling is off", now
             )
-        plan = self.draft(candidate, opened.equity, candidate.as_of)
+        share = risk_share(job)
+        plan = self.draft(candidate, opened.equity, candidate.as_of, share)
         if isinstance(plan, str):
             return ended(candidate, Stage.PLAN, SignalOutcome.NO_TRADE, plan, now)
         event = story(
@@ -64,11 +66,13 @@ class PlannerService:
             stop=str(plan.stop),
             target=str(plan.target),
             size=plan.reason,
+            **(share.payload() if share else {}),
         )
         return Effect((plan, stage(candidate, Stage.PLAN, SymbolState.RUNNING)), (settled(candidate.run_id),), (event,))
 
-    def draft(self, candidate: GapCandidate, equity: Decimal, as_of: datetime) -> TradePlan | str:
-        """The plan, or why there is none. A short plan mirrors the long one around the range since the open."""
+    def draft(self, candidate: GapCandidate, equity: Decimal, as_of: datetime, share: RiskShare | None = None) -> TradePlan | str:
+        """The plan, or why there is none. A short plan mirrors the long one around the range since the open. Without a share of
+        its own it risks an equal one."""
         facts, policy = candidate.facts, self.policy
         if candidate.direction is Direction.UP:
             side, sign = Side.BUY, 1
@@ -82,10 +86,12 @@ class PlannerService:
         limit = to_tick(entry * (1 + sign * policy.entry_limit_fraction), outward)
         risk = sign * (entry - stop)
         target = to_tick(entry + sign * policy.target_multiple * risk)
-        budget = policy.risk_fraction * equity
+        budget, scaled = policy.risk_fraction * equity, ""
+        if share is not None:
+            budget, scaled = budget * share.multiple, f" ({share.multiple} of an equal part: {share.reason})"
         quantity = int(budget // risk)
         if quantity <= 0:
-            return f"SIZE_ZERO: {budget:.2f} USD at risk, {risk} a share"
+            return f"SIZE_ZERO: {budget:.2f} USD at risk{scaled}, {risk} a share"
         if not sign * (target - limit) > 0 or target <= 0:
             return f"RANGE_TOO_NARROW: target {target} is inside the entry limit {limit}"
         return TradePlan(
@@ -99,5 +105,5 @@ class PlannerService:
             stop,
             target,
             as_of + timedelta(minutes=policy.valid_minutes),
-            f"{budget:.2f} USD at risk / {risk} a share = {quantity}",
+            f"{budget:.2f} USD at risk{scaled} / {risk} a share = {quantity}",
         )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import isnan
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from finagent.domain.time import from_text, to_text
 from finagent.quant.features.catalogue import CANDIDATE
 from finagent.quant.features.gap_scan import NearMiss, ScanReason, ScanResult
 from finagent.services.market_data.feed import Feed
+from finagent.services.pipeline.allocation import Allocator, RiskShare
 from finagent.services.pipeline.outcome import story
 from finagent.services.portfolio import ledger
 
@@ -46,6 +48,7 @@ class ScannerService:
     feed: Feed
     clock: Clock
     policy: ScannerPolicy
+    allocator: Allocator | None = None  # None: every trade risks the same
 
     async def scan(self, job: Job, reads: Reads) -> Effect:
         entry, fired_at, now = job.payload["entry"], from_text(job.payload["fired_at"]), self.clock.now()
@@ -62,9 +65,10 @@ class ScannerService:
         candidates = found.candidates()
         rows = await self.feed.candidate_rows(found) if candidates else np.empty((0, 0))
         new = [(each, row) for each, row in zip(candidates, rows, strict=True) if each[0] not in seen]
+        shares = await self.allocator.shares(session, [each[:2] for each, _ in new]) if self.allocator else {}
         effect = Effect()
         for each, row in new:
-            effect += self._candidate(run_id, each, row, now, session.instant_of(found.minute))
+            effect += self._candidate(run_id, each, row, now, session.instant_of(found.minute), shares.get(each[0]))
         taken = len(new)
         near = [
             SymbolRun(run_id, miss.symbol, Stage.SCAN, SymbolState.NEAR_MISS, missed(miss))
@@ -85,7 +89,8 @@ class ScannerService:
             "",
             None if taken else now,
         )
-        body = {"candidates": taken, "near_misses": len(near), "failed": len(failed), "symbols": run.symbols}
+        body: dict[str, Any] = {"candidates": taken, "near_misses": len(near), "failed": len(failed), "symbols": run.symbols}
+        body |= {"risk_multiples": {symbol: str(share.multiple) for symbol, share in shares.items()}} if shares else {}
         told = DecisionEvent(SubjectType.RUN, run_id, "scan_completed", now, identity.trace_id(run_id), body=body)
         deadline = Next(
             "gather",
@@ -105,7 +110,13 @@ class ScannerService:
         ]
 
     def _candidate(
-        self, run_id: str, found: tuple[str, Direction, GapFacts], row: Floats, now: datetime, as_of: datetime
+        self,
+        run_id: str,
+        found: tuple[str, Direction, GapFacts],
+        row: Floats,
+        now: datetime,
+        as_of: datetime,
+        share: RiskShare | None,
     ) -> Effect:
         symbol, direction, facts = found
         decision = identity.decision_id(run_id, symbol)
@@ -122,10 +133,11 @@ class ScannerService:
         values = tuple(row.tolist())
         unknown = sum(isnan(value) for value in values)
         quality = [SIMULATED] * self.feed.simulated + [f"{unknown} unknown"] * bool(unknown)
+        payload = {"decision_id": decision} | (share.payload() if share else {})
         vector = FeatureVector(decision, as_of, now, CANDIDATE.hash, values, ", ".join(quality) or "OK")
         return Effect(
             records=(candidate, vector, SymbolRun(run_id, symbol, Stage.SCAN, SymbolState.RUNNING, "")),
-            next=(Next("score", f"score:{decision}", {"decision_id": decision}, trace_id=candidate.trace_id),),
+            next=(Next("score", f"score:{decision}", payload, trace_id=candidate.trace_id),),
             events=(
                 story(
                     candidate,

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from finagent.domain.ports.store import Reads
 from finagent.domain.prediction import Prediction
 from finagent.domain.runs import Stage, SymbolState
 from finagent.services.models.serving import Score
+from finagent.services.pipeline.allocation import share_of
 from finagent.services.pipeline.outcome import ended, has_ended, stage, story
 
 
@@ -44,8 +46,8 @@ class ScoringService:
         rows = np.asarray([vector.values for _, vector in stories], dtype=np.float64)
         scores = await self.infer(rows, [Subject(candidate.symbol, candidate.session_date) for candidate, _ in stories])
         return [
-            Effect() if has_ended(candidate, reads) else self._effect(candidate, vector, score)
-            for (candidate, vector), score in zip(stories, scores, strict=True)
+            Effect() if has_ended(candidate, reads) else self._effect(candidate, vector, score, share_of(job.payload))
+            for job, (candidate, vector), score in zip(jobs, stories, scores, strict=True)
         ]
 
     def _inputs(self, job: Job, reads: Reads) -> tuple[GapCandidate, FeatureVector]:
@@ -59,7 +61,7 @@ class ScoringService:
             )
         return candidate, vector
 
-    def _effect(self, candidate: GapCandidate, vector: FeatureVector, scored: Score) -> Effect:
+    def _effect(self, candidate: GapCandidate, vector: FeatureVector, scored: Score, share: dict[str, Any]) -> Effect:
         now = self.clock.now()
         if scored.reason:
             return ended(candidate, Stage.SCORE, SignalOutcome.NO_TRADE, scored.reason, now)
@@ -70,5 +72,5 @@ class ScoringService:
             reason = f"score {score} < {self.policy.score_min}"
             return told + ended(candidate, Stage.SCORE, SignalOutcome.NO_TRADE, reason, now)
         key = f"plan:{candidate.decision_id}"
-        following = Next("plan", key, {"decision_id": candidate.decision_id}, trace_id=candidate.trace_id)
+        following = Next("plan", key, {"decision_id": candidate.decision_id} | share, trace_id=candidate.trace_id)
         return told + Effect((stage(candidate, Stage.SCORE, SymbolState.RUNNING),), (following,))
