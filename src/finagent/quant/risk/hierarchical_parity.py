@@ -12,7 +12,6 @@ import numpy as np
 from finagent.domain.bars import Floats
 from finagent.domain.errors import BadInput
 
-
 _CORRELATION_DECIMALS = 12
 
 
