@@ -1,5 +1,4 @@
-"""Trainings whose processes are killed, and a parent that is: `python -m tests.crash.training_kills FOLDER 20 3 1` says what is
-left, against the same trainings undisturbed; what a loop beside them feels of it; and what one copy of the rows is worth."""
+"""Trainings whose processes are killed, and a parent that is: what is left, against the same trainings undisturbed."""
 
 import asyncio
 import json
@@ -155,7 +154,7 @@ def killed(folder: Path, count: int, factory: str, *, children: int, parents: in
     losses, orphans = 0, 0
     kills = ["child"] * children + ["parent"] * parents
     every = max(count * EPOCHS // (len(kills) + 1), 1)
-    command = [sys.executable, "-m", "tests.crash.training_kills", "--parent", str(folder), str(count), factory, str(int(mlflow))]
+    command = [sys.executable, "-m", "tests.crash.training_kills", str(folder), str(count), factory, str(int(mlflow))]
     while not results:
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
@@ -215,30 +214,6 @@ def gone(pid: int) -> bool:
     return False
 
 
-def main(folder: Path, count: int, children: int, parents: int) -> int:
-    """Exit 3 unless everything came to its end as if nothing had been killed."""
-    undisturbed = killed(folder / "undisturbed", count, SPECIALIST, children=0, parents=0, mlflow=False)
-    left = killed(folder / "killed", count, SPECIALIST, children=children, parents=parents, mlflow=True)
-    said = {
-        "trainings": count,
-        "success_rate": left.success_rate,
-        "children_killed": children,
-        "parents_killed": parents,
-        "processes_lost_to_the_last_parent": left.losses,
-        "metrics": len(left.metrics),
-        "metrics_expected": len(undisturbed.metrics),
-        "metrics_twice": sum(times > 1 for times in left.metrics.values()),
-        "states_equal": left.states == undisturbed.states,
-        "orphans": left.orphans,
-    }
-    print(json.dumps(said))
-    held = left.metrics == undisturbed.metrics and left.states == undisturbed.states and left.success_rate == 1.0
-    return 0 if held and not left.orphans else 3
-
-
 if __name__ == "__main__":
-    if sys.argv[1] == "--parent":
-        ended = parent(Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4], mlflow=bool(int(sys.argv[5])))
-        print(json.dumps({"outcomes": [one.outcome.value for one in ended], "losses": sum(one.losses for one in ended)}))
-    else:
-        sys.exit(main(Path(sys.argv[1]), *map(int, sys.argv[2:])))
+    ended = parent(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], mlflow=bool(int(sys.argv[4])))
+    print(json.dumps({"outcomes": [one.outcome.value for one in ended], "losses": sum(one.losses for one in ended)}))

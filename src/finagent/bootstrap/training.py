@@ -125,7 +125,7 @@ async def train(settings: Settings, order: Order, watcher: Watcher) -> Trained:
             name = _training_name(settings, order, market.source_id)
             folder = settings.storage.directory / TRAINING_FOLDER / name / ROWS
             if not folder.exists():
-                await _gather(settings, market, folder, order, watcher)
+                await gather_rows(settings, market, folder, order, watcher)
         plan = plan_trainings(settings, order, name, open_rows(folder))
         count = len(plan.trainings)
         orchestrator = build_orchestrator(settings, log, lambda key, done, most: watcher.epoch(key, done, most, count))
@@ -181,7 +181,7 @@ def _training_name(settings: Settings, order: Order, source: str) -> str:
     return f"{order.name}-{order.version}-{digest(*depends, AT_THE_OPEN.hash, build_hash(), length=10)}"
 
 
-async def _gather(settings: Settings, market: MarketDataPort, folder: Path, order: Order, watcher: Watcher) -> None:
+async def gather_rows(settings: Settings, market: MarketDataPort, folder: Path, order: Order, watcher: Watcher) -> None:
     """Read the market once: whoever goes on, and every process, has the same copy."""
     sessions = sessions_between(market, order.first, order.last)
     days = build_daily_features(settings, market)
