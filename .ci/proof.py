@@ -50,7 +50,6 @@ PROOFS: dict[str, tuple[str | tuple[str, int], ...]] = {
     "halt-presses": ("python -m tests.stateful.halt_presses 1000",),
     "hung-broker": ("python -m tests.benchmarks.hung_broker 30",),
     "value-at-risk": ("python -m tests.benchmarks.value_at_risk --json",),
-    "value-at-risk": ("python -m tests.benchmarks.value_at_risk",),
     "training": ("python -m tests.crash.training_proof {folder} 20 3 1",),
     "statistics": ("python -m pytest -q -m statistics tests",),
     "audit": ("python tests/benchmarks/audit_verify.py 500000 500 10000",),

@@ -315,6 +315,12 @@ def cron_entries(settings: Settings) -> tuple[CronEntry, ...]:
     return tuple(CronEntry(entry.name, entry.expression) for entry in settings.schedule)
 
 
+def training_entries(settings: Settings) -> tuple[CronEntry, ...]:
+    """When models are trained; a replay trains none."""
+    entries = settings.model.training.schedule if settings.on_wall_time else ()
+    return tuple(CronEntry(entry.name, entry.expression) for entry in entries)
+
+
 def plan_policy(settings: Settings) -> PlanPolicy:
     """How a plan is drawn up."""
     plan = settings.plan

@@ -199,6 +199,12 @@ class ReviewSettings(Section):
     drawdown_fraction_free: Chance
 
 
+class TrainingEntry(Section):
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,40}$")]
+    expression: str
+    overrides: tuple[str, ...] = ()
+
+
 class TrainingProcessSettings(Section):
     workers: AtLeastOne
     nice: Annotated[int, Field(ge=0, le=19)]
@@ -208,9 +214,12 @@ class TrainingProcessSettings(Section):
     accelerator_headroom_bytes: Count
     inference_reserve_bytes: Count
     cpu_meanwhile: bool
+    look_seconds: Annotated[float, Field(ge=1, le=3600)]
+    judged_max: AtLeastOne
 
 
 class TrainingSettings(Section):
+    schedule: tuple[TrainingEntry, ...]
     processes: TrainingProcessSettings
     gap_fraction_min: Annotated[float, Field(ge=0, le=1)]
     gap_natr_min: Annotated[float, Field(ge=0, le=10)]
@@ -608,6 +617,12 @@ def quiet_mlflow() -> None:
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     for name, value in (("LOGGING_LEVEL", "WARNING"), ("HTTP_REQUEST_MAX_RETRIES", "1"), ("HTTP_REQUEST_TIMEOUT", "10")):
         os.environ.setdefault(f"MLFLOW_{name}", value)
+
+
+def environment_without_settings() -> dict[str, str]:
+    """For a process that is given the settings in force by a file."""
+    ours = ("FINAGENT__", "FINAGENT_SETTINGS", "FINAGENT_ENV")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
 def settings_files(file: Path | None) -> tuple[Path, ...]:

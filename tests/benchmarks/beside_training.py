@@ -1,7 +1,10 @@
 """What trainings cost others: how late a loop beside them turns, and what a start costs with one copy of the rows."""
 
 import asyncio
+import contextlib
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -23,13 +26,15 @@ from finagent.settings import load_settings
 from finagent.telemetry.loop_watchdog import LoopWatchdog
 
 BEAT_SECONDS = 0.005
+PHASE_SECONDS = 1.0
 WINDOW = ("market_data.first_session=2008-01-02", "market_data.last_session=2008-10-08", "model.training.first_test_days=120")
 OWN_STARTS, SHARED_STARTS = 3, 20
 
 
 @contextmanager
-def loop_beside(told: dict[str, float]) -> Iterator[None]:
-    """A process whose event loop only turns, as the agent's does beside a training; afterwards `told` has how late it was."""
+def loop_beside(beats: list[tuple[float, float]]) -> Iterator[None]:
+    """A process whose event loop only turns, as the agent's does beside a training; afterwards `beats` has when it turned and how
+    late, in seconds of the machine's clock."""
     command = [sys.executable, "-m", "tests.benchmarks.beside_training"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -39,24 +44,50 @@ def loop_beside(told: dict[str, float]) -> Iterator[None]:
             yield
         finally:
             process.stdin.close()
-            told.update(json.loads(process.stdout.readline()))
+            beats += json.loads(process.stdout.readline())
 
 
 async def turn() -> None:
     """Until nobody listens any more."""
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is the answer's
-    lags: list[float] = []
-    watchdog = LoopWatchdog(replace(watchdog_policy(load_settings()), interval_seconds=BEAT_SECONDS), lags.append)
-    task = asyncio.create_task(watchdog.run())
+    beats: list[tuple[float, float]] = []
+    policy = replace(watchdog_policy(load_settings()), interval_seconds=BEAT_SECONDS)
+    task = asyncio.create_task(LoopWatchdog(policy, lambda lag: beats.append((time.monotonic(), lag))).run())
     sys.stdout.write("turning\n")
     sys.stdout.flush()
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     task.cancel()
-    p50, p99, most = (float(each) * 1000.0 for each in np.quantile(lags, (0.5, 0.99, 1.0)))
-    sys.stdout.write(
-        json.dumps({"beats": len(lags), "p50_ms": round(p50, 3), "p99_ms": round(p99, 3), "most_ms": round(most, 3)})
-    )
-    sys.stdout.write("\n")
+    sys.stdout.write(json.dumps(beats) + "\n")
+
+
+def lag_beside(command: list[str]) -> dict[str, dict[str, float]]:
+    """How late a loop turns while the command runs and while it is held back, second by second in turn: whatever else the machine
+    does, it does to both."""
+    beats: list[tuple[float, float]] = []
+    phases: list[tuple[bool, float, float]] = []
+    with loop_beside(beats), subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        goes = True
+        while process.poll() is None:
+            began = time.monotonic()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(PHASE_SECONDS)
+            phases.append((goes, began, time.monotonic()))
+            goes = not goes
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGCONT if goes else signal.SIGSTOP)
+    assert process.returncode == 0
+    lags: dict[bool, list[float]] = {True: [], False: []}
+    for at, lag in beats:
+        for going, began, ended in phases:
+            if began + lag <= at <= ended:
+                lags[going].append(lag)
+    return {"running": _lag(lags[True]), "held_back": _lag(lags[False])}
+
+
+def _lag(lags: list[float]) -> dict[str, float]:
+    quantiles = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99, "most_ms": 1.0}
+    told = {name: round(float(np.quantile(lags, level)) * 1000.0, 3) for name, level in quantiles.items()}
+    return {"beats": len(lags), **told}
 
 
 def starts(folder: Path) -> dict[str, float]:

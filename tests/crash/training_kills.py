@@ -135,6 +135,12 @@ def parent(folder: Path, count: int, factory: str, *, mlflow: bool) -> tuple[Tra
         return asyncio.run(TrainingOrchestrator(lambda: TrainingProcess(10), log, policy, ledger, progress).run(asked))
 
 
+def parent_command(folder: Path, count: int, factory: str, *, mlflow: bool) -> list[str]:
+    """Of the priority that a scheduled training has."""
+    words = ["-m", "tests.crash.training_kills", str(folder), str(count), factory, str(int(mlflow))]
+    return ["nice", "-n", "10", sys.executable, *words]
+
+
 @dataclass(frozen=True)
 class Left:
     """What there is after it: how often each metric of each epoch, the order of epochs, and each final state."""
@@ -154,7 +160,7 @@ def killed(folder: Path, count: int, factory: str, *, children: int, parents: in
     losses, orphans = 0, 0
     kills = ["child"] * children + ["parent"] * parents
     every = max(count * EPOCHS // (len(kills) + 1), 1)
-    command = [sys.executable, "-m", "tests.crash.training_kills", str(folder), str(count), factory, str(int(mlflow))]
+    command = parent_command(folder, count, factory, mlflow=mlflow)
     while not results:
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None

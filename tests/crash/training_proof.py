@@ -4,33 +4,25 @@ is left, what a loop beside them feels of it, and what one copy of the rows is w
 import json
 import sys
 from pathlib import Path
-from threading import Event
 
-from tests.benchmarks.beside_training import loop_beside, starts
-from tests.crash.training_kills import SPECIALIST, killed
+from tests.benchmarks.beside_training import lag_beside, starts
+from tests.crash.training_kills import SPECIALIST, killed, parent_command
 
-IDLE_SECONDS = 10.0
 LAG_MORE_MS_MAX, FASTER_MIN = 5.0, 3.0
 
 
 def main(folder: Path, count: int, children: int, parents: int) -> int:
     """Exit 3 unless everything came to its end as if nothing had been killed, and nobody beside it felt more than a little."""
-    idle: list[dict[str, float]] = [{}, {}]
-    busy: dict[str, float] = {}
-    with loop_beside(idle[0]):
-        Event().wait(IDLE_SECONDS)
     undisturbed = killed(folder / "undisturbed", count, SPECIALIST, children=0, parents=0, mlflow=False)
-    with loop_beside(busy):
-        left = killed(folder / "killed", count, SPECIALIST, children=children, parents=parents, mlflow=True)
-    with loop_beside(idle[1]):
-        Event().wait(IDLE_SECONDS)
+    left = killed(folder / "killed", count, SPECIALIST, children=children, parents=parents, mlflow=True)
+    lag = lag_beside(parent_command(folder / "beside", count, SPECIALIST, mlflow=True))
     start = starts(folder / "starts")
     promises = {
         "all_ended": left.success_rate == 1.0,
         "every_metric_once": set(left.metrics.values()) == {1} and left.metrics == undisturbed.metrics,
         "the_same_bits": left.states == undisturbed.states,
         "no_orphans": left.orphans == 0,
-        "loop_unharmed": busy["p99_ms"] <= max(each["p99_ms"] for each in idle) + LAG_MORE_MS_MAX,
+        "loop_unharmed": lag["running"]["p99_ms"] <= lag["held_back"]["p99_ms"] + LAG_MORE_MS_MAX,
         "start_three_times_faster": start["faster"] >= FASTER_MIN,
     }
     said = {
@@ -40,8 +32,7 @@ def main(folder: Path, count: int, children: int, parents: int) -> int:
         "parents_killed": parents,
         "processes_lost_to_the_last_parent": left.losses,
         "metrics": len(left.metrics),
-        "loop_alone_before_and_after": idle,
-        "loop_beside_trainings": busy,
+        "loop_beside": lag,
         "start": start,
         "promises": promises,
     }

@@ -10,17 +10,20 @@ import sqlite3
 import tempfile
 from collections.abc import Iterable
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from finagent.adapters.calendar import NewYorkCalendar
 from finagent.bootstrap import build_application
 from finagent.domain.effect import Effect
 from finagent.domain.orders import OrderState
 from finagent.domain.portfolio import Position
 from finagent.domain.ports.order_execution import TradeUpdate
 from finagent.services.execution.trade_updates import update_job
+from finagent.services.scheduling.cron import CronEntry
+from finagent.services.scheduling.scheduled_training import training_jobs
 from finagent.settings import load_settings
 
 EARLIER = datetime(2008, 10, 6, tzinfo=UTC)
@@ -31,10 +34,11 @@ _DAYS = ("http.enabled=false", "market_data.first_session=2008-10-07", "plan.tar
 _FAULTS = ("broker.partial_fill_rate=0.9", "broker.faults.dropped=0.3", "broker.faults.cancel_dropped=1")
 _UNCLEAR = ("broker.faults.reply_lost=0.15", "broker.faults.late=0.1", "broker.faults.look_up_withheld=0.2")
 TOLD = update_job(TradeUpdate("golden", "new", "b-1", "c-1", OrderState.ACCEPTED), datetime(2008, 10, 7, 15, tzinfo=UTC), 15)
+(TRAINS,) = training_jobs([CronEntry("gap", "0 11 * * *")], NewYorkCalendar().session_at_or_after(EARLIER + timedelta(days=1)))
 REPLAYS = (
     (("replay.seed=21", "market_data.last_session=2008-10-08", *_FAULTS, *_UNCLEAR), Effect()),
     (("replay.seed=21", "market_data.last_session=2008-10-07", *_FAULTS), Effect()),  # closes out
-    (("market_data.last_session=2008-10-07",), Effect(next=(TOLD,))),  # of a stream, which a replay has none of
+    (("market_data.last_session=2008-10-07",), Effect(next=(TOLD, TRAINS))),  # of wall time, which a replay has none of
     (("market_data.last_session=2008-10-07",), Effect((Position("IBM", 1, Decimal(-100), Decimal(0), EARLIER),))),  # left over
 )
 

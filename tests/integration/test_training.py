@@ -6,6 +6,8 @@ import getpass
 import io
 import json
 import shutil
+import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +18,23 @@ from finagent.adapters.models.mlflow_store import MlflowStore
 from finagent.adapters.models.package import MODEL
 from finagent.adapters.models.tracking import KEY_TAG
 from finagent.bootstrap import build_application, build_daily_features, open_market
+from finagent.bootstrap.models import build_training_command, training_success
 from finagent.bootstrap.training import regime_weights
 from finagent.cli.app import run
+from finagent.domain.errors import Permanent
 from finagent.domain.prediction import Prediction
 from finagent.policies import gap_past_policy
 from finagent.quant.specialists.networks import NETWORKS
 from finagent.services.market_data.daily_features import anchor
 from finagent.services.market_data.feature_past import sessions_between
 from finagent.services.market_data.gap_past import gap_past
+from finagent.services.scheduling.scheduled_training import TrainingsEnded
 from finagent.settings import Settings, load_settings
 from finagent.store_access import reading
 
 WINDOW = ("market_data.first_session=2008-01-02", "market_data.last_session=2008-10-08")
 SMALL = ("model.training.seeds=1", "model.training.width=8", "model.training.epochs=4", "model.training.first_test_days=120",
-         "model.training.test_days=200")  # fmt: skip
+         "model.training.test_days=200", "model.training.processes.workers=1")  # fmt: skip
 
 
 def settings_of(folder: Path, *more: str) -> Settings:
@@ -105,6 +110,30 @@ def test_what_was_tried_is_in_mlflow_once_and_is_not_tried_again(whole: tuple[Pa
     assert (tmp_path / "again" / MODEL).read_bytes() == (Path(told["folder"]) / MODEL).read_bytes()
     assert {path for path, at in checkpoints.items() if path.stat().st_mtime_ns != at} == {unfinished}
     tracked()
+    assert said(folder, "models", "train", "gap", "1", "--to", "2008-09-30", "--register")["digest"] == told["digest"]
+
+
+async def test_a_scheduled_training_is_the_command_with_the_agents_settings(whole: tuple[Path, Any]) -> None:
+    """What is known to have ended is told; what refuses its settings says why; what still runs ends with the agent."""
+    folder, told = whole
+    settings = settings_of(folder)
+    runner = replace(build_training_command(settings), overrides={"gap": ("model.training.width=none",), "other": ()})
+    try:
+        ended = await runner.ended("gap@1")
+        assert ended == TrainingsEnded("gap@1", len(told["trainings"]), 0, True)
+        assert training_success(settings) == 1.0
+        assert await runner.ended("gap@2") is None
+        await runner.keep_running("gap", "gap@2")
+        await asyncio.wait_for(runner.running["gap@2"].wait(), 60)
+        with pytest.raises(Permanent, match=r"gap@2: .*model\.training\.width"):
+            await runner.keep_running("gap", "gap@2")
+        await runner.keep_running("other", "other@1")
+        process = runner.running["other@1"]
+        await runner.keep_running("other", "other@1")
+        assert runner.running["other@1"] is process
+    finally:
+        await runner.close()
+    assert process.returncode == -signal.SIGKILL
 
 
 def test_a_training_that_fails_makes_no_package_and_names_itself(tmp_path: Path, empty_mlflow: Path) -> None:
@@ -142,7 +171,8 @@ def test_a_specialist_weighs_what_was_its_market(whole: tuple[Path, Any], tmp_pa
 
 def test_a_folder_that_is_there_and_a_window_without_gaps_are_refused(whole: tuple[Path, Any]) -> None:
     folder, _ = whole
-    assert "is there already" in said(folder, "models", "train", "gap", "1", code=2)["error"]
+    other = ("--to", "2008-09-30", "--set", "model.training.miss_fraction=0.3")
+    assert "is there already" in said(folder, "models", "train", "gap", "1", *other, code=2)["error"]
     assert (
         "no gap to learn from"
         in said(

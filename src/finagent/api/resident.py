@@ -24,6 +24,7 @@ from finagent.api.app import add_halt_route, control_app, public_app
 from finagent.api.policies import readiness_policy, report_policy, watchdog_policy
 from finagent.api.server import bind_control, bind_port, serving
 from finagent.bootstrap import Application, build_application
+from finagent.bootstrap.models import training_success
 from finagent.domain.errors import Unavailable
 from finagent.domain.orders import BrokerOrder, OrderState, SendOutcome
 from finagent.services.health import HealthFacts, WorkProgress
@@ -121,6 +122,7 @@ class Resident:
         metrics.set_start_gate(agent.kill_switch.gate)
         metrics.bar_age.set(self.bar_age_seconds() or 0.0)
         metrics.last_pass_age.set(self.work.pass_age_seconds or 0.0)
+        metrics.training_success.set(training_success(self.settings))
         metrics.log_lines_lost.set(CurrentStderr.lost)
         log_file = self.settings.database_path.with_name(self.settings.database_path.name + "-wal")
         metrics.wal_bytes.set(log_file.stat().st_size if log_file.exists() else 0)

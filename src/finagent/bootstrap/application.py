@@ -22,7 +22,7 @@ from finagent.bootstrap.features import build_feature_cache, open_feature_store
 from finagent.bootstrap.handlers import agent_handlers
 from finagent.bootstrap.live import Live, build_live
 from finagent.bootstrap.market import build_sources
-from finagent.bootstrap.models import build_follower, build_server, build_serving
+from finagent.bootstrap.models import build_follower, build_server, build_serving, build_training_command
 from finagent.bootstrap.parts import Parts, Wraps
 from finagent.bootstrap.replay import Replay
 from finagent.bootstrap.start import FINISHED, begin, end, recovery_info
@@ -155,11 +155,13 @@ class Application:
             settings.wall_time.activity_seconds,
             settings.execution.lookup_window_seconds,
         )
+        self.trainer = build_training_command(settings) if settings.on_wall_time else None
+        handlers = agent_handlers(parts, self.feed, self.kill_switch, self.reconciler, inbox, self.trainer)
         self.processor = JobProcessor(
             queue=queue,
             reads=reads,
             clock=clock,
-            handlers=wraps.handlers(parts, agent_handlers(parts, self.feed, self.kill_switch, self.reconciler, inbox)),
+            handlers=wraps.handlers(parts, handlers),
             policy=queue_policy(settings),
             seed=settings.replay.seed,
             failpoints=parts.failpoints,
@@ -225,7 +227,10 @@ class Application:
         if self.finished:
             return True
         try:
-            return await self._run()
+            async with AsyncExitStack() as stack:
+                if self.trainer is not None:
+                    stack.push_async_callback(self.trainer.close)
+                return await self._run()
         except* Transient as errors:
             raise Unavailable(f"the store or the broker is not there: {_first(errors)}") from errors
 

@@ -5,7 +5,15 @@ from datetime import datetime
 from finagent.bootstrap.parts import Parts
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.market_data import MarketDataPort
-from finagent.policies import allocation_policy, cron_entries, execution_policy, plan_policy, risk_profile, watch_policy
+from finagent.policies import (
+    allocation_policy,
+    cron_entries,
+    execution_policy,
+    plan_policy,
+    risk_profile,
+    training_entries,
+    watch_policy,
+)
 from finagent.quant.features.catalogue import CANDIDATE
 from finagent.quant.risk.allocation import Allocation
 from finagent.services.execution.exits import ExitService
@@ -23,12 +31,18 @@ from finagent.services.pipeline.scanner import ScannerPolicy, ScannerService
 from finagent.services.pipeline.scoring import ScoringPolicy, ScoringService
 from finagent.services.queue.processor import Handler, one_by_one
 from finagent.services.risk_watch import RiskWatch
+from finagent.services.scheduling.scheduled_training import ScheduledTraining, TrainingRunner
 from finagent.services.scheduling.trading_day import DayPolicy, TradingDay
 from finagent.settings import Settings
 
 
 def agent_handlers(
-    parts: Parts, feed: Feed, kill_switch: KillSwitch, reconciler: Reconciler, inbox: TradeUpdateInbox
+    parts: Parts,
+    feed: Feed,
+    kill_switch: KillSwitch,
+    reconciler: Reconciler,
+    inbox: TradeUpdateInbox,
+    trainer: TrainingRunner | None,
 ) -> dict[str, Handler]:
     """Every type of job."""
     settings, clock = parts.settings, parts.clock
@@ -66,6 +80,7 @@ def agent_handlers(
             settings.plan.flat_minutes,
             settings.reconcile_seconds,
             settings.risk.breakers.interval_seconds,
+            training_entries(settings),
         ),
         kill_switch,
         sessions.__getitem__,
@@ -86,6 +101,7 @@ def agent_handlers(
         "gather": risk.gather,
         "risk": risk.check,
         "execute": ExecutionService(clock, parts.broker.stop_entry_brackets).execute,
+        "train": ScheduledTraining(clock, trainer, settings.model.training.processes.look_seconds).train,
         "send": gateway.send,
     }
     alone = {name: one_by_one(handle) for name, handle in single.items()}

@@ -15,6 +15,7 @@ from finagent.adapters.models.onnx_predictor import OnnxPredictor
 from finagent.adapters.models.package import SHIPPED, ModelPackage, open_package
 from finagent.adapters.models.registry_files import RegistryFiles
 from finagent.adapters.models.registry_mlflow import RegistryMlflow
+from finagent.adapters.models.training_command import TrainingCommand, commands_ended
 from finagent.adapters.models.warm_copy import WarmCopy
 from finagent.bootstrap.live import open_market
 from finagent.domain.bars import Floats
@@ -32,9 +33,11 @@ from finagent.services.metering import InferenceMeter
 from finagent.services.model_review import Contender, Review, decided_since, review
 from finagent.services.models.following import CANARY_STOPPED, SERVING, ModelFollower, ModelJournal, ModelSource
 from finagent.services.models.serving import Handle, ModelServer, Serving
-from finagent.settings import Settings, quiet_mlflow
+from finagent.services.scheduling.scheduled_training import success_ratio
+from finagent.settings import Settings, environment_without_settings, quiet_mlflow
 from finagent.telemetry.metrics import Metrics
 
+TRAINING_FOLDER = "training"
 _LATENCY_CALLS = 200
 log = structlog.get_logger(__name__)
 
@@ -159,6 +162,24 @@ def build_follower(
 
     journal = ModelJournal(lambda event: queue.submit(Effect(events=(event,))), stopped, now)
     return ModelFollower(server, source, journal, follow_policy(settings))
+
+
+def build_training_command(settings: Settings) -> TrainingCommand:
+    """Trainings as the agent's schedule wants them, with its settings."""
+    training = settings.model.training
+    return TrainingCommand(
+        settings.storage.directory / TRAINING_FOLDER,
+        settings.model_dump_json(),
+        {entry.name: entry.overrides for entry in training.schedule},
+        environment_without_settings(),
+        training.processes.nice,
+    )
+
+
+def training_success(settings: Settings) -> float:
+    """Of the trainings of the last commands in this folder; NaN where there was none."""
+    folder = settings.storage.directory / TRAINING_FOLDER
+    return success_ratio(commands_ended(folder, settings.model.training.processes.judged_max))
 
 
 def _load(registry: ModelRegistry, version: str) -> Handle:

@@ -12,8 +12,8 @@ from finagent.adapters.durable_files import folder_bytes
 from finagent.adapters.models.checkpoint_files import CHECKPOINT, open_checkpoint
 from finagent.adapters.models.roles import one_writer
 from finagent.adapters.models.tracking import LOCK
-from finagent.bootstrap.models import open_registry
-from finagent.bootstrap.training import ROWS, SPOOL, TRAINING_FOLDER
+from finagent.bootstrap.models import TRAINING_FOLDER, open_registry
+from finagent.bootstrap.training import ROWS, SPOOL
 from finagent.domain.errors import BadInput, Transient
 from finagent.domain.ports.model_registry import ModelRegistry
 from finagent.services.models.retention import Fate, Kept, RetentionPolicy, fates

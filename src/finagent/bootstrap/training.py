@@ -15,13 +15,14 @@ import numpy as np
 
 from finagent.adapters.models.accelerator_memory import accelerator_memory
 from finagent.adapters.models.checkpoint_files import CHECKPOINT, open_checkpoint
-from finagent.adapters.models.package import ModelFacts, ModelPackage, sealed, write_package
+from finagent.adapters.models.package import ModelFacts, ModelPackage, open_package, sealed, write_package
 from finagent.adapters.models.row_files import RowFile, open_rows, write_rows
 from finagent.adapters.models.tracking import Tracking
+from finagent.adapters.models.training_command import note_ended
 from finagent.adapters.models.training_processes import TrainingProcess
 from finagent.bootstrap.features import build_daily_features
 from finagent.bootstrap.live import open_market
-from finagent.bootstrap.models import open_mlflow
+from finagent.bootstrap.models import TRAINING_FOLDER, open_mlflow
 from finagent.bootstrap.store import build_hash
 from finagent.domain.bars import DailyHistory, Floats
 from finagent.domain.errors import BadInput
@@ -40,9 +41,10 @@ from finagent.services.market_data.feature_past import sessions_between
 from finagent.services.market_data.gap_past import AT_THE_OPEN, GapPast, gap_past, index_closes
 from finagent.services.models.accelerator import AcceleratorLedger
 from finagent.services.models.training import Training, TrainingOrchestrator, TrainingPolicy, TrainingResult
+from finagent.services.scheduling.scheduled_training import TrainingsEnded
 from finagent.settings import Settings
 
-TRAINING_FOLDER, SPOOL, ROWS = "training", "spool", "rows"
+SPOOL, ROWS = "spool", "rows"
 _NOT_OF_THE_RECIPE = {
     *("processes", "gap_fraction_min", "gap_natr_min", "specialist", "regime_floor", "first_test_days", "test_days"),
 }
@@ -116,26 +118,45 @@ class Trained:
 
 
 async def train(settings: Settings, order: Order, watcher: Watcher) -> Trained:
-    """BadInput for a window with too few gaps or days, and for a folder that is there already. Ended anywhere, the same order
-    goes on there."""
-    if order.folder.exists():
-        raise BadInput(f"{order.folder} is there already: name another version, or another folder with --out")
+    """BadInput for a window with too few gaps or days, and for a folder that holds something else. Ended anywhere, the same
+    order goes on there, to the same package."""
     with open_tracking(settings) as log:  # whoever collects what nobody needs is out while it is held
         async with open_market(settings) as market:
             name = _training_name(settings, order, market.source_id)
             folder = settings.storage.directory / TRAINING_FOLDER / name / ROWS
             if not folder.exists():
+                if order.folder.exists():
+                    raise _taken(order.folder)
                 await gather_rows(settings, market, folder, order, watcher)
         plan = plan_trainings(settings, order, name, open_rows(folder))
         count = len(plan.trainings)
         orchestrator = build_orchestrator(settings, log, lambda key, done, most: watcher.epoch(key, done, most, count))
         results = await orchestrator.run(plan.trainings)
-    if any(result.outcome is TrainingOutcome.FAILED for result in results):
-        return Trained(plan, results, log.unsent())
-    trials = _report(settings, plan)
-    package = _package(settings, plan, order, trials)
-    write_package(order.folder, package)
+        failed = sum(result.outcome is TrainingOutcome.FAILED for result in results)
+        trials = None if failed else _report(settings, plan)
+        package = _package(settings, plan, order, trials) if trials is not None else None
+        if package is not None:
+            _put(order.folder, package)
     return Trained(plan, results, log.unsent(), package, trials)
+
+
+def _put(folder: Path, package: ModelPackage) -> None:
+    if not folder.exists():
+        write_package(folder, package)
+    elif open_package(folder).digest != package.digest:
+        raise _taken(folder)
+
+
+def _taken(folder: Path) -> BadInput:
+    return BadInput(f"{folder} is there already, of another training: name another version, or another folder with --out")
+
+
+def note_training(settings: Settings, order: Order, done: Trained) -> None:
+    """For who asks what became of it: the agent that scheduled it, and its gauge. After this it is not asked for again."""
+    failed = sum(result.outcome is TrainingOutcome.FAILED for result in done.results)
+    version = f"{order.name}@{order.version}"
+    ended = TrainingsEnded(version, len(done.results) - failed, failed, done.package is not None)
+    note_ended(settings.storage.directory / TRAINING_FOLDER, ended)
 
 
 def open_tracking(settings: Settings) -> Tracking:

@@ -52,6 +52,7 @@ def train(
         raise Unavailable(f'training needs {missing.name}: pip install "finagent[models]"') from missing
     if into_registry and done.package is not None:
         open_registry(settings).register(folder)
+    training.note_training(settings, order, done)
     if as_json:
         print_json(_document(done, folder))
     else:

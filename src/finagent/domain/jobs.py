@@ -76,6 +76,7 @@ _TYPES = (
     JobType("gather", "risk", Phase.DECIDE, 60),
     JobType("risk", "risk", Phase.DECIDE, 60),
     JobType("execute", "execution", Phase.DECIDE, 60, parks=True),
+    JobType("train", "scheduler", Phase.DECIDE, 65),
     JobType("send", "sender", Phase.SEND, 70, parks=True),
 )
 JOB_TYPES: dict[str, JobType] = {kind.name: kind for kind in _TYPES}

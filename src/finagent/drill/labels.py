@@ -26,8 +26,8 @@ START_LABELS = _both_sides(
 
 _COMMITS = _both_sides("claim", "effect_commit", "intent_commit", "outcome_commit", "fill_apply", "instant_first_effect")
 _INSTANTS = _both_sides("instant", "activity_apply", "drain", "hand_off")
-OF_STREAMS = {"trade_update"}  # a replay hears none
-_HANDLERS = _both_sides(*(f"handler.{name}" for name in JOB_TYPES if name not in OF_STREAMS))
+OF_WALL_TIME = {"trade_update", "train"}  # a replay hears of no stream, and trains nothing
+_HANDLERS = _both_sides(*(f"handler.{name}" for name in JOB_TYPES if name not in OF_WALL_TIME))
 _BROKER_CALLS = _both_sides("send", "look_up", "cancel", "barrier", "activity", "open_orders", "positions", "account", "advance")
 _PERSON = _both_sides("halt", "arm", "backup", "backup_step")
 _END = _both_sides("seal", "checkpoint")

@@ -57,6 +57,7 @@ class Tracking:
         self._spool, self._store, self._retry_seconds = spool, store, retry_seconds
         self._told: queue.Queue[dict[str, Any]] = queue.Queue(maxsize=_WAITING_MAX)
         self._kept: dict[str, _Kept] = {}
+        self._whole: set[str] = set()  # the store has all of it, and its file is gone
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         self._exits = ExitStack()
@@ -126,6 +127,8 @@ class Tracking:
     def _keep(self, line: dict[str, Any]) -> None:
         """On disk, unless it is there already."""
         kept = self._kept.get(line["key"])
+        if kept is None and line["key"] in self._whole:
+            return
         if kept is None and "begin" not in line:
             log.error("tracking_without_begin", training=line["key"])
         elif kept is None or not _says(kept, line):
@@ -156,6 +159,7 @@ class Tracking:
                 (self._spool / f"{key}.jsonl").unlink(missing_ok=True)
                 sync_folder(self._spool)
                 del self._kept[key]
+                self._whole.add(key)
 
     def _send(self, client: "MlflowClient", kept: _Kept) -> None:
         from mlflow.entities import Metric

@@ -37,11 +37,12 @@ class CronEntry:
             raise BadInput(f"schedule entry {self.name!r}: {self.expression!r} never fires") from None
 
 
-def fire_times(entry: CronEntry, session: Session) -> tuple[datetime, ...]:
-    """The instants at which the entry fires from the session's open to its close, both included; UTC, increasing.
+def fire_times(entry: CronEntry, session: Session, until: datetime | None = None) -> tuple[datetime, ...]:
+    """The instants at which the entry fires from the session's open to its close, or `until`, both included; UTC, increasing.
 
     Whatever lies outside the session's own hours, which are shorter on a half day, does not fire.
     """
-    opens, closes = (edge.astimezone(EXCHANGE_ZONE).replace(tzinfo=None) for edge in (session.opens_at, session.closes_at))
-    walls = takewhile(lambda wall: wall <= closes, CronSim(entry.expression, opens - MINUTE))
+    edges = (session.opens_at, until or session.closes_at)
+    opens, last = (edge.astimezone(EXCHANGE_ZONE).replace(tzinfo=None) for edge in edges)
+    walls = takewhile(lambda wall: wall <= last, CronSim(entry.expression, opens - MINUTE))
     return tuple(wall.replace(tzinfo=EXCHANGE_ZONE).astimezone(UTC) for wall in walls)

@@ -22,6 +22,7 @@ from finagent.services.pipeline.outcome import ended, has_ended
 from finagent.services.portfolio import portfolio
 from finagent.services.risk_watch import unlocked, watch_job
 from finagent.services.scheduling.cron import CronEntry, fire_times
+from finagent.services.scheduling.scheduled_training import training_jobs
 
 ACCOUNT = "account"
 
@@ -29,12 +30,13 @@ ACCOUNT = "account"
 @dataclass(frozen=True, slots=True)
 class DayPolicy:
     """`flat_minutes` before the close everything is closed out; `reconcile_seconds` between comparisons with the
-    broker, `watch_seconds` between looks at the account."""
+    broker, `watch_seconds` between looks at the account; `trainings` begin on days with a session."""
 
     entries: tuple[CronEntry, ...]
     flat_minutes: int
     reconcile_seconds: int
     watch_seconds: int
+    trainings: tuple[CronEntry, ...] = ()
 
 
 def session_job(session: Session) -> Next:
@@ -77,6 +79,7 @@ class TradingDay:
             left_over = {"until": until, "entered_before": to_text(session.opens_at)}
             jobs.append(Next("flatten", f"flatten:{session.date.isoformat()}:left over", left_over))
         jobs.append(Next("report", f"report:{session.date.isoformat()}", dict(job.payload), session.closes_at))
+        jobs += training_jobs(self.policy.trainings, session)
         following = self.next_session(session.date)
         if following is not None:
             jobs.append(session_job(following))

@@ -1,5 +1,6 @@
 """A session's timetable: everything it has to do is published once, and its close leaves no candidate untold."""
 
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -46,6 +47,14 @@ async def test_opening_publishes_the_whole_day_once(desk: Any, market: Any, open
         "session": [],
     }
     assert desk.reads.get(AccountSnapshot, date(2008, 10, 2), "OPEN").equity == Decimal(100_000)
+
+
+async def test_opening_publishes_the_trainings_of_the_day(desk: Any, market: Any, open_feed: Any) -> None:
+    day = day_of(desk, await open_feed())
+    day = replace(day, policy=replace(day.policy, trainings=(CronEntry("gap", "30 17 * * *"),)))
+    effect = await day.open(desk.job("session", date="2008-10-01"), desk.reads)
+
+    assert [job.key for job in effect.next if job.type == "train"] == ["train:gap@20081001-1730:0"]
 
 
 async def test_opening_publishes_the_next_session(desk: Any, market: Any, open_feed: Any) -> None:
