@@ -250,6 +250,7 @@ class RetentionSettings(Section):
 
 
 class ServingSettings(Section):
+    device: Literal["cpu", "cuda"]
     batch_max: Annotated[int, Field(ge=1, le=4096)]
     queue_max: AtLeastOne
     deadline_seconds: Annotated[float, Field(gt=0, le=60)]
@@ -589,7 +590,10 @@ class Settings(BaseSettings):
         )
         if self.model.serve != "registry" or not self.model.canary_share:
             unnamed.add("canary_share")
-        partly = {"broker": connection, "features": kept, "model": dict.fromkeys(unnamed, True)}
+        model: dict[str, Any] = dict.fromkeys(unnamed, True)
+        if self.model.serving.device != "cpu":  # another device may round the last digit otherwise
+            model["serving"] = dict.fromkeys(set(ServingSettings.model_fields) - {"device"}, True)
+        partly = {"broker": connection, "features": kept, "model": model}
         partly["risk"] = {"breakers": True} if self.risk.breakers == FIRST_BREAKERS else {}
         if self.risk.allocation == "equal_risk":
             partly["risk"] |= {"allocation": True, "allocation_rules": True}

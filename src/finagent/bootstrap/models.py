@@ -11,7 +11,7 @@ import numpy as np
 import structlog
 
 from finagent.adapters.models.mlflow_store import MlflowStore
-from finagent.adapters.models.onnx_predictor import OnnxPredictor
+from finagent.adapters.models.onnx_predictor import CudaShare, OnnxPredictor
 from finagent.adapters.models.package import SHIPPED, ModelPackage, open_package
 from finagent.adapters.models.registry_files import RegistryFiles
 from finagent.adapters.models.registry_mlflow import RegistryMlflow
@@ -100,16 +100,16 @@ def build_predictor(settings: Settings, *, keep: bool = True) -> Predictor:
     if settings.model.serve == "formula":
         return GapAndGoFormula()
     if settings.model.serve == "shipped":
-        return OnnxPredictor(open_package(SHIPPED), CANDIDATE)
+        return _loaded(settings, open_package(SHIPPED))
     warm = WarmCopy(settings.storage.directory / "warm-model")
     try:
         package = _champion(open_registry(settings))
     except Transient as away:
         package = _kept(warm, away)
-        predictor = OnnxPredictor(package, CANDIDATE)
+        predictor = _loaded(settings, package)
         log.warning("model_registry_away", reason=str(away), model=package.version, digest=package.digest[:16])
         return predictor
-    predictor = OnnxPredictor(package, CANDIDATE)
+    predictor = _loaded(settings, package)
     if not keep:
         return predictor
     try:
@@ -129,7 +129,7 @@ def build_serving(settings: Settings) -> Serving:
     registry = open_registry(settings)
     try:
         version = registry.aliases().get(Alias.CANARY)
-        canary = None if version in (None, champion.version) else _load(registry, version)
+        canary = None if version in (None, champion.version) else _load(settings, registry, version)
     except (BadInput, Transient) as refusal:
         raise BadInput(f"model.canary_share is {model.canary_share}, and {refusal}; or --set model.canary_share=0") from refusal
     return Serving(champion, canary, model.canary_share if canary else 0.0)
@@ -151,7 +151,7 @@ def build_follower(
     registry, warm = open_registry(settings), WarmCopy(settings.storage.directory / "warm-model")
     source = ModelSource(
         registry,
-        partial(_load, registry),
+        partial(_load, settings, registry),
         lambda version: warm.keep(open_package(registry.fetch(version))),
         asyncio.to_thread,
     )
@@ -182,8 +182,15 @@ def training_success(settings: Settings) -> float:
     return success_ratio(commands_ended(folder, settings.model.training.processes.judged_max))
 
 
-def _load(registry: ModelRegistry, version: str) -> Handle:
-    return Handle.of(OnnxPredictor(open_package(registry.fetch(version)), CANDIDATE), CANDIDATE)
+def _load(settings: Settings, registry: ModelRegistry, version: str) -> Handle:
+    return Handle.of(_loaded(settings, open_package(registry.fetch(version))), CANDIDATE)
+
+
+def _loaded(settings: Settings, package: ModelPackage) -> OnnxPredictor:
+    """On the device that serves."""
+    serving, reserve = settings.model.serving, settings.model.training.processes.inference_reserve_bytes
+    cuda = CudaShare(reserve // serving.warm_max, serving.batch_max) if serving.device == "cuda" else None
+    return OnnxPredictor(package, CANDIDATE, cuda=cuda)
 
 
 def _champion(registry: ModelRegistry) -> ModelPackage:

@@ -1,5 +1,7 @@
-"""Scores by ONNX Runtime on the CPU: a package that has proven itself, from memory, in one immutable handle."""
+"""Scores by ONNX Runtime: a package that has proven itself, from memory, in one immutable handle."""
 
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,13 +13,24 @@ from finagent.domain.data_spec import DataSpec
 from finagent.domain.errors import BadInput
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import onnxruntime
 
 TOLERANCE = 1e-5
 Matrix = npt.NDArray[np.floating[Any]]
 Flags = npt.NDArray[np.bool_]
 _DTYPES: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(double)": np.float64}
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _QUIET = 4  # severity "fatal": what is wrong is raised, and need not be on stderr too
+
+
+@dataclass(frozen=True, slots=True)
+class CudaShare:
+    """What a model may take of the accelerator: `bytes_max` of its memory, taken when it is loaded by a batch of `rows_max`."""
+
+    bytes_max: int
+    rows_max: int
 
 
 class OnnxPredictor:
@@ -26,9 +39,11 @@ class OnnxPredictor:
 
     An unknown feature takes the value that the manifest names; a row of which nothing is known, or something that has no such
     value, has no score, nor has one that is infinite.
+
+    With a `cuda` share it scores there, and on the CPU where that fails; it must be the same model on both.
     """
 
-    def __init__(self, package: ModelPackage, catalogue: DataSpec, *, threads: int = 1) -> None:
+    def __init__(self, package: ModelPackage, catalogue: DataSpec, *, threads: int = 1, cuda: CudaShare | None = None) -> None:
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
         raised = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
@@ -37,12 +52,18 @@ class OnnxPredictor:
         self._version = package.version
         try:
             self._spec = _spec(package, catalogue)
-            self._session = _session(package.model, self._errors, threads)
-            self._input, self._dtype = _signature(self._session, len(manifest.features))
+            cpu = _session(package.model, self._errors, threads)
+            self._input, self._dtype = _signature(cpu, len(manifest.features))
             unknown = np.asarray([manifest.imputation.get(name, np.nan) for name in manifest.features])
             self._imputation = unknown.astype(self._dtype)
+            self._sessions: tuple[onnxruntime.InferenceSession, ...] = (cpu,)
             self._require_canary(_rows(manifest.canary.inputs), _rows([manifest.canary.outputs])[0])
-        except BadInput as refusal:
+            if cuda is not None:
+                self._sessions = (_cuda_session(package.model, self._errors, threads, cuda),)
+                self._call(np.zeros((cuda.rows_max, len(manifest.features)), dtype=self._dtype))
+                self._require_canary(_rows(manifest.canary.inputs), _rows([manifest.canary.outputs])[0])
+                self._sessions = (*self._sessions, cpu)
+        except self._errors as refusal:
             raise BadInput(f"model {package.version} is refused: {refusal}") from refusal
 
     @property
@@ -77,7 +98,14 @@ class OnnxPredictor:
             return np.concatenate([self._answers(rows[place : place + 1]) for place in range(len(rows))])
 
     def _call(self, rows: Matrix) -> Floats:
-        (output,) = self._session.run(None, {self._input: rows})
+        *first, last = self._sessions
+        for session in first:
+            with suppress(*self._errors):
+                return self._answer(session, rows)
+        return self._answer(last, rows)
+
+    def _answer(self, session: "onnxruntime.InferenceSession", rows: Matrix) -> Floats:
+        (output,) = session.run(None, {self._input: rows})
         if not isinstance(output, np.ndarray) or output.shape not in ((len(rows),), (len(rows), 1)):
             shape = list(output.shape) if isinstance(output, np.ndarray) else type(output).__name__
             raise BadInput(f"its output for {len(rows)} rows is {shape}, not one score a row")
@@ -122,7 +150,24 @@ def _spec(package: ModelPackage, catalogue: DataSpec) -> DataSpec:
     return spec
 
 
-def _session(model: bytes, errors: tuple[type[Exception], ...], threads: int) -> "onnxruntime.InferenceSession":
+def _cuda_session(
+    model: bytes, errors: tuple[type[Exception], ...], threads: int, share: CudaShare
+) -> "onnxruntime.InferenceSession":
+    import onnxruntime
+
+    cure = "--set model.serving.device=cpu scores without it"
+    if _CUDA not in onnxruntime.get_available_providers():
+        raise BadInput(f"this ONNX Runtime has no CUDA: pip install onnxruntime-gpu in place of onnxruntime, or {cure}")
+    options = {"gpu_mem_limit": share.bytes_max, "arena_extend_strategy": "kSameAsRequested", "use_tf32": 0}
+    session = _session(model, errors, threads, ((_CUDA, options), _CPU))
+    if session.get_providers()[0] != _CUDA:  # it goes on without a device that it cannot open, and says so nowhere else
+        raise BadInput(f"ONNX Runtime cannot open the CUDA device: see nvidia-smi, CUDA and cuDNN, or {cure}")
+    return session
+
+
+def _session(
+    model: bytes, errors: tuple[type[Exception], ...], threads: int, providers: "Sequence[Any]" = (_CPU,)
+) -> "onnxruntime.InferenceSession":
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -131,7 +176,7 @@ def _session(model: bytes, errors: tuple[type[Exception], ...], threads: int) ->
     options.log_severity_level = _QUIET
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(model, options, providers=list(providers))
     except errors as error:
         raise BadInput(f"ONNX Runtime does not load it: {error}") from error
 
