@@ -294,6 +294,7 @@ def test_who_scores_is_part_of_a_replay_and_where_models_lie_is_not(tmp_path: Pa
     assert served.settings_hash == elsewhere.settings_hash != formula.settings_hash
     canary = settings_of(tmp_path, "model.canary_share=0.2")
     assert canary.settings_hash != served.settings_hash == settings_of(tmp_path, "model.serving.batch_max=8").settings_hash
+    assert settings_of(tmp_path, "model.serving.device=cuda").settings_hash != served.settings_hash
     assert served.decisive()["model"].keys() == {"score_decimals", "score_min", "serve"}
     assert formula.decisive()["model"].keys() == {"score_decimals", "score_min"}, "replays of earlier builds stay what they are"
 
