@@ -178,6 +178,7 @@ def killed(folder: Path, count: int, factory: str, *, children: int, parents: in
                     else:
                         process.kill()
                         orphans += sum(not gone(pid) for pid in pids)
+    assert not kills, "each was carried out"
     outcomes = Counter(results)
     states = {
         place.name: {name: array.tobytes() for name, array in open_checkpoint(place / CHECKPOINT).state.items()}

@@ -7,17 +7,19 @@ import io
 import json
 import shutil
 import signal
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.integration.test_live_day import at_alpaca, lived, simulator
 
 from finagent.adapters.models.mlflow_store import MlflowStore
 from finagent.adapters.models.package import MODEL
 from finagent.adapters.models.tracking import KEY_TAG
-from finagent.bootstrap import build_application, build_daily_features, open_market
+from finagent.bootstrap import build_alpaca_simulator, build_application, build_daily_features, build_market, open_market
 from finagent.bootstrap.models import build_training_command, training_success
 from finagent.bootstrap.training import regime_weights
 from finagent.cli.app import run
@@ -134,6 +136,29 @@ async def test_a_scheduled_training_is_the_command_with_the_agents_settings(whol
     finally:
         await runner.close()
     assert process.returncode == -signal.SIGKILL
+
+
+async def test_on_wall_time_the_schedule_begins_a_training_that_ends_with_the_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APCA_API_KEY_ID", "PKSIMULATOR")
+    monkeypatch.setenv("APCA_API_SECRET_KEY", "simulator")
+    there = simulator(tmp_path / "alpaca")
+    scheduled = 'model.training.schedule=[{name: gap, expression: "31 9 * * *"}]'
+    async with build_alpaca_simulator(there, build_market(there)) as url:
+        settings = at_alpaca(tmp_path / "agent", url, scheduled)
+        monkeypatch.setenv("FINAGENT__HTTP__PORT", "no number")  # the process is given the settings in force, and no others
+        async with build_application(settings) as application:
+            assert application.trainer is not None
+            assert "FINAGENT__HTTP__PORT" not in application.trainer.environment
+            assert "APCA_API_KEY_ID" in application.trainer.environment
+        await lived(settings, url, (1, 2))
+    with contextlib.closing(sqlite3.connect(tmp_path / "agent" / "finagent.db")) as store:
+        told = store.execute("SELECT dedup_key, status FROM job_queue WHERE type = 'train' ORDER BY id").fetchall()
+    assert told[0] == ("train:gap@20081009-0931:0", "DONE")
+    assert told[-1][1] in {"READY", "SCHEDULED"}
+    given = json.loads((tmp_path / "agent" / "training" / "settings.json").read_text())
+    assert (given["orchestrate"]["mode"], given["alpaca"]["url"]) == ("paper", settings.alpaca.url)
 
 
 def test_a_training_that_fails_makes_no_package_and_names_itself(tmp_path: Path, empty_mlflow: Path) -> None:
