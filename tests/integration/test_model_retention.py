@@ -52,6 +52,7 @@ def test_old_versions_and_checkpoints_go_and_roles_and_the_best_stay(tmp_path: P
     os.utime(place / CHECKPOINT, (LONG_AGO, LONG_AGO))
     (agent / "training" / "logistic-0" / "rows").mkdir()
     (agent / "training" / "logistic-0" / "rows" / "inputs.npy").write_bytes(b"1" * 500)
+    os.utime(agent / "training" / "logistic-0" / "rows", (LONG_AGO, LONG_AGO))
     for version in versions.iterdir():
         os.utime(version, (LONG_AGO, LONG_AGO))
     (versions / "gap-logistic@3" / MODEL).write_bytes(b"damaged")
@@ -60,7 +61,7 @@ def test_old_versions_and_checkpoints_go_and_roles_and_the_best_stay(tmp_path: P
     best = ("--set", "model.retention.best=1")
     dry = said(agent, "models", "gc", "--dry-run", *best)
     assert everything(agent) == before
-    going = ["gap-logistic@3", "gap-logistic@4", "logistic-0/1-all", "logistic-1/1-block-1"]
+    going = ["gap-logistic@3", "gap-logistic@4", "logistic-0/1-all", "logistic-1/1-block-1", "logistic-0/rows"]
     assert [row["name"] for row in dry["removed"]] == going
     assert {row["name"]: row["reason"] for row in dry["kept"]} == {
         "gap-logistic@1": "it is previous",

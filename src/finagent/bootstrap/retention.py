@@ -1,5 +1,6 @@
 """What models and trainings take on disk, and how it is given back."""
 
+import contextlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ _LOCK_SECONDS = 1.0
 
 
 class ModelCollector:
-    """Versions of the registry, and checkpoints of trainings below the storage directory."""
+    """Versions of the registry, and checkpoints and rows of trainings below the storage directory."""
 
     def __init__(self, settings: Settings) -> None:
         chosen = settings.model.retention
@@ -50,7 +51,7 @@ class ModelCollector:
             versions = [_version(self._registry, version) for version in self._registry.versions()]
         except Transient as away:
             log.warning("model_registry_away", reason=str(away))
-        return fates([*versions, *self._checkpoints()], {**needed, **roles}, champions, self._policy, wall_now())
+        return fates([*versions, *self._checkpoints(), *self._rows()], {**needed, **roles}, champions, self._policy, wall_now())
 
     def remove(self, going: Sequence[Fate]) -> int:
         """The bytes that are free now, as counted before and after."""
@@ -65,17 +66,16 @@ class ModelCollector:
                 place = self._folder / name
                 before = folder_bytes(place)
                 shutil.rmtree(place)
+                with contextlib.suppress(OSError):  # there is more of that training
+                    place.parent.rmdir()
             freed += before - folder_bytes(place)
         return freed
 
-    def remove_rows(self) -> int:
-        """Rows of which no checkpoint is left."""
-        freed = 0
-        for rows in sorted(self._folder.glob(f"*/{ROWS}")):
-            if not any(rows.parent.glob(f"*/{CHECKPOINT}")):
-                freed += folder_bytes(rows.parent)
-                shutil.rmtree(rows.parent)
-        return freed
+    def _rows(self) -> Iterator[Kept]:
+        """They can be read from the market again."""
+        for place in sorted(self._folder.glob(f"*/{ROWS}")):
+            made = datetime.fromtimestamp(place.stat().st_mtime, UTC)
+            yield Kept(f"{place.parent.name}/{ROWS}", place.parent.name, made, folder_bytes(place), None)
 
     def _checkpoints(self) -> Iterator[Kept]:
         for file in sorted(self._folder.glob(f"*/*/{CHECKPOINT}")):

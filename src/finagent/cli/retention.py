@@ -46,7 +46,6 @@ def _collected(settings: "Settings", *, dry_run: bool) -> dict[str, Any]:
         found = collector.fates(*_story(settings))
         going = [fate for fate in found if not fate.stays]
         freed = 0 if dry_run else collector.remove(going)
-        rows = 0 if dry_run else collector.remove_rows()
     told = [
         {
             "name": fate.kept.name,
@@ -61,8 +60,8 @@ def _collected(settings: "Settings", *, dry_run: bool) -> dict[str, Any]:
         "dry_run": dry_run,
         "kept": [row for row in told if row["stays"]],
         "removed": [row for row in told if not row["stays"]],
-        "bytes_counted": sum(fate.kept.bytes for fate in going) + rows,
-        "bytes_freed": freed + rows,
+        "bytes_counted": sum(fate.kept.bytes for fate in going),
+        "bytes_freed": freed,
     }
 
 

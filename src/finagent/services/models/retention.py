@@ -8,6 +8,7 @@ from finagent.domain.decision import DecisionEvent, SubjectType
 from finagent.domain.errors import BadInput
 from finagent.domain.prediction import Prediction
 from finagent.services.model_history import CHAMPION
+from finagent.services.scheduling.scheduled_training import TRAINING
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def needed_by_story(predictions: Iterable[Prediction], events: Iterable[Decision
     needed = {
         value: f"an audit event of {event.at:%Y-%m-%d} names it"
         for event in told
-        if event.subject_type is SubjectType.MODEL
+        if event.subject_type is SubjectType.MODEL and event.subject_id != TRAINING  # that it was made needs nobody to keep it
         for value in event.body.values()
         if isinstance(value, str)
     }

@@ -48,6 +48,7 @@ def test_who_scored_or_is_named_by_the_audit_is_needed_and_champions_are_in_orde
         for number in (2, 1, 3, 4, 5)
     ]
     events.append(DecisionEvent(SubjectType.MODEL, "serving", "canary_stopped", NOW, body={"version": "m@77"}))
+    events.append(DecisionEvent(SubjectType.MODEL, "training", "training_ended", NOW, body={"version": "m@99"}))
     events.append(DecisionEvent(SubjectType.DECISION, "d", "other", NOW, body={"version": "m@88"}))
     needed, champions = needed_by_story([Prediction("d", "m@66", "spec", 0.5, NOW)], events)
     assert champions == ("m@5", "m@4", "m@3", "m@2", "m@1")
