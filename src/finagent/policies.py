@@ -31,7 +31,7 @@ from finagent.domain.errors import BadInput
 from finagent.domain.jobs import RetryPolicy
 from finagent.domain.risk import RiskProfile
 from finagent.quant.evaluation.labels import Barriers
-from finagent.quant.evaluation.promotion import Gate
+from finagent.quant.evaluation.promotion import Gate, Guards
 from finagent.quant.features.gap_scan import ScanRules
 from finagent.quant.risk.allocation import Allocation, AllocationPolicy
 from finagent.services.execution.policy import ExecutionPolicy
@@ -39,6 +39,7 @@ from finagent.services.live import LivePolicy
 from finagent.services.market_data.gap_past import GapPastPolicy
 from finagent.services.model_review import ReviewPolicy
 from finagent.services.models.canary import CanaryPolicy
+from finagent.services.models.champion_guard import GuardPolicy
 from finagent.services.models.following import FollowPolicy
 from finagent.services.models.serving import ServingPolicy
 from finagent.services.pipeline.planner import PlanPolicy
@@ -129,6 +130,12 @@ def follow_policy(settings: Settings) -> FollowPolicy:
     model = settings.model
     canary = CanaryPolicy(**model.canary.model_dump())
     return FollowPolicy(model.serving.poll_seconds, model.serving.warm_max, model.canary_share, canary)
+
+
+def guard_policy(settings: Settings) -> GuardPolicy:
+    """When a champion goes."""
+    limits = settings.model.guards.model_dump(exclude={"enabled"})
+    return GuardPolicy(calls_rows_min=limits.pop("calls_rows_min"), guards=Guards(**limits))
 
 
 def broker_policy(settings: Settings) -> BrokerPolicy:

@@ -249,6 +249,16 @@ class RetentionSettings(Section):
     bytes_a_day: Count
 
 
+class GuardSettings(Section):
+    enabled: bool
+    calibration_error_max: Chance
+    latency_p95_ms_max: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    drawdown_fraction_max: Chance
+    failed_fraction_max: Chance
+    evidence_against_max: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+    calls_rows_min: AtLeastOne
+
+
 class ServingSettings(Section):
     device: Literal["cpu", "cuda"]
     batch_max: Annotated[int, Field(ge=1, le=4096)]
@@ -275,6 +285,7 @@ class ModelSettings(Section):
     training: TrainingSettings
     retention: RetentionSettings
     review: ReviewSettings
+    guards: GuardSettings
     serving: ServingSettings
     canary_share: Chance
     canary: CanarySettings
@@ -585,7 +596,7 @@ class Settings(BaseSettings):
         if self.features.index_symbol is None:
             process.append("features")
         kept = {"store": True, "cache_seconds": True, "cached_sessions_max": True, "stored_sessions_max": True}
-        unnamed = {"directory", "registry", "mlflow_url", "training", "retention", "review", "serving", "canary"} | (
+        unnamed = {"directory", "registry", "mlflow_url", "training", "retention", "review", "guards", "serving", "canary"} | (
             {"serve"} if self.model.serve == "formula" else set()
         )
         if self.model.serve != "registry" or not self.model.canary_share:

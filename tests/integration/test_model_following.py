@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from finagent.domain.decision import DecisionEvent, SubjectType
 from finagent.domain.errors import Transient
 from finagent.domain.experiment import Subject
 from finagent.domain.ports.model_registry import Alias
+from finagent.quant.evaluation.promotion import Guards, Health
 from finagent.quant.features.catalogue import CANDIDATE
-from finagent.services.model_history import ChampionChange
+from finagent.services.model_history import CHAMPION, DEMOTED, ChampionChange, champion_changed, demoted
 from finagent.services.models.canary import CanaryPolicy
+from finagent.services.models.champion_guard import ChampionGuard, GuardPolicy
 from finagent.services.models.following import CANARY_STOPPED, FollowPolicy, ModelFollower, ModelJournal, ModelSource
 from finagent.services.models.serving import Call, Handle, ModelServer, Score, Serving, ServingPolicy
 
@@ -54,11 +56,24 @@ class Stand:
     events: list[DecisionEvent] = field(default_factory=list)
     recorded: asyncio.Event = field(default_factory=asyncio.Event)
     record_error: Exception | None = None
+    health: Health | Exception = field(default_factory=Health)
+    judged: list[tuple[str, str | None]] = field(default_factory=list)
+    today: date = date(2008, 10, 1)
 
     def follower(self, *, poll_seconds: float = 3600.0, warm_max: int = 3, canary_share: float = 0.0) -> ModelFollower:
         source = ModelSource(self.registry, self.load, self.kept.append, asyncio.to_thread)
-        journal = ModelJournal(self.record, self.stopped, lambda: NOW)
-        return ModelFollower(self.server, source, journal, FollowPolicy(poll_seconds, warm_max, canary_share, CANARY))
+        journal = ModelJournal(self.record, self.stopped, lambda: demoted(self.events_of(CHAMPION)), lambda: NOW)
+        guard = ChampionGuard(GuardPolicy(Guards(), 10), self.judge, lambda: self.today)
+        return ModelFollower(self.server, source, journal, FollowPolicy(poll_seconds, warm_max, canary_share, CANARY), guard)
+
+    async def judge(self, champion: str, previous: str | None) -> Health:
+        self.judged.append((champion, previous))
+        if isinstance(self.health, Exception):
+            raise self.health
+        return self.health
+
+    def events_of(self, subject: str) -> list[DecisionEvent]:
+        return [event for event in self.events if event.subject_id == subject]
 
     def load(self, version: str) -> Handle:
         self.loaded.append(version)
@@ -239,6 +254,85 @@ async def test_a_canary_that_becomes_champion_is_no_canary_any_more(stand: Stand
     assert (stand.champion, stand.canary) == (VERSION[1], None)
 
 
+async def test_a_champion_that_fails_goes_back_to_the_one_before_it(stand: Stand) -> None:
+    stand.registry.promote(VERSION[1])
+    follower = stand.follower()
+    await follower.look()
+    for call in calls(VERSION[0], failed=5) + calls(VERSION[1], failed=1):
+        follower.model_called(call)
+    await follower.look()
+    assert stand.registry.aliases()[Alias.CHAMPION] == stand.champion == VERSION[0]
+    (event,) = stand.events_of(CHAMPION)
+    assert (event.kind, event.body["before"], event.body["version"], event.body["by"]) == (
+        DEMOTED,
+        VERSION[1],
+        VERSION[0],
+        "guard",
+    )
+    assert event.body["reason"].startswith("FAILURES")
+    assert any(line.startswith("LATENCY") for line in event.body["evidence"]), "what it did not breach is told, too"
+
+
+@pytest.mark.parametrize(("figure", "line"), [("calibration_error", "CALIBRATION"), ("evidence_against", "LOSS_EVIDENCE")])
+async def test_what_came_of_what_it_said_takes_a_champion_away(stand: Stand, figure: str, line: str) -> None:
+    """Weighed once a day."""
+    stand.registry.promote(VERSION[1])
+    follower = stand.follower()
+    await follower.look()
+    stand.health = Health(**{figure: 1000.0})
+    await follower.look()
+    assert (stand.champion, stand.judged) == (VERSION[1], [(VERSION[1], VERSION[0])])
+    stand.today += timedelta(days=1)
+    await follower.look()
+    assert stand.champion == VERSION[0]
+    assert stand.events_of(CHAMPION)[0].body["reason"].startswith(line)
+
+
+async def test_a_kill_between_the_record_and_the_registry_ends_the_same(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand.registry.promote(VERSION[1])
+    stand.health = Health(calibration_error=0.5)
+    with monkeypatch.context() as patch:
+        patch.setattr(RegistryFiles, "rollback", _away)
+        await stand.follower().look()
+    assert stand.registry.aliases()[Alias.CHAMPION] == VERSION[1]
+    stand.health = Health()
+    await stand.follower().look()
+    assert stand.registry.aliases()[Alias.CHAMPION] == stand.champion == VERSION[0]
+    assert [event.kind for event in stand.events_of(CHAMPION)] == [DEMOTED]
+
+
+def _away(_registry: RegistryFiles) -> str:
+    raise Transient("killed")
+
+
+async def test_what_cannot_be_recorded_does_not_happen(stand: Stand) -> None:
+    stand.registry.promote(VERSION[1])
+    stand.health, stand.record_error = Health(calibration_error=0.5), Transient("the disk is full")
+    await stand.follower().look()
+    assert stand.registry.aliases()[Alias.CHAMPION] == VERSION[1]
+
+
+async def test_who_has_nobody_before_it_leaves_nobody_and_a_person_may_bring_it_back(stand: Stand) -> None:
+    stand.health = Health(drawdown_fraction=0.2)
+    follower = stand.follower()
+    await follower.look()
+    assert {score.reason for score in await stand.asked()} == {"no model serves"}
+    stand.health = Health()
+    stand.events.append(champion_changed(ChampionChange("promote", VERSION[0], "0" * 64, None, "looked at it", "ann"), NOW))
+    await follower.look()
+    assert {score.version for score in await stand.asked()} == {VERSION[0]}
+
+
+async def test_a_champion_that_cannot_be_judged_now_goes_on_and_so_does_the_registry(stand: Stand) -> None:
+    stand.health = Transient("no bars")
+    follower = stand.follower()
+    await follower.look()
+    stand.registry.promote(VERSION[1])
+    await follower.look()
+    assert stand.champion == VERSION[1]
+    assert not stand.events_of(CHAMPION)
+
+
 @asynccontextmanager
 async def on_wall_time(folder: Path, made: list[Path]) -> AsyncIterator[tuple[Any, RegistryFiles]]:
     """An agent at a simulated Alpaca, with two versions registered, and its registry."""
@@ -275,6 +369,11 @@ async def test_an_agent_on_wall_time_takes_another_champion_at_once(
         await application.follower.look()
         told = application.reads.find(DecisionEvent, subject_type=SubjectType.MODEL, subject_id="serving")
         assert [event.kind for event in told] == ["models_served"] * 3 + [CANARY_STOPPED]
+        for call in [Call(VERSION[0], 1, 1, 0, 0.001)] * application.parts.settings.model.guards.calls_rows_min:
+            application.follower.model_called(call)
+        await application.follower.look()
+        assert application.parts.server.serving.champion is None, "nobody was champion before it"
     async with on_wall_time(tmp_path, made) as (application, _):
         await application.follower.look()
         assert application.parts.server.serving.canary is None, "it was stopped in an earlier life"
+        assert application.parts.server.serving.champion is None, "it was demoted in an earlier life"

@@ -86,7 +86,10 @@ def test_the_champion_scores_and_explain_names_it(folder: Path) -> None:
             assert prediction.model_version == ONE
             assert prediction.score == pytest.approx(packages.logistic_score(values, packages.WEIGHTS)[0], abs=2e-6)
         told = explain(store.reads, store.jobs, predictions[0].decision_id)
-    assert f"by {ONE}" in " ".join(step.text for step in told.steps)
+    digest = open_registry(settings).facts(ONE).digest
+    (scored,) = (step for step in told.steps if step.kind == "prediction")
+    assert f"by {ONE} (sha256 {digest[:16]})" in scored.text
+    assert scored.facts["model_sha256"] == digest
     assert said(folder, "explain", predictions[0].decision_id)["steps"]
 
     again = folder.parent / "again"
@@ -142,6 +145,8 @@ def test_what_a_person_does_to_the_champion_is_part_of_the_story(folder: Path) -
     bodies = [(event.kind, event.body["version"], event.body["before"], event.body["reason"]) for event in events]
     assert bodies == [("model_promoted", TWO, ONE, "the second"), ("model_rolled_back", ONE, TWO, "worse")]
     assert all(len(event.body["digest"]) == 64 and event.body["by"] for event in events)
+    shown = said(folder, "models", "history")["events"]
+    assert [(row["event"], row["version"], row["before"], row["reason"]) for row in shown] == bodies
     assert said(folder, "db", "check")["faults"] == []
 
 

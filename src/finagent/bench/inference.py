@@ -238,7 +238,7 @@ async def _rolled_back(
 
     async def forgotten(_event: DecisionEvent) -> None: ...
 
-    journal = ModelJournal(forgotten, frozenset, lambda: NOW)
+    journal = ModelJournal(forgotten, frozenset, frozenset, lambda: NOW)
     first, second = registry.versions()[:2]
     registry.promote(first)
     async with _serving(nets[0], policy) as server:

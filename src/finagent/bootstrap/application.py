@@ -143,7 +143,7 @@ class Application:
         self.feed = Feed(
             sources.market, clock, scan_rules(settings), days, news, sources.quotes, parts.metrics.scan_duration.time
         )
-        self.follower = build_follower(settings, parts.server, queue, reads, clock.now)
+        self.follower = build_follower(settings, parts.server, queue, reads, clock.now, parts.market)
         self.reconciler = Reconciler(
             parts.broker, clock, ReconciliationPolicy(settings.reconcile_seconds), self.kill_switch, self._look
         )

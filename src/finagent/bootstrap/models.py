@@ -22,15 +22,19 @@ from finagent.domain.bars import Floats
 from finagent.domain.decision import DecisionEvent, SubjectType
 from finagent.domain.effect import Effect
 from finagent.domain.errors import BadInput, Transient
+from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.ports.model_registry import Alias, ModelRegistry
 from finagent.domain.ports.predictor import Predictor
 from finagent.domain.ports.store import JobQueue, Reads
-from finagent.policies import follow_policy, review_policy, serving_policy
-from finagent.quant.evaluation.head_to_head import Burden, Search
+from finagent.policies import follow_policy, guard_policy, review_policy, serving_policy
+from finagent.quant.evaluation.head_to_head import Burden, Search, health
+from finagent.quant.evaluation.promotion import Health
 from finagent.quant.features.catalogue import CANDIDATE
 from finagent.quant.specialists.gap_and_go import GapAndGoFormula
 from finagent.services.metering import InferenceMeter
-from finagent.services.model_review import Contender, Review, decided_since, review
+from finagent.services.model_history import CHAMPION, champion_since, demoted
+from finagent.services.model_review import Contender, Review, decided_since, review, scores_of
+from finagent.services.models.champion_guard import ChampionGuard
 from finagent.services.models.following import CANARY_STOPPED, SERVING, ModelFollower, ModelJournal, ModelSource
 from finagent.services.models.serving import Handle, ModelServer, Serving
 from finagent.services.scheduling.scheduled_training import success_ratio
@@ -143,9 +147,15 @@ def build_server(settings: Settings, serving: Serving, metrics: Metrics) -> Mode
 
 
 def build_follower(
-    settings: Settings, server: ModelServer, queue: JobQueue, reads: Reads, now: Callable[[], datetime]
+    settings: Settings,
+    server: ModelServer,
+    queue: JobQueue,
+    reads: Reads,
+    now: Callable[[], datetime],
+    market: MarketDataPort | None,
 ) -> ModelFollower | None:
-    """None where nothing is to be followed: no registry serves, or a replay, which wall time must not decide."""
+    """None where nothing is to be followed: no registry serves, or a replay, which wall time must not decide. With a `market`
+    it also guards the champion: one process of an agent does."""
     if not settings.on_wall_time or settings.model.serve != "registry":
         return None
     registry, warm = open_registry(settings), WarmCopy(settings.storage.directory / "warm-model")
@@ -160,8 +170,44 @@ def build_follower(
         told = reads.find(DecisionEvent, subject_type=SubjectType.MODEL, subject_id=SERVING)
         return frozenset(str(event.body["version"]) for event in told if event.kind == CANARY_STOPPED)
 
-    journal = ModelJournal(lambda event: queue.submit(Effect(events=(event,))), stopped, now)
-    return ModelFollower(server, source, journal, follow_policy(settings))
+    def barred() -> frozenset[str]:
+        return demoted(reads.find(DecisionEvent, subject_type=SubjectType.MODEL, subject_id=CHAMPION))
+
+    guard = None
+    if market is not None and settings.model.guards.enabled:
+        judged = partial(_decided_health, settings, registry, reads, market, now)
+        guard = ChampionGuard(guard_policy(settings), judged, lambda: now().date())
+    journal = ModelJournal(lambda event: queue.submit(Effect(events=(event,))), stopped, barred, now)
+    return ModelFollower(server, source, journal, follow_policy(settings), guard)
+
+
+async def _decided_health(
+    settings: Settings,
+    registry: ModelRegistry,
+    reads: Reads,
+    market: MarketDataPort,
+    now: Callable[[], datetime],
+    champion: str,
+    previous: str | None,
+) -> Health:
+    """Of the sessions that it was champion in, that are over and that neither was trained on; no figure before there is as much
+    as a promotion needs."""
+    policy, versions = review_policy(settings), (champion, *([previous] if previous else []))
+    trained = [(await asyncio.to_thread(registry.facts, version)).trained_until for version in versions]
+    story = reads.find(DecisionEvent, subject_type=SubjectType.MODEL, subject_id=CHAMPION)
+    if (since := champion_since(story, champion)) is not None:
+        trained.append(since.date())
+    over = [session for session in market.sessions() if session.closes_at <= now()]
+    rows = (await decided_since(reads, over, market.session_bars, max(trained), policy)).rows
+    if len(rows.won) < policy.gate.predictions_min or len(np.unique(rows.days)) < policy.gate.days_min:
+        return Health()
+
+    def weighed() -> Health:
+        packages = [open_package(registry.fetch(version)) for version in versions]
+        scores = [scores_of(OnnxPredictor(package, CANDIDATE), rows.features) for package in packages]
+        return health(rows, scores[0], scores[1] if previous else None, policy.score_min)
+
+    return await asyncio.to_thread(weighed)
 
 
 def build_training_command(settings: Settings) -> TrainingCommand:

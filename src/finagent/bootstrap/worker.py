@@ -67,7 +67,7 @@ async def build_worker(settings: Settings, services: frozenset[str], stop: async
         processor.queues(tuple(services))
         done: Counter[str] = Counter()
         queue.on_commit.append(lambda _effects, jobs: done.update(job.type for job in jobs if job is not None))
-        follower = build_follower(settings, server, queue, store, clock.now)
+        follower = build_follower(settings, server, queue, store, clock.now, None)
         yield Worker(
             clock, store, processor, tuple(services), queue.changed, stop.is_set, done, (follower.run,) if follower else ()
         )

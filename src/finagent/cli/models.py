@@ -77,6 +77,29 @@ def show(version: Version, settings_file: SettingsFile = None, overrides: Overri
     typer.echo("\n".join(f"{name.replace('_', ' '):<15} {value}" for name, value in known.items()))
 
 
+@app.command(epilog="Example: finagent models history --json")
+def history(settings_file: SettingsFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Who was champion when, by whom and why, with the evidence; what a running agent served; canaries that were stopped."""
+    settings = settings_in_force(settings_file, overrides)
+    from finagent.cli.output import print_json
+    from finagent.domain.decision import DecisionEvent, SubjectType
+    from finagent.domain.time import to_text
+    from finagent.store_access import reading
+
+    with reading(settings) as store:
+        told = store.reads.find(DecisionEvent, subject_type=SubjectType.MODEL)
+    rows = [{"at": to_text(event.at), "event": event.kind, **event.body} for event in sorted(told, key=lambda event: event.at)]
+    if as_json:
+        print_json({"events": rows})
+        return
+    for row in rows or [{"at": "", "event": "nothing has happened to a model in this folder"}]:
+        figures = row.pop("evidence", ())
+        rest = ", ".join(f"{name} {value}" for name, value in row.items() if name not in ("at", "event") and value is not None)
+        typer.echo(f"{row['at']}  {row['event']}  {rest}".strip())
+        for figure in figures:
+            typer.echo(f"    {figure}")
+
+
 @app.command(epilog="Example: finagent models register made/gap-logistic-3")
 def register(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A package: model.onnx and manifest.json.")],

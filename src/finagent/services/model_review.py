@@ -100,7 +100,7 @@ def review(
     champion: Contender, challenger: Contender, decided: Decided, search: Search, burden: Burden, policy: ReviewPolicy
 ) -> Review:
     """Both on the same rows, and the gate's verdict."""
-    old, new = (_scores(each.predictor, decided.rows.features) for each in (champion, challenger))
+    old, new = (scores_of(each.predictor, decided.rows.features) for each in (champion, challenger))
     evidence = weigh(decided.rows, old, new, policy.score_min, search, burden)
     return Review(
         champion.predictor.model_version,
@@ -143,6 +143,7 @@ def _label(candidate: GapCandidate, vector: FeatureVector, bars: SessionBars, po
     return Outcome(int(labels.outcome[0])), float(labels.target_atr[0]) * range_fraction
 
 
-def _scores(predictor: Predictor, rows: Floats) -> Floats:
+def scores_of(predictor: Predictor, rows: Floats) -> Floats:
+    """Scores [rows] of whole rows of the catalogue."""
     columns = [CANDIDATE.columns[name] for name in predictor.spec.names]
     return predictor.predict(rows[:, columns]) if len(rows) else np.empty(0)

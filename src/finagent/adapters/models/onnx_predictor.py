@@ -49,7 +49,7 @@ class OnnxPredictor:
         raised = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
         self._errors: tuple[type[Exception], ...] = (*raised, BadInput)
         manifest = package.manifest
-        self._version = package.version
+        self._version, self._digest = package.version, package.digest
         try:
             self._spec = _spec(package, catalogue)
             cpu = _session(package.model, self._errors, threads)
@@ -69,6 +69,10 @@ class OnnxPredictor:
     @property
     def model_version(self) -> str:
         return self._version
+
+    @property
+    def digest(self) -> str:
+        return self._digest
 
     @property
     def spec(self) -> DataSpec:

@@ -16,6 +16,11 @@ class Predictor(Protocol):
     def model_version(self) -> str: ...
 
     @property
+    def digest(self) -> str:
+        """SHA-256 of the package that it was loaded from; empty for a formula."""
+        ...
+
+    @property
     def spec(self) -> DataSpec:
         """The features that it was made for, in the order of the columns of `rows`."""
         ...

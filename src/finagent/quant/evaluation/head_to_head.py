@@ -11,7 +11,7 @@ from finagent.domain.errors import BadInput
 from finagent.quant.evaluation.calibration import reliability
 from finagent.quant.evaluation.comparison import day_differences, evidence
 from finagent.quant.evaluation.overfitting import deflated_sharpe
-from finagent.quant.evaluation.promotion import Evidence
+from finagent.quant.evaluation.promotion import Evidence, Health
 from finagent.quant.evaluation.sharpe import annual_sharpe, compare_sharpe
 from finagent.quant.risk.drawdown import drawdowns
 
@@ -82,6 +82,19 @@ def weigh(rows: DecidedRows, champion: Floats, challenger: Floats, score_min: fl
         size_bytes=burden.size_bytes,
         drawdown_fraction=_drawdown(new),
         champion_drawdown_fraction=_drawdown(old),
+    )
+
+
+def health(rows: DecidedRows, champion: Floats, previous: Floats | None, score_min: float) -> Health:
+    """What came of what the champion said, beside the model before it where there is one; scores as for `weigh`. No figure where
+    there are no rows."""
+    if not len(rows.won):
+        return Health()
+    told = _forecasts(champion, rows)
+    return Health(
+        calibration_error=_calibration(told, rows.won),
+        drawdown_fraction=_drawdown(_daily_returns(rows, champion >= score_min)),
+        evidence_against=None if previous is None else _loss_evidence(told, _forecasts(previous, rows), rows),
     )
 
 

@@ -26,6 +26,7 @@ class GapAndGoFormula:
     """Predictor over SPEC."""
 
     model_version: str = "gap-and-go-formula-1"
+    digest: str = ""
 
     @property
     def spec(self) -> DataSpec:

@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from finagent.domain.decision import DecisionEvent, SubjectType
 from finagent.domain.orders import Fill, OrderIntent, OrderType
 from finagent.domain.ports.store import Reads
 from finagent.domain.risk import RiskDecision, RiskSnapshot, Verdict
@@ -46,12 +47,21 @@ def _found(reads: Reads, story: Story) -> list[Step]:
     return steps
 
 
+def _package(reads: Reads, decision_id: str) -> str:
+    """Digest of the package that scored; empty for a formula."""
+    told = reads.find(DecisionEvent, subject_type=SubjectType.DECISION, subject_id=decision_id, kind="candidate_scored")
+    return str(told[-1].body.get("model_sha256", "")) if told else ""
+
+
 def _decided(reads: Reads, story: Story) -> list[Step]:
     steps = []
     if story.prediction:
         one = story.prediction
         facts = {"model_version": one.model_version, "data_spec_hash": one.data_spec_hash, "score": one.score}
-        steps.append(Step("prediction", one.created_at, f"score {one.score:.4f} by {one.model_version}", facts))
+        text = f"score {one.score:.4f} by {one.model_version}"
+        if sha256 := _package(reads, one.decision_id):
+            facts, text = facts | {"model_sha256": sha256}, f"{text} (sha256 {sha256[:16]})"
+        steps.append(Step("prediction", one.created_at, text, facts))
     planned_at = story.prediction.created_at if story.prediction else None
     if story.plan:
         plan = story.plan

@@ -1,4 +1,4 @@
-"""When a canary has to stop: it fails, has no score, or is slow more often than it may."""
+"""What the last calls of a model say of it, and when a canary has to stop."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -21,29 +21,48 @@ class CanaryPolicy:
     p95_seconds_max: float
 
 
-class CanaryWatch:
-    """What was seen of one version of a canary."""
+@dataclass(frozen=True, slots=True)
+class CallFigures:
+    """Fractions of the rows that failed and that had no score; wall seconds of a call at the 95th percentile."""
 
-    def __init__(self, version: str, policy: CanaryPolicy) -> None:
-        self.version, self._policy = version, policy
+    failed_fraction: float
+    unscored_fraction: float
+    p95_seconds: float
+
+
+class CallWindow:
+    """The calls that hold about the last `rows` rows of one version."""
+
+    def __init__(self, version: str, rows: int) -> None:
+        self.version, self._rows_min = version, rows
         self._calls: deque[Call] = deque()
         self._rows = 0
 
-    def objection(self, call: Call) -> str:
-        """Why it has to stop, now that this call is known; empty while it may go on."""
-        policy, calls = self._policy, self._calls
-        calls.append(call)
+    def add(self, call: Call) -> None:
+        """Of that version."""
+        self._calls.append(call)
         self._rows += call.rows
-        while self._rows - calls[0].rows >= policy.predictions_min:
-            self._rows -= calls.popleft().rows
-        if self._rows < policy.predictions_min:
-            return ""
-        errors = sum(each.failed for each in calls) / self._rows
-        unscored = sum(each.unscored for each in calls) / self._rows
-        slow = float(np.quantile([each.seconds for each in calls], _SLOW_QUANTILE))
-        found = (
-            ("failed", errors, policy.error_rate_max),
-            ("had no score", unscored, policy.nan_rate_max),
-            ("took seconds at the 95th percentile", slow, policy.p95_seconds_max),
+        while self._rows - self._calls[0].rows >= self._rows_min:
+            self._rows -= self._calls.popleft().rows
+
+    def figures(self) -> CallFigures | None:
+        """None before there are so many rows."""
+        if self._rows < self._rows_min:
+            return None
+        return CallFigures(
+            sum(each.failed for each in self._calls) / self._rows,
+            sum(each.unscored for each in self._calls) / self._rows,
+            float(np.quantile([each.seconds for each in self._calls], _SLOW_QUANTILE)),
         )
-        return "; ".join(f"{what}: {value:.4g} > {limit:g}" for what, value, limit in found if value > limit)
+
+
+def objection(figures: CallFigures | None, policy: CanaryPolicy) -> str:
+    """Why a canary has to stop; empty while it may go on."""
+    if figures is None:
+        return ""
+    found = (
+        ("failed", figures.failed_fraction, policy.error_rate_max),
+        ("had no score", figures.unscored_fraction, policy.nan_rate_max),
+        ("took seconds at the 95th percentile", figures.p95_seconds, policy.p95_seconds_max),
+    )
+    return "; ".join(f"{what}: {value:.4g} > {limit:g}" for what, value, limit in found if value > limit)

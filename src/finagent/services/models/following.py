@@ -12,7 +12,10 @@ import structlog
 from finagent.domain.decision import DecisionEvent, SubjectType
 from finagent.domain.errors import BadInput, FinagentError, Transient
 from finagent.domain.ports.model_registry import Alias, ModelRegistry
-from finagent.services.models.canary import CanaryPolicy, CanaryWatch
+from finagent.quant.evaluation.promotion import Verdict
+from finagent.services.model_history import demotion
+from finagent.services.models.canary import CallWindow, CanaryPolicy, objection
+from finagent.services.models.champion_guard import ChampionGuard
 from finagent.services.models.serving import Call, Handle, ModelServer, Refusal, Serving
 
 SERVING, CANARY_STOPPED = "serving", "canary_stopped"
@@ -44,10 +47,12 @@ class ModelSource:
 
 @dataclass(frozen=True, slots=True)
 class ModelJournal:
-    """The story of what served: `record` commits an event, `stopped` are the canaries that were stopped in it."""
+    """The story of what served: `record` commits an event, `stopped` are the canaries that were stopped in it, `demoted` the
+    champions that may not be it before a person says so."""
 
     record: Callable[[DecisionEvent], Awaitable[object]]
     stopped: Callable[[], frozenset[str]]
+    demoted: Callable[[], frozenset[str]]
     now: Callable[[], datetime]
 
 
@@ -56,18 +61,29 @@ class ModelFollower:
 
     A version that cannot serve is refused by name, and who served goes on. A canary that was stopped never serves again under
     that version. The swap is one assignment; loading and proving happen before it, off the loop.
+
+    With a `guard` a champion that breaches it goes: that is recorded first, then the registry goes back to the previous one,
+    then that one serves; whoever dies in between does the rest at the next look. Where there is none to go back to, nobody
+    scores, and so nobody trades.
     """
 
-    def __init__(self, server: ModelServer, source: ModelSource, journal: ModelJournal, policy: FollowPolicy) -> None:
-        self._server, self._source, self._journal, self._policy = server, source, journal, policy
+    def __init__(
+        self,
+        server: ModelServer,
+        source: ModelSource,
+        journal: ModelJournal,
+        policy: FollowPolicy,
+        guard: ChampionGuard | None = None,
+    ) -> None:
+        self._server, self._source, self._journal, self._policy, self._guard = server, source, journal, policy, guard
         champion = server.serving.champion
         self._warm: dict[str, Handle] = {champion.version: champion} if champion else {}  # the one that served last at the end
         self._refused: set[str] = set()
         self._stopped: set[str] = set()
         self._untold: list[DecisionEvent] = []
-        self._watch = CanaryWatch("", policy.canary)
+        self._window = CallWindow("", policy.canary.predictions_min)
         self._looking, self._sign = asyncio.Lock(), asyncio.Event()
-        self._trouble = ""
+        self._trouble = self._unjudged = ""
         server.observers.append(self)
 
     async def run(self) -> None:
@@ -90,8 +106,9 @@ class ModelFollower:
                 self._refused.clear()
             try:
                 aliases = await self._source.in_thread(self._source.registry.aliases)
+                aliases, benched = await self._guarded(aliases)
                 before = self._server.serving
-                champion = await self._handle(aliases.get(Alias.CHAMPION)) or before.champion
+                champion = None if benched else await self._handle(aliases.get(Alias.CHAMPION)) or before.champion
                 canary = await self._canary(aliases.get(Alias.CANARY))
                 canary = None if canary is champion else canary
                 self._trouble = ""
@@ -107,16 +124,19 @@ class ModelFollower:
 
     def model_called(self, call: Call) -> None:
         """Stops the canary at once where this call was one too many; the event follows."""
-        canary = self._server.serving.canary
+        champion, canary = self._server.serving.champion, self._server.serving.canary
+        if self._guard is not None and champion is not None and call.version == champion.version:
+            self._guard.heard(call)
         if canary is None or call.version != canary.version:
             return
-        if self._watch.version != call.version:
-            self._watch = CanaryWatch(call.version, self._policy.canary)
-        objection = self._watch.objection(call)
-        if objection:
+        if self._window.version != call.version:
+            self._window = CallWindow(call.version, self._policy.canary.predictions_min)
+        self._window.add(call)
+        reason = objection(self._window.figures(), self._policy.canary)
+        if reason:
             self._server.serve(replace(self._server.serving, canary=None, canary_share=0.0))
             self._stopped.add(call.version)
-            self._note(CANARY_STOPPED, version=call.version, reason=objection)
+            self._note(CANARY_STOPPED, version=call.version, reason=reason)
             self._sign.set()
 
     def score_refused(self, refusal: Refusal, rows: int) -> None: ...
@@ -124,6 +144,37 @@ class ModelFollower:
     def rows_waiting(self, rows: int) -> None: ...
 
     # -- inside --------------------------------------------------------------------------------------------------------------
+
+    async def _guarded(self, aliases: dict[Alias, str]) -> tuple[dict[Alias, str], bool]:
+        """The roles once a champion that may not go on has been sent back, and whether nobody may score now."""
+        champion, previous = aliases.get(Alias.CHAMPION), aliases.get(Alias.PREVIOUS)
+        if self._guard is None or champion is None:
+            return aliases, False
+        demoted = self._journal.demoted()
+        back = None if previous == champion or previous in demoted else previous
+        if champion not in demoted:
+            verdict = await self._verdict(self._guard, champion, previous if previous != champion else None)
+            if verdict is None or not verdict.positive:
+                return aliases, False
+            event = demotion(champion, back, verdict, self._journal.now())
+            log.error(event.kind, **event.body)
+            await self._journal.record(event)
+        if back is None:
+            return aliases, True
+        await self._source.in_thread(self._source.registry.rollback)
+        return await self._source.in_thread(self._source.registry.aliases), False
+
+    async def _verdict(self, guard: ChampionGuard, champion: str, previous: str | None) -> Verdict | None:
+        """None where what was decided cannot be weighed now: that is no reason not to follow the registry."""
+        try:
+            verdict = await guard.verdict(champion, previous)
+        except (BadInput, Transient) as error:
+            if str(error) != self._unjudged:
+                log.warning("champion_not_judged", model=champion, reason=str(error))
+            self._unjudged = str(error)
+            return None
+        self._unjudged = ""
+        return verdict
 
     async def _handle(self, version: str | None) -> Handle | None:
         """None for one that cannot serve, and where nobody has the role."""

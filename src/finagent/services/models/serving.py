@@ -35,11 +35,12 @@ class Refusal(Enum):
 @dataclass(frozen=True, slots=True)
 class Score:
     """What the model of that version says of a row. Without a score `value` is NaN and `reason` says why; `version` is empty
-    where no model was asked."""
+    where no model was asked, `digest` where it is a formula."""
 
     value: float
     version: str
     reason: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -310,7 +311,7 @@ def _called(handle: Handle, rows: Floats, monotonic: Callable[[], float]) -> tup
         if error:
             scores.append(Score(math.nan, version, error))
         elif 0.0 <= value <= 1.0:
-            scores.append(Score(value, version))
+            scores.append(Score(value, version, digest=handle.predictor.digest))
         else:  # NaN, too
             unscored += 1
             scores.append(Score(math.nan, version, f"no score in [0, 1]: {value}"))

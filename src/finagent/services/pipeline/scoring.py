@@ -67,7 +67,8 @@ class ScoringService:
             return ended(candidate, Stage.SCORE, SignalOutcome.NO_TRADE, scored.reason, now)
         score, version = round(scored.value, self.policy.score_decimals), scored.version
         prediction = Prediction(candidate.decision_id, version, vector.data_spec_hash, score, now)
-        told = Effect((prediction,), events=(story(candidate, "candidate_scored", now, score=score, model=version),))
+        package = {"model_sha256": scored.digest} if scored.digest else {}
+        told = Effect((prediction,), events=(story(candidate, "candidate_scored", now, score=score, model=version, **package),))
         if score < self.policy.score_min:
             reason = f"score {score} < {self.policy.score_min}"
             return told + ended(candidate, Stage.SCORE, SignalOutcome.NO_TRADE, reason, now)

@@ -8,8 +8,8 @@ import pytest
 
 from finagent.domain.bars import Floats
 from finagent.domain.errors import BadInput
-from finagent.quant.evaluation.head_to_head import Burden, DecidedRows, Search, weigh
-from finagent.quant.evaluation.promotion import Evidence, Gate, Line, judge_promotion
+from finagent.quant.evaluation.head_to_head import Burden, DecidedRows, Search, health, weigh
+from finagent.quant.evaluation.promotion import Evidence, Gate, Guards, Health, Line, judge_demotion, judge_promotion
 
 SEARCH, BURDEN = Search(10, 0.3, 0.1), Burden(2.0, 4096)
 DAYS, A_DAY = 300, 4
@@ -40,6 +40,23 @@ def test_who_knows_the_truth_is_promoted_over_who_knows_nothing() -> None:
 
     back = judge_promotion(weighed(rows, chance, guess), Gate())
     assert {Line.LOSS_EVIDENCE, Line.SHARPE_DIFFERENCE, Line.BENCHMARK_SHARPE} <= set(back.failed)
+
+
+def test_a_champion_that_guesses_falls_to_one_that_knows_and_not_the_other_way() -> None:
+    rows, chance = rows_of(1, 2.0)
+    guess = np.random.default_rng(9).permutation(chance)
+    assert Line.LOSS_EVIDENCE in judge_demotion(health(rows, guess, chance, 0.5), Guards()).failed
+    told = health(rows, chance, guess, 0.5)
+    assert not judge_demotion(told, Guards()).positive
+    assert told.calibration_error == weighed(rows, guess, chance).calibration_error
+    assert told.drawdown_fraction == weighed(rows, guess, chance).drawdown_fraction
+
+
+def test_without_rows_or_a_model_before_it_there_is_no_figure() -> None:
+    rows, chance = rows_of(1, 2.0)
+    assert health(rows, chance, None, 0.5).evidence_against is None
+    none = DecidedRows(rows.features[:0], rows.won[:0], rows.net_return[:0], rows.days[:0])
+    assert health(none, chance[:0], chance[:0], 0.5) == Health()
 
 
 def test_the_same_forecasts_are_no_evidence() -> None:
