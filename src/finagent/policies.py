@@ -44,6 +44,7 @@ from finagent.services.models.following import FollowPolicy
 from finagent.services.models.serving import ServingPolicy
 from finagent.services.pipeline.planner import PlanPolicy
 from finagent.services.queue.processor import QueuePolicy
+from finagent.services.reporting.risk_measures import RiskReportPolicy
 from finagent.services.risk_watch import WatchPolicy
 from finagent.services.scheduling.cron import CronEntry
 from finagent.settings import Settings
@@ -370,6 +371,22 @@ def risk_profile(settings: Settings) -> RiskProfile:
         price_collar_fraction=risk.price_collar_fraction,
         price_age_seconds_max=risk.price_age_seconds_max,
         short_selling=settings.plan.short_selling,
+    )
+
+
+def risk_report_policy(settings: Settings, symbols: tuple[str, ...]) -> RiskReportPolicy:
+    """What the risk report measures on; the index as a column of the market's symbols."""
+    shown, index = settings.report, settings.features.index_symbol
+    if index is not None and index not in symbols:
+        raise BadInput(f"features.index_symbol: {index} is not among the {len(symbols)} symbols of the market data")
+    return RiskReportPolicy(
+        history_sessions=shown.risk_history_sessions,
+        window_sessions=shown.risk_window_sessions,
+        symbols_max=shown.risk_symbols_max,
+        weight_max=settings.risk.allocation_rules.fraction_max,
+        hole_sessions_max=settings.market_data.hole_sessions_max,
+        bad_bars_max=settings.scan.bad_bars_max,
+        index=None if index is None else symbols.index(index),
     )
 
 

@@ -515,6 +515,9 @@ class HealthSettings(Section):
 
 class ReportSettings(Section):
     trade_charts_max: Count
+    risk_history_sessions: Annotated[int, Field(ge=60, le=5000)]
+    risk_window_sessions: Annotated[int, Field(ge=20, le=2500)]
+    risk_symbols_max: Annotated[int, Field(ge=2, le=100)]
 
 
 class HttpSettings(Section):

@@ -118,6 +118,43 @@ def test_a_finished_replay_prints_its_report_again(replayed: tuple[Path, dict[st
     }
 
 
+def test_the_risk_of_a_finished_replay_and_of_an_instant_in_it(replayed: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    """Flat at the end, with the instant to ask for; there, the position with its value at risk, in a page where it is wanted."""
+    folder, final = replayed
+    flat = json.loads(finagent("risk", "report", "--json", *of(folder)).stdout)
+    (note,) = flat["notes"]
+    busy = re.search(r"largest at (\S+),", note)
+    assert busy is not None
+    page = tmp_path / "risk.html"
+    asked = finagent("risk", "report", "--at", busy.group(1), "--out", str(page), "--json", *of(folder))
+    held = json.loads(asked.stdout)
+
+    assert (flat["holdings"], flat["forecasts"], flat["equity"]) == ([], [], final["end_equity"])
+    assert Path(flat["report"]).parent == folder / "reports"
+    assert "The book is empty" in Path(flat["report"]).read_text(encoding="utf-8")
+    assert max(line["shares"] for line in held["holdings"]) > 0
+    assert held["forecasts"][0]["coverage"]["days"] > 500
+    assert held["report"] == str(page)
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert "VaR 95 %" in finagent("risk", "report", "--at", busy.group(1), *of(folder)).stdout
+
+
+@pytest.mark.parametrize(
+    ("asked", "cure"),
+    [
+        (("--at", "2030-01-01T00:00:00Z"), "the story ends at"),
+        (("--at", "yesterday"), "an instant such as"),
+        (("--at", "2008-10-01T14:00:00Z"), "the first session of the market data opens at"),
+        (("--set", "features.index_symbol=SPY"), "features.index_symbol: SPY is not among"),
+    ],
+)
+def test_risk_that_cannot_be_reported_says_why(asked: tuple[str, ...], cure: str, replayed: tuple[Path, dict[str, Any]]) -> None:
+    refused = finagent("risk", "report", *asked, *of(replayed[0]))
+
+    assert refused.returncode == 2
+    assert cure in refused.stderr
+
+
 def test_a_different_replay_on_the_folder_is_refused_and_fresh_archives_it(
     replayed: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ from finagent.cli import (
     orchestrate,
     reconcile,
     report,
+    risk,
     scan,
     simulate_broker,
     status,
@@ -57,6 +58,7 @@ root.add_typer(config.app, name="config")
 root.add_typer(drill.app, name="drill")
 root.add_typer(features.app, name="features")
 root.add_typer(models.app, name="models")
+root.add_typer(risk.app, name="risk")
 root.command(epilog="Example: finagent bench scan --json")(bench.bench)
 
 

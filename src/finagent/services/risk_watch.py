@@ -48,9 +48,9 @@ def unlocked(reads: Reads, kill_switch: KillSwitch, at: datetime) -> Effect:
     return state_change(reads, TradingState.ACTIVE, "the day that was locked is over", NEXT_DAY, at)
 
 
-def armed_at(reads: Reads) -> datetime:
+def armed_at(reads: Reads, by: datetime) -> datetime:
     """When a person last armed; the end of a day's lock is nobody's look at the account."""
-    told = reads.find(DecisionEvent, subject_type=SubjectType.TRADING_STATE)
+    told = [event for event in reads.find(DecisionEvent, subject_type=SubjectType.TRADING_STATE) if event.at <= by]
     armed = (event.at for event in told if event.body["to"] == TradingState.ACTIVE.value and event.body["by"] != NEXT_DAY)
     return max(armed, default=datetime.min.replace(tzinfo=UTC))
 
@@ -80,7 +80,7 @@ class RiskWatch:
 
     def readings(self, reads: Reads) -> Readings:
         """The account now, with everything since the session's open or since a person last armed."""
-        armed, session = armed_at(reads), self.feed.session
+        armed, session = armed_at(reads, self.clock.now()), self.feed.session
         since, holdings = max(session.opens_at, armed), portfolio(reads)
         marks = {position.symbol: self.feed.mark(position.symbol) for position in holdings.open}
         known = {symbol: price for symbol, price in marks.items() if price is not None}
@@ -88,25 +88,25 @@ class RiskWatch:
         opened = reads.get(AccountSnapshot, session.date, "OPEN")
         snapshots = [snapshot.equity for snapshot in reads.find(AccountSnapshot) if snapshot.at >= armed]
         decisions = [candidate.decision_id for candidate in reads.find(GapCandidate, session_date=session.date)]
-        slipped = _slipped(reads, decisions, since)
-        total = sum((value for _, value in slipped), ZERO)
+        slippage = slipped(reads, decisions, since, self.clock.now())
+        total = sum((value for _, value in slippage), ZERO)
         refused = reads.find(BrokerOrder, decision_id=decisions, outcome=SendOutcome.REFUSED)
         return Readings(
             equity=equity,
             session_open_equity=opened.equity if opened is not None else ZERO,
             peak_equity=max([*snapshots, equity or ZERO]),
-            slippage_bps=sum((bps * value for bps, value in slipped), ZERO) / total if total else ZERO,
-            fills=len(slipped),
+            slippage_bps=sum((bps * value for bps, value in slippage), ZERO) / total if total else ZERO,
+            fills=len(slippage),
             refusals=sum(1 for order in refused if order.updated_at >= since),
             unusable_fraction=Decimal(repr(self.feed.unusable_fraction)),
         )
 
 
-def _slipped(reads: Reads, decisions: list[str], since: datetime) -> list[tuple[Decimal, Decimal]]:
+def slipped(reads: Reads, decisions: list[str], since: datetime, until: datetime) -> list[tuple[Decimal, Decimal]]:
     """Basis points by which each fill of an entry or a stop was worse than its trigger, with its value in USD."""
     found = []
     for fill in reads.find(Fill, decision_id=decisions):
-        intent = reads.get(OrderIntent, fill.client_order_id) if fill.filled_at >= since else None
+        intent = reads.get(OrderIntent, fill.client_order_id) if since <= fill.filled_at <= until else None
         asked = _trigger(intent, reads) if intent is not None else None
         if asked:
             worse = fill.side.sign * (fill.price - asked)

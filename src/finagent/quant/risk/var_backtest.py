@@ -1,6 +1,7 @@
 """Whether forecasts of value at risk were any good: how often they were broken, and whether that came in clusters."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,12 +33,21 @@ class Coverage:
 def filtered_forecasts(returns: Floats, window: int, confidence: float = CONFIDENCE) -> Floats:
     """Value at risk by filtered historical simulation for each day that has `window` days before it, from those alone:
     [days - window]. BadInput as of `filtered`, or for a window of fewer than two days or with no day after it."""
-    if not 2 <= window < len(returns):
-        raise BadInput(f"a window of {window} in {len(returns)} days: two or more, with a day after it")
-    rank = tail_rank(window, confidence)
-    windows = np.lib.stride_tricks.sliding_window_view(returns[:-1], window).T
-    blocks = [filtered(windows[:, start : start + _BLOCK]) for start in range(0, windows.shape[1], _BLOCK)]
+    return filtered_book_forecasts(returns[:, None], np.ones(1), window, confidence)
+
+
+def filtered_book_forecasts(returns: Floats, exposures: Floats, window: int, confidence: float = CONFIDENCE) -> Floats:
+    """The same of a book, [days - window]: each symbol of `returns` [days, symbols] filtered by its own volatility, as a limit
+    on the book of now reads it; in the unit of `exposures` [symbols]."""
+    rank = tail_rank(_window(window, len(returns)), confidence)
+    windows = np.moveaxis(np.lib.stride_tricks.sliding_window_view(returns[:-1], window, axis=0), -1, 0)
+    blocks = [filtered(windows[:, start : start + _BLOCK]) @ exposures for start in range(0, windows.shape[1], _BLOCK)]
     return np.concatenate([-np.partition(block, rank, axis=0)[rank] for block in blocks])
+
+
+def plain_forecasts(outcomes: Floats, window: int, measure: Callable[[Floats], float]) -> Floats:
+    """What `measure` makes of the `window` outcomes before each day, [days - window]. BadInput for a window as above."""
+    return np.asarray([measure(outcomes[day - window : day]) for day in range(_window(window, len(outcomes)), len(outcomes))])
 
 
 def coverage(breached: npt.NDArray[np.bool_], confidence: float) -> Coverage:
@@ -60,6 +70,12 @@ def coverage(breached: npt.NDArray[np.bool_], confidence: float) -> Coverage:
     apart = _best(after_quiet, quiet) + _best(after_loud, loud)
     dependence = 2 * (apart - together)
     return Coverage(days, breaches, _chi1(frequency), _chi1(dependence), math.exp(-max(frequency + dependence, 0.0) / 2))
+
+
+def _window(window: int, days: int) -> int:
+    if not 2 <= window < days:
+        raise BadInput(f"a window of {window} in {days} days: two or more, with a day after it")
+    return window
 
 
 def _best(breaches: int, days: int) -> float:

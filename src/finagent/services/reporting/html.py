@@ -39,7 +39,7 @@ async def html_report(report: DayReport, sessions: Iterable[Session], bars: Sess
         (
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width,initial-scale=1">',
-            f"<title>finagent: {escape(_window(report))}</title><style>{_style_sheet()}</style></head><body><main>",
+            f"<title>finagent: {escape(_window(report))}</title><style>{style_sheet()}</style></head><body><main>",
             _head(report),
             _tiles(report),
             "<h2>Equity <small>at each close, with the result of each session, USD</small></h2>",
@@ -57,7 +57,8 @@ async def html_report(report: DayReport, sessions: Iterable[Session], bars: Sess
     )
 
 
-def _style_sheet() -> str:
+def style_sheet() -> str:
+    """Light and dark, for every page."""
     return files(__package__).joinpath("report.css").read_text(encoding="utf-8")
 
 

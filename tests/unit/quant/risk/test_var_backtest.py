@@ -7,7 +7,7 @@ import pytest
 
 from finagent.domain.errors import BadInput
 from finagent.quant.risk.value_at_risk import filtered, tail
-from finagent.quant.risk.var_backtest import coverage, filtered_forecasts
+from finagent.quant.risk.var_backtest import coverage, filtered_book_forecasts, filtered_forecasts, plain_forecasts
 
 
 def breaches(days: int, *at: int) -> np.ndarray:
@@ -87,6 +87,23 @@ def test_a_forecast_knows_nothing_of_its_day_or_later() -> None:
     changed[200:] = 9.0
 
     assert (filtered_forecasts(changed, 60)[: 200 - 60 + 1] == filtered_forecasts(returns, 60)[: 200 - 60 + 1]).all()
+
+
+def test_forecasts_of_a_book_filter_each_symbol_by_its_own_volatility() -> None:
+    chance = np.random.Generator(np.random.Philox(key=5))
+    returns, usd = chance.standard_t(5, (340, 3)) * [0.01, 0.02, 0.005], np.asarray([1_000.0, -400.0, 2_500.0])
+    forecasts = filtered_book_forecasts(returns, usd, 60)
+
+    assert forecasts.shape == (280,)
+    for day in (0, 7, 279):
+        assert forecasts[day] == pytest.approx(tail(filtered(returns[day : day + 60]) @ usd).value_at_risk)
+    assert forecasts[7] != pytest.approx(filtered_forecasts(returns @ usd, 60)[7])
+
+
+def test_plain_forecasts_measure_the_days_before_each_day() -> None:
+    assert plain_forecasts(np.arange(6.0), 2, lambda past: float(past.sum())).tolist() == [1.0, 3.0, 5.0, 7.0]
+    with pytest.raises(BadInput, match="a window of 6"):
+        plain_forecasts(np.arange(6.0), 6, lambda past: float(past.sum()))
 
 
 def test_filtered_forecasts_cover_where_volatility_clusters_and_past_ones_do_not() -> None:

@@ -1,0 +1,93 @@
+"""`finagent risk`: what the account risks, and within which limits."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from finagent.cli.options import AsJson, Overrides, SettingsFile, settings_in_force
+
+if TYPE_CHECKING:
+    from finagent.services.reporting.risk_figures import RiskReport
+    from finagent.settings import Settings
+    from finagent.store_access import Store
+
+app = typer.Typer(no_args_is_help=True, help="What the account risks, and within which limits.")
+
+
+@app.callback()
+def risk() -> None:
+    """What the account risks, and within which limits."""
+
+
+@app.command(epilog="Example: finagent risk report --at 2008-10-09T15:00:00Z --out risk.html")
+def report(
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="INSTANT", help="As it stood then (with the distance from UTC); default: now.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="The page; default: risk-INSTANT.html among the reports.")
+    ] = None,
+    settings_file: SettingsFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """A page: exposures, value at risk with its back-test, use of each limit, correlations and their tree, drawdown, breakers.
+
+    Reads the store and the history of the market data, beside a running agent or without one; a replay's now is where it stands.
+    """
+    settings = settings_in_force(settings_file, overrides)
+    from finagent.adapters.report_files import ReportFiles
+    from finagent.cli.output import print_json
+    from finagent.services.reporting.risk_page import risk_page
+    from finagent.store_access import reading
+
+    with reading(settings) as store:
+        if store.moved:
+            typer.echo(f"finagent: {store.moved}", err=True)
+        found = asyncio.run(_report(settings, store, at))
+        moved = store.moved
+    place = out or settings.storage.directory / "reports" / f"risk-{found.at:%Y-%m-%dT%H%M%S}Z.html"
+    path = ReportFiles(place.parent).write(place.name, risk_page(found))
+    if as_json:
+        from finagent.services.reporting.risk_figures import document
+
+        print_json({"report": path, **document(found), "moved": moved})
+    else:
+        typer.echo("\n".join([*_lines(found), path]))
+
+
+async def _report(settings: "Settings", store: "Store", at: str | None) -> "RiskReport":
+    from finagent.bootstrap import open_market
+    from finagent.policies import risk_profile, risk_report_policy, watch_policy
+    from finagent.services.portfolio import ledger
+    from finagent.services.reporting.provenance import data_notice
+    from finagent.services.reporting.risk_figures import instant, risk_report
+
+    when = instant(at, store.now())
+    async with open_market(settings) as market:
+        return await risk_report(
+            store.reads,
+            market,
+            when,
+            risk_profile(settings),
+            watch_policy(settings).limits,
+            settings.risk.sectors,
+            risk_report_policy(settings, market.symbols),
+            (data_notice(store.reads), ledger(store.reads).ledger_id),
+        )
+
+
+def _lines(found: "RiskReport") -> list[str]:
+    """The page in short."""
+    equity = "unknown" if found.equity is None else f"{found.equity:,.2f} USD"
+    lines = [f"{found.at.isoformat()}: equity {equity}, gross {found.gross_usd:,.2f}, net {found.net_usd:+,.2f}"]
+    lines += [f"  {note}" for note in found.notes]
+    for one in found.forecasts:
+        lines.append(f"  VaR 95 % {one.value_at_risk_usd:,.2f} USD by {one.method}")
+        if one.coverage is not None:
+            lines[-1] += f", {one.coverage.breaches} breaches in {one.coverage.days} days, Kupiec p {one.coverage.kupiec_p:.2g}"
+    used = [gauge for gauge in (*found.limits, *found.breakers) if gauge.utilisation is not None and gauge.utilisation >= 0.8]
+    lines += [f"  {gauge.name} used to {gauge.utilisation:.0%} {gauge.detail}".rstrip() for gauge in used]
+    return lines
