@@ -9,6 +9,7 @@ from finagent.domain.orders import BrokerOrder, Fill, SendOutcome
 from finagent.domain.portfolio import AccountSnapshot
 from finagent.domain.sessions import Session
 from finagent.domain.trading_state import TradingState, TradingStateRecord
+from finagent.services.model_history import DEMOTED
 from finagent.services.models.serving import Call, Refusal
 from finagent.services.progress import RecoveryInfo, ReplaySummary, StartInfo
 from finagent.telemetry.metrics import Metrics
@@ -34,6 +35,8 @@ class MetricsObserver:
         for event in effect.events:
             if event.kind == "order_sent_again":
                 self._metrics.api_retry("broker")
+            elif event.kind == DEMOTED:
+                self._metrics.model_demotions.inc()
         for record in effect.records:
             if isinstance(record, Set):
                 self._changed(record)

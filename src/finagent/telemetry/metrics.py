@@ -40,6 +40,7 @@ class Metrics:
         self.inference_batch_size = self._histogram("inference_batch_size", "Rows in one batch of scores.", buckets=_SIZES)
         self.inference_queue_depth = self._gauge("inference_queue_depth", "Rows that wait for a score.")
         self.inference_refused = self._counter("inference_refused", "Rows without a score, by the reason.", ("reason",))
+        self.model_demotions = self._counter("model_demotions", "Champions that breached a guard and were taken away.")
         self.training_success = self._gauge("training_success_ratio", "Trainings that came to their end, of the last commands.")
         self.api_requests = self._counter("api_requests", "Requests to the outside.", ("target", "outcome"))
         self.api_retries = self._counter("api_retries", "Requests tried again.", ("target",))

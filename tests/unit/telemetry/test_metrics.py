@@ -12,7 +12,9 @@ from finagent.domain.effect import Effect, Set
 from finagent.domain.jobs import JobStatus
 from finagent.domain.orders import BrokerOrder, Fill, SendOutcome
 from finagent.domain.trading_state import StartGate, TradingState, TradingStateRecord
+from finagent.quant.evaluation.promotion import Guards, Health, judge_demotion
 from finagent.services.metering import MetricsObserver
+from finagent.services.model_history import demotion
 from finagent.telemetry.metrics import Metrics
 
 NOW = datetime(2008, 10, 1, 14, 0, tzinfo=UTC)
@@ -106,6 +108,7 @@ def test_committed_effects_are_counted(ledger_records: list[Any]) -> None:
     again = Set(BrokerOrder, ("fa-1",), {"outcome": SendOutcome.CONFIRMED}, {"outcome": SendOutcome.CONFIRMED})
     observer.committed(Effect(records=(again,)))
     observer.committed(Effect(records=(Set(TradingStateRecord, (1,), {"state": TradingState.HALTED, "at": NOW}),)))
+    observer.committed(Effect(events=(demotion("m@2", "m@1", judge_demotion(Health(failed_fraction=0.5), Guards()), NOW),)))
 
     found = samples(metrics)
     assert found["finagent_fills_total", ""] == sum(isinstance(one, Fill) for one in ledger_records)
@@ -113,6 +116,7 @@ def test_committed_effects_are_counted(ledger_records: list[Any]) -> None:
     assert sum(value for (name, _), value in found.items() if name == "finagent_signals_total") == sum(
         isinstance(one, DecisionOutcome) for one in ledger_records
     )
+    assert found["finagent_model_demotions_total", ""] == 1
     assert found["finagent_orders_total", "REFUSED"] == 1
     assert found["finagent_orders_total", "UNRESOLVED"] == 1
     assert found["finagent_orders_total", "CONFIRMED"] == sum(
