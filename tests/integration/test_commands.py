@@ -146,6 +146,7 @@ def test_the_risk_of_a_finished_replay_and_of_an_instant_in_it(replayed: tuple[P
         (("--at", "yesterday"), "an instant such as"),
         (("--at", "2008-10-01T14:00:00Z"), "the first session of the market data opens at"),
         (("--set", "features.index_symbol=SPY"), "features.index_symbol: SPY is not among"),
+        (("--set", "replay.seed=8"), "give the settings of that replay"),
     ],
 )
 def test_risk_that_cannot_be_reported_says_why(asked: tuple[str, ...], cure: str, replayed: tuple[Path, dict[str, Any]]) -> None:

@@ -60,13 +60,22 @@ def report(
 
 async def _report(settings: "Settings", store: "Store", at: str | None) -> "RiskReport":
     from finagent.bootstrap import open_market
+    from finagent.domain.errors import BadInput, Unavailable
+    from finagent.domain.trading_state import LedgerIdentity, MarketClock
     from finagent.policies import risk_profile, risk_report_policy, watch_policy
-    from finagent.services.portfolio import ledger
     from finagent.services.reporting.provenance import data_notice
     from finagent.services.reporting.risk_figures import instant, risk_report
 
+    identity, stored = store.reads.get(LedgerIdentity, 1), store.reads.get(MarketClock, 1)
+    if identity is None or stored is None:
+        raise Unavailable(f"no agent has started on the store in {settings.storage.directory}: nothing is held there")
     when = instant(at, store.now())
     async with open_market(settings) as market:
+        if not settings.on_wall_time and stored.source_id != market.source_id:
+            raise BadInput(
+                f"{settings.storage.directory} holds a replay of {stored.source_id}, and the settings name {market.source_id}: "
+                "give the settings of that replay"
+            )
         return await risk_report(
             store.reads,
             market,
@@ -75,7 +84,7 @@ async def _report(settings: "Settings", store: "Store", at: str | None) -> "Risk
             watch_policy(settings).limits,
             settings.risk.sectors,
             risk_report_policy(settings, market.symbols),
-            (data_notice(store.reads), ledger(store.reads).ledger_id),
+            (data_notice(store.reads), identity.ledger_id),
         )
 
 

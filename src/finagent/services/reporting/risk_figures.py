@@ -22,7 +22,7 @@ from finagent.quant.risk.drawdown import drawdowns
 from finagent.quant.risk.value_at_risk import CONFIDENCE
 from finagent.services.reporting.book_at import BookAt, book_at, largest_at
 from finagent.services.reporting.canonical import as_plain
-from finagent.services.reporting.risk_limits import Gauge, breakers, gauges
+from finagent.services.reporting.risk_limits import Gauge, breakers, gauges, plan_gauges
 from finagent.services.reporting.risk_measures import Backtest, Forecast, Past, RiskReportPolicy, Tree, measured, past_of, tree
 
 
@@ -76,6 +76,7 @@ class RiskReport:
     forecasts: tuple[Forecast, ...]
     backtest: Backtest | None
     limits: tuple[Gauge, ...]
+    plan_limits: tuple[Gauge, ...]
     breakers: tuple[Gauge, ...]
     tree: Tree | None
     falls: tuple[Fall, ...]
@@ -141,6 +142,7 @@ async def risk_report(
         forecasts=forecasts,
         backtest=backtest,
         limits=gauges(reads, book, profile, max((fall.drawdown for fall in falls[-1:]), default=0.0), worst, beta),
+        plan_limits=plan_gauges(reads, book),
         breakers=breakers(reads, book, breaker_limits),
         tree=tree(past, _of_interest(reads, exposures, at), exposures, policy),
         falls=falls,
@@ -198,7 +200,7 @@ def _notes(reads: Reads, book: BookAt, known: list[str], past: Past, policy: Ris
 def document(report: RiskReport) -> dict[str, Any]:
     """All of it as plain values, with what the page computes from it: the use of limits and the rates of breaches."""
     told: dict[str, Any] = as_plain(report)
-    for name in ("limits", "breakers"):
+    for name in ("limits", "plan_limits", "breakers"):
         told[name] = [
             row | {"utilisation": gauge.utilisation} for row, gauge in zip(told[name], getattr(report, name), strict=True)
         ]

@@ -10,7 +10,9 @@ from finagent.domain.money import ZERO
 from finagent.domain.orders import BrokerOrder, Leg, OrderIntent, SendOutcome
 from finagent.domain.portfolio import AccountSnapshot
 from finagent.domain.ports.store import Reads
-from finagent.domain.risk import PortfolioLimits, RiskCode, RiskProfile
+from finagent.domain.risk import PortfolioLimits, RiskCode, RiskDecision, RiskProfile
+from finagent.domain.runs import PipelineRun
+from finagent.domain.trade_plan import TradePlan
 from finagent.services.reporting.book_at import BookAt
 from finagent.services.risk_watch import armed_at, slipped
 
@@ -25,7 +27,18 @@ class Unit(Enum):
     USD = "USD"
     COUNT = "count"
     BASIS_POINTS = "basis points"
+    SECONDS = "seconds"
+    RATIO = "ratio"
     PART = "fraction of the universe"
+
+
+_OF_A_PLAN = {
+    RiskCode.STALE_PRICE: Unit.SECONDS,
+    RiskCode.PRICE_COLLAR: Unit.FRACTION,
+    RiskCode.PARTICIPATION: Unit.USD,
+    RiskCode.CORRELATION: Unit.RATIO,
+    RiskCode.DAY_TRADES: Unit.COUNT,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +126,20 @@ def _of_the_past(
             "of one symbol today",
         ),
     ]
+
+
+def plan_gauges(reads: Reads, book: BookAt) -> tuple[Gauge, ...]:
+    """Of the limits that a plan has and an account has not: the plan judged in the session by then that used the most of each."""
+    found: dict[RiskCode, Gauge] = {}
+    for run in reads.find(PipelineRun, session_date=book.session.date):
+        for verdict in reads.find(RiskDecision, run_id=run.run_id):
+            plan = reads.get(TradePlan, verdict.decision_id)
+            for check in verdict.checks if verdict.at <= book.at and plan is not None else ():
+                unit = _OF_A_PLAN.get(check.code)
+                if unit is not None:
+                    gauge = Gauge(check.code.value, unit, check.limit, check.value, plan.symbol if plan else "")
+                    found[check.code] = max(found.get(check.code, gauge), gauge, key=lambda one: one.utilisation or 0.0)
+    return tuple(found[code] for code in _OF_A_PLAN if code in found)
 
 
 def breakers(reads: Reads, book: BookAt, limits: BreakerLimits) -> tuple[Gauge, ...]:

@@ -28,8 +28,8 @@ def risk_page(report: RiskReport) -> str:
             "".join(f'<p class="note">{escape(note)}</p>' for note in report.notes),
             _tiles(report),
             '<h2>Limits <small>used so far</small></h2><div class="pair">'
-            f'<div class="card"><h3>Of the gate</h3>{_gauges(report.limits)}</div>'
-            f'<div class="card"><h3>Breakers {_state(report)}</h3>{_gauges(report.breakers)}</div></div>',
+            f'<div class="card"><h3>Of the account</h3>{_gauges(report.limits)}</div>'
+            f'<div class="card"><h3>Breakers {_state(report)}</h3>{_gauges(report.breakers)}{_of_plans(report)}</div></div>',
             _exposures(report),
             _value_at_risk(report),
             _tree(report),
@@ -81,6 +81,12 @@ def _state(report: RiskReport) -> str:
     return f'<span class="tag {_STATE_TONE[name]}">{name}</span> <small>{escape(because)}</small>'
 
 
+def _of_plans(report: RiskReport) -> str:
+    if not report.plan_limits:
+        return ""
+    return f"<h3>Of a plan <small>the one of today that used most</small></h3>{_gauges(report.plan_limits)}"
+
+
 def _gauges(gauges: tuple[Gauge, ...]) -> str:
     return "".join(_gauge(gauge) for gauge in gauges)
 
@@ -89,8 +95,8 @@ def _gauge(gauge: Gauge) -> str:
     used = gauge.utilisation
     tone = "" if used is None else "over" if used >= 1.0 else "near" if used >= _NEAR else ""
     bar = f'<u class="{tone}" style="width:{100 * min(max(used or 0.0, 0.0), 1.0):.1f}%"></u>'
-    value = "unknown" if gauge.value is None else _amount(gauge.value, gauge.unit)
-    of = f"{value} of {_amount(gauge.limit, gauge.unit)}" if gauge.limit > 0 else f"{value}, allows nothing"
+    value, limit = "unknown" if gauge.value is None else _amount(gauge.value, gauge.unit), _amount(gauge.limit, gauge.unit)
+    of = f"limit {limit}" if gauge.value is None else f"{value} of {limit}" if gauge.limit > 0 else f"{value}, allows nothing"
     share = "" if used is None else f"{used:.0%}"
     return (
         f'<div class="gauge"><span>{escape(_words(gauge.name))} <i>{escape(gauge.detail)}</i></span>'
@@ -105,7 +111,8 @@ def _amount(value: Decimal, unit: Unit) -> str:
         return f"{value:.2f}x"
     if unit is Unit.USD:
         return f"{value:,.0f} USD"
-    return f"{value:,.1f} bp" if unit is Unit.BASIS_POINTS else f"{value:,.0f}"
+    last = {Unit.BASIS_POINTS: f"{value:,.1f} bp", Unit.SECONDS: f"{value:,.0f} s", Unit.RATIO: f"{value:.2f}"}
+    return last.get(unit, f"{value:,.0f}")
 
 
 def _exposures(report: RiskReport) -> str:

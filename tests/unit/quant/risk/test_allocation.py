@@ -89,6 +89,21 @@ def test_a_trade_without_enough_history_gets_a_stated_part_and_what_it_is_denied
     assert sum(found[:known]) == pytest.approx(known, abs=1e-3)
 
 
+def test_equal_parts_and_a_trade_alone_are_not_scaled() -> None:
+    returns = returns_with_factors(2, 90, 3)
+
+    assert multiples(returns, replace(HRP, method=Allocation.EQUAL_RISK)) == [1.0, 1.0, 1.0]
+    assert multiples(returns[:, :1]) == [1.0]
+
+
+def test_the_cap_of_a_quarter_needs_four_trades_and_the_largest_multiple_none() -> None:
+    calm = returns_with_factors(2, 90, 12) * [0.01, *[1.0] * 11]
+
+    assert multiples(calm[:, :3])[0] == 2.0  # of three trades: two thirds
+    assert multiples(calm[:, :5])[0] == 1.25  # a quarter of five
+    assert multiples(calm)[0] == 2.0  # a quarter of twelve would be three
+
+
 def test_too_few_days_and_what_never_moved_are_no_history() -> None:
     still = returns_with_factors(1, 90, 3)
     still[:, 1] = 0.001

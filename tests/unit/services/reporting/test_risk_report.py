@@ -22,6 +22,7 @@ from finagent.domain.decision import DecisionEvent, SubjectType
 from finagent.domain.errors import BadInput
 from finagent.domain.gap import Direction, GapCandidate, GapFacts
 from finagent.domain.identity import decision_id
+from finagent.domain.money import ZERO
 from finagent.domain.orders import (
     BrokerOrder,
     Fill,
@@ -35,7 +36,8 @@ from finagent.domain.orders import (
     TimeInForce,
 )
 from finagent.domain.portfolio import AccountSnapshot
-from finagent.domain.risk import PortfolioLimits, RiskProfile
+from finagent.domain.risk import CheckResult, PortfolioLimits, RiskCode, RiskDecision, RiskProfile, Verdict
+from finagent.domain.runs import PipelineRun, RunState
 from finagent.domain.trade_plan import TradePlan
 from finagent.domain.trading_state import LedgerIdentity, TradingState, TradingStateRecord
 from finagent.quant.risk.exposure import Book, History
@@ -292,6 +294,30 @@ async def test_limits_of_the_past_are_there_where_they_are_in_force(desk: Any, p
     assert float(limits["VALUE_AT_RISK"].value or 0) == pytest.approx(found.forecasts[0].value_at_risk_usd / 99_998, abs=1e-5)
     assert float(limits["BETA"].value or 0) == pytest.approx(abs(found.beta or 0.0), abs=1e-5)
     assert (limits["ORDER_NOTIONAL"].value, limits["REPEATED_ENTRY"].value) == (Decimal(20_200), Decimal(1))
+
+
+async def test_of_what_is_asked_of_a_plan_the_plan_of_the_day_that_used_most_is_shown(desk: Any, past: Any) -> None:
+    desk.commit(PipelineRun("run-1", "first", DAY, desk.minute(1), RunState.SUCCESS, 4, 2, 0, {}, "", None))
+    for symbol, minute, distance in (("IBM", 1, "0.012"), ("GOOG", 2, "0.021"), ("MSFT", 4, "0.029")):
+        name = decision_id("run-1", symbol)
+        ladder = (Decimal("104.01"), Decimal("104.27"), Decimal("102.00"), Decimal("108.03"))
+        checks = (
+            CheckResult(RiskCode.PRICE_COLLAR, Decimal("0.03"), Decimal(distance), 0),
+            CheckResult(RiskCode.POSITION_SIZE, Decimal(25_000), Decimal(1), 0),
+            CheckResult(RiskCode.PARTICIPATION, Decimal(0), Decimal(100), 0),
+        )
+        desk.commit(
+            TradePlan(name, "run-1", symbol, Side.BUY, 100, *ladder, desk.minute(30), "by hand"),
+            RiskDecision(
+                name, "run-1", 0, Verdict.REFUSED, RiskCode.PRICE_COLLAR, ZERO, ZERO, 0, ZERO, checks, desk.minute(minute)
+            ),
+        )
+    collar, participation = (await report_of(desk, past, desk.minute(3))).plan_limits
+
+    assert (collar.name, collar.detail, collar.value) == ("PRICE_COLLAR", "GOOG", Decimal("0.021"))
+    assert (participation.name, participation.utilisation) == ("PARTICIPATION", None)
+    assert "of a plan" in risk_page(await report_of(desk, past)).lower()
+    assert (await report_of(desk, past, desk.minute(0.5))).plan_limits == ()
 
 
 async def test_a_limit_of_zero_allows_nothing_and_says_so(desk: Any, past: Any) -> None:
