@@ -11,6 +11,7 @@ import os
 import queue
 import sys
 import threading
+import traceback
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ from finagent.domain.errors import BadInput
 from finagent.quant.specialists.experiment import Experiment
 
 KEPT_MAX = 16  # experiments in memory, so that one that comes again is not read again; rows are mapped, not held
-_ORPHANED = 9
+_ORPHANED, _DEVICE_LOST = 9, 10
 
 
 class Trainer:
@@ -90,6 +91,9 @@ def _answer(trainer: Trainer, asked: Mapping[str, Any]) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 - whatever an experiment raises, its training failed and the process is sound
         if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
             return {"out_of_memory": str(error)}
+        if asked["device"] != "cpu" and "CUDA" in str(error):
+            traceback.print_exc()
+            os._exit(_DEVICE_LOST)  # no call to the device works in this process any more
         return {"refused": f"{type(error).__name__}: {error}"}
 
 

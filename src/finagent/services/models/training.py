@@ -156,7 +156,7 @@ class TrainingOrchestrator:
                     await self._turn(worker, going, device)
                 except WorkerLost as lost:
                     worker = None
-                    self._lost(going, lost)
+                    self._lost(going, lost, device)
                 finally:
                     self.ledger.release(going.training.key)
                 await self._give_back(going)
@@ -202,7 +202,9 @@ class TrainingOrchestrator:
         if report.finished:
             self._end(going, TrainingOutcome.FINISHED, "")
 
-    def _lost(self, going: _Going, lost: WorkerLost) -> None:
+    def _lost(self, going: _Going, lost: WorkerLost, device: Device) -> None:
+        """Whatever it died of, the accelerator is not trusted with that training again."""
+        going.cpu_only = going.cpu_only or device is Device.ACCELERATOR
         going.losses += 1
         going.losses_in_a_row += 1
         if going.losses_in_a_row >= self.policy.losses_max:

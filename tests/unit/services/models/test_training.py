@@ -54,6 +54,8 @@ class Counting:
             self.at = float("nan")  # type: ignore[assignment]  # a loss that has diverged
         if what == "memory" and (self.recipe["device"] != "cpu" or self.recipe["batch_divisor"] < self.recipe.get("fits", 1)):
             raise MemoryError("no memory")
+        if what == "cuda" and self.recipe["device"] != "cpu":
+            raise RuntimeError("CUDA error: device-side assert triggered")
         if what == "print":
             print('{"done": 99}', flush=True)
 
@@ -129,6 +131,14 @@ async def test_out_of_memory_halves_the_batch_then_leaves_the_accelerator(tmp_pa
     assert found["halves"].figures == {"count": 3.0, "on_cpu": 1.0, "part": 2.0}
     assert (found["never"].outcome, found["never"].done) == (TrainingOutcome.FAILED, 1)
     assert "more memory than there is" in found["never"].reason
+
+
+async def test_a_lost_accelerator_costs_its_process_and_the_training_goes_on_without(tmp_path: Path) -> None:
+    found, heard = await run(asked(tmp_path, "loses", does="cuda"), asked(tmp_path, "sound"), memory=DEVICE)
+    assert (found["loses"].outcome, found["loses"].losses) == (TrainingOutcome.FINISHED, 1)
+    assert found["loses"].figures == {"count": 3.0, "on_cpu": 1.0, "part": 1.0}
+    assert found["sound"].figures["on_cpu"] == 0.0
+    assert sorted(heard.epochs) == [(key, epoch) for key in ("loses", "sound") for epoch in (1, 2, 3)]
 
 
 async def test_what_is_finished_is_not_run_again_and_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
