@@ -85,7 +85,7 @@ async def test_without_history_each_trade_has_the_stated_part_and_says_why(desk:
         assert shares["IBM"].reason == "hrp of 2, fewer than 60 days of history"
 
 
-async def test_only_days_before_the_session_are_asked_for(desk: Any, past: Any) -> None:
+async def test_only_days_before_the_session_are_asked_for_and_once_for_all_its_scans(desk: Any, past: Any) -> None:
     asked = []
 
     class Listening:
@@ -95,8 +95,10 @@ async def test_only_days_before_the_session_are_asked_for(desk: Any, past: Any) 
             asked.append((session, first))
             return history_of(past, past.history.close)
 
-    await allocator(Listening()).shares(desk.session, [("IBM", UP)])
-    assert asked == [(desk.session, date(2007, 1, 1))]
+    listening = allocator(Listening())
+    for session in (desk.session, desk.session, desk.next_session):
+        await listening.shares(session, [("IBM", UP)])
+    assert asked == [(desk.session, date(2007, 1, 1)), (desk.next_session, date(2007, 1, 1))]
 
 
 async def test_the_part_goes_from_the_scan_to_the_plan_and_is_told(desk: Any, past: Any, open_feed: Any) -> None:
