@@ -150,13 +150,13 @@ def traded(folder: Path) -> Counter[tuple[str, int, str]]:
         return Counter(ledger.execute(executed).fetchall())
 
 
-def explained(decision_id: str, settings: Settings) -> Any:
-    """What the command says of a decision, with the news of the day before."""
+def told_by(settings: Settings, *command: str) -> Any:
+    """The document of a command that knows where the account is."""
     options = [f"storage.directory={settings.storage.directory}", f"alpaca.url={settings.alpaca.url}"]
     options += ["orchestrate.mode=paper", "broker.kind=alpaca", "broker.account_id=PASIM-1", "market_data.source=alpaca"]
     options += [f"market_data.symbols=[{','.join(settings.market_data.symbols)}]", "market_data.alpaca.feed=sip"]
     with contextlib.redirect_stdout(io.StringIO()) as out:
-        assert run(["explain", decision_id, "--news", "--json", *(word for each in options for word in ("--set", each))]) == 0
+        assert run([*command, "--json", *(word for each in options for word in ("--set", each))]) == 0
     return json.loads(out.getvalue())
 
 
@@ -168,6 +168,9 @@ async def test_a_day_on_wall_time_is_traded_over_two_lives_and_ends_flat(tmp_pat
         async with build_application(settings) as application:
             theirs = {one["symbol"]: one["quantity"] for one in (await application.broker_account())["positions"]}
             assert theirs == {one.symbol: one.quantity for one in application.reads.find(Position) if one.quantity} != {}
+        risk = await asyncio.to_thread(told_by, settings, "risk", "report", "--set", "report.risk_window_sessions=20")
+        assert {line["symbol"]: line["shares"] for line in risk["holdings"] if line["shares"]} == theirs
+        assert (risk["notes"], len(risk["forecasts"])) == ([], 3)
         await lived(settings, url, (step for step in STEPS if step > HELD))
         async with build_application(settings) as application:
             reads = application.reads
@@ -178,7 +181,7 @@ async def test_a_day_on_wall_time_is_traded_over_two_lives_and_ends_flat(tmp_pat
             assert reads.count(AccountSnapshot, kind="CLOSE") == 1
             exits = {left.decision_id for left in reads.find(DecisionExit)}
         decision = candidates[0]
-        told = await asyncio.to_thread(explained, decision.decision_id, settings)
+        told = await asyncio.to_thread(told_by, settings, "explain", decision.decision_id, "--news")
     assert [article["headline"].split()[0] for article in told["news"]] == [decision.symbol]
     assert fills, "the day has to trade"
     assert {candidate.decision_id for candidate in candidates} == outcomes

@@ -24,7 +24,10 @@ def risk() -> None:
 @app.command(epilog="Example: finagent risk report --at 2008-10-09T15:00:00Z --out risk.html")
 def report(
     at: Annotated[
-        str | None, typer.Option("--at", metavar="INSTANT", help="As it stood then (with the distance from UTC); default: now.")
+        str | None,
+        typer.Option(
+            "--at", metavar="INSTANT", help="As it stood then (with the distance from UTC); default: when it last changed."
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(dir_okay=False, help="The page; default: risk-INSTANT.html among the reports.")

@@ -188,11 +188,11 @@ def _notes(reads: Reads, book: BookAt, known: list[str], past: Past, policy: Ris
         notes.append(f"The book is empty: no position is open and no entry waits{hint}.")
     if book.unpriced:
         notes.append(f"No price for {', '.join(book.unpriced)}: the market data do not have it, so equity is not known.")
-    silent = sorted(one.symbol for one in book.held if one.symbol not in known)
+    silent = [f"{one.symbol} ({past.sessions_of(one.symbol)})" for one in book.held if one.symbol not in known]
     if silent:
         notes.append(
-            f"Not in value at risk, beta and components: {', '.join(silent)}, without {policy.window_sessions} sessions of "
-            f"history ({len(past.days)} are there; report.risk_window_sessions asks for fewer)."
+            f"Not in value at risk, beta and components, for want of {policy.window_sessions} sessions of history: "
+            f"{', '.join(silent)}. report.risk_window_sessions asks for fewer."
         )
     return tuple(notes)
 

@@ -92,6 +92,11 @@ class Past:
     known: NDArray[np.bool_]
     columns: dict[str, int]
 
+    def sessions_of(self, symbol: str) -> int:
+        """How many returns it has up to now without one missing."""
+        missing = np.flatnonzero(~np.isfinite(self.returns[:, self.columns[symbol]]))
+        return len(self.returns) - (int(missing[-1]) + 1 if len(missing) else 0)
+
 
 async def past_of(market: MarketDataPort, session: Session, policy: RiskReportPolicy) -> Past:
     """The days before the session, as they were known at its open."""

@@ -238,12 +238,12 @@ async def test_an_empty_book_gives_a_page_that_says_so_and_when_to_ask(desk: Any
 
 
 async def test_a_symbol_without_history_is_named_and_left_out_of_what_needs_one(desk: Any, past: Any) -> None:
-    past.history.close[-30:, past.symbols.index("GOOG")] = np.nan
+    past.history.close[-30:-12, past.symbols.index("GOOG")] = np.nan
     held(desk)
     found = await report_of(desk, past)
     lines = {one.symbol: one for one in found.holdings}
 
-    assert "GOOG, without 250 sessions" in found.notes[0]
+    assert "for want of 250 sessions of history: GOOG (11)" in found.notes[0]
     assert (lines["GOOG"].beta, lines["GOOG"].component_usd) == (None, None)
     assert lines["IBM"].component_usd is not None
     assert "GOOG" not in (found.tree.symbols if found.tree else ())
