@@ -9,6 +9,7 @@ from finagent.bootstrap import build_application
 from finagent.domain.errors import BadInput
 from finagent.domain.orders import Leg, OrderIntent
 from finagent.domain.risk import RiskDecision, RiskSnapshot
+from finagent.policies import check
 from finagent.settings import load_settings
 
 DAYS = ("http.enabled=false", "market_data.first_session=2008-10-08", "market_data.last_session=2008-10-10")
@@ -52,3 +53,24 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         load_settings(overrides=wrong)
 
     assert all(key.split("=")[0].split(".")[-1] in str(refused.value) for key in wrong[:3])
+
+
+def test_how_risk_is_split_is_of_a_replay_only_where_it_is_split() -> None:
+    """With equal parts a replay keeps the name that it had before there was a choice."""
+
+    def decisive(*overrides: str) -> dict[str, object]:
+        found: dict[str, object] = load_settings(overrides=overrides).decisive()["risk"]
+        return found
+
+    chosen = decisive("risk.allocation=hrp", "risk.allocation_rules.days=300")
+
+    assert decisive() == decisive("risk.allocation_rules.days=300", "report.risk_window_sessions=100")
+    assert not {"allocation", "allocation_rules", "breakers"} & decisive().keys()
+    assert chosen["allocation"] == "hrp"
+    assert "breakers" not in chosen
+    assert chosen != decisive("risk.allocation=hrp")
+
+
+def test_rules_that_leave_no_history_to_split_risk_by_are_refused() -> None:
+    with pytest.raises(BadInput, match=r"risk.allocation_rules: days_min 300 must be 2 or more and at most days 250"):
+        check(load_settings(overrides=("risk.allocation_rules.days_min=300",)))
