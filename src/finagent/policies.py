@@ -29,7 +29,7 @@ from finagent.adapters.market_data.simulated_defects import DefectPolicy
 from finagent.domain.circuit_breakers import BreakerLimits
 from finagent.domain.errors import BadInput
 from finagent.domain.jobs import RetryPolicy
-from finagent.domain.risk import RiskProfile
+from finagent.domain.risk import PortfolioLimits, RiskProfile
 from finagent.quant.evaluation.labels import Barriers
 from finagent.quant.evaluation.promotion import Gate, Guards
 from finagent.quant.features.gap_scan import ScanRules
@@ -37,6 +37,7 @@ from finagent.quant.risk.allocation import Allocation, AllocationPolicy
 from finagent.services.execution.policy import ExecutionPolicy
 from finagent.services.live import LivePolicy
 from finagent.services.market_data.gap_past import GapPastPolicy
+from finagent.services.market_data.return_history import ReturnHistoryPolicy
 from finagent.services.model_review import ReviewPolicy
 from finagent.services.models.canary import CanaryPolicy
 from finagent.services.models.champion_guard import GuardPolicy
@@ -371,7 +372,14 @@ def risk_profile(settings: Settings) -> RiskProfile:
         price_collar_fraction=risk.price_collar_fraction,
         price_age_seconds_max=risk.price_age_seconds_max,
         short_selling=settings.plan.short_selling,
+        portfolio=PortfolioLimits(**risk.portfolio.model_dump(exclude={"history_days", "history_days_min"})),
     )
+
+
+def return_history_policy(settings: Settings, index: int | None) -> ReturnHistoryPolicy:
+    """What the gate measures a book on; `index` is the column of the market index."""
+    chosen = settings.risk.portfolio
+    return ReturnHistoryPolicy(chosen.history_days, chosen.history_days_min, settings.market_data.hole_sessions_max, index)
 
 
 def risk_report_policy(settings: Settings, symbols: tuple[str, ...]) -> RiskReportPolicy:

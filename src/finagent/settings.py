@@ -327,6 +327,22 @@ class AllocationSettings(Section):
     unknown_multiple: Annotated[float, Field(ge=0, le=1)]
 
 
+class PortfolioSettings(Section):
+    drawdown_fraction_max: Annotated[Decimal, Field(ge=0, le=1)] = Decimal(0)
+    order_notional_max: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] = Decimal(0)
+    entries_per_symbol_max: Count = 0
+    participation_fraction_max: Annotated[Decimal, Field(ge=0, le=1)] = Decimal(0)
+    day_trades_max: Count = 0
+    day_trade_equity_min: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+    value_at_risk_fraction_max: Annotated[Decimal, Field(ge=0, le=1)] = Decimal(0)
+    beta_max: Annotated[Decimal, Field(ge=0, le=10)] = Decimal(0)
+    correlation_max: Annotated[Decimal, Field(ge=0, le=1)] = Decimal(0)
+    history_days: Annotated[int, Field(ge=20, le=2000)]
+    history_days_min: Annotated[int, Field(ge=20, le=2000)]
+    position_warning_fraction: Annotated[Decimal, Field(ge=0, le=10)]
+    utilisation_warning: Annotated[Decimal, Field(ge=0, le=1)]
+
+
 class RiskSettings(Section):
     position_fraction_max: Annotated[Decimal, Field(ge=0, le=10)]
     sector_fraction_max: Annotated[Decimal, Field(ge=0, le=10)]
@@ -337,6 +353,7 @@ class RiskSettings(Section):
     messages_per_minute_max: Count
     price_collar_fraction: Fraction
     price_age_seconds_max: Seconds
+    portfolio: PortfolioSettings
     breakers: BreakerSettings
     allocation: Literal["equal_risk", "hrp", "inverse_variance"]
     allocation_rules: AllocationSettings

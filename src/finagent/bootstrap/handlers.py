@@ -1,5 +1,6 @@
 """Who handles which type of job."""
 
+import asyncio
 from datetime import datetime
 
 from finagent.bootstrap.parts import Parts
@@ -10,6 +11,7 @@ from finagent.policies import (
     cron_entries,
     execution_policy,
     plan_policy,
+    return_history_policy,
     risk_profile,
     training_entries,
     watch_policy,
@@ -22,6 +24,7 @@ from finagent.services.execution.reconciliation import Reconciler
 from finagent.services.execution.trade_updates import TradeUpdateInbox
 from finagent.services.kill_switch import KillSwitch
 from finagent.services.market_data.feed import Feed
+from finagent.services.market_data.return_history import ReturnHistory
 from finagent.services.models.serving import ModelServer
 from finagent.services.pipeline.allocation import Allocator
 from finagent.services.pipeline.execution import ExecutionService
@@ -52,7 +55,10 @@ def agent_handlers(
         ScannerPolicy(settings.scan.misfire_seconds, settings.scan.gather_seconds, settings.wall_time.bar_wait_seconds),
         _allocator(settings, parts.market),
     )
-    risk = RiskService(feed, clock, risk_profile(settings), settings.risk.sectors, kill_switch)
+    index = settings.features.index_symbol
+    column = None if index is None else parts.market.symbols.index(index)
+    returns = ReturnHistory(parts.market, return_history_policy(settings, column), asyncio.to_thread)
+    risk = RiskService(feed, clock, risk_profile(settings), settings.risk.sectors, kill_switch, returns)
 
     def may_send() -> bool:
         return parts.lease_left_seconds() > settings.broker.call_seconds

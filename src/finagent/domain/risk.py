@@ -124,7 +124,8 @@ class Exposure:
 
 @dataclass(frozen=True, slots=True)
 class RankedPlan:
-    """One line of the ranked list: who asks, in which order, and what price and age the gate saw."""
+    """One line of the ranked list: who asks, in which order, what price and age the gate saw, and what was known of account and
+    symbol (None: nothing that needs a past is asked)."""
 
     decision_id: str
     symbol: str
@@ -132,11 +133,13 @@ class RankedPlan:
     score: float
     last_price: Decimal | None
     price_age_seconds: float
+    past: Past | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RiskSnapshot:
-    """The one immutable value that a run's checks read, with the ranked list (score descending, then symbol). USD."""
+    """The one immutable value that a run's checks read, with the ranked list (score descending, then symbol). USD. What trades
+    make of the book is measured when they are judged: it follows from the exposures and from the days before the session."""
 
     run_id: str
     at: datetime

@@ -55,6 +55,11 @@ def armed_at(reads: Reads, by: datetime) -> datetime:
     return max(armed, default=datetime.min.replace(tzinfo=UTC))
 
 
+def peak_equity(reads: Reads, armed: datetime, equity: Decimal) -> Decimal:
+    """The highest equity at an open or a close since a person last armed, and now; USD."""
+    return max([equity, *(snapshot.equity for snapshot in reads.find(AccountSnapshot) if snapshot.at >= armed)])
+
+
 @dataclass(frozen=True, slots=True)
 class RiskWatch:
     """When a person re-arms, refusals, slippage and the peak begin anew; the loss of the day does not."""
@@ -86,7 +91,6 @@ class RiskWatch:
         known = {symbol: price for symbol, price in marks.items() if price is not None}
         equity = holdings.equity(known) if len(known) == len(marks) else None
         opened = reads.get(AccountSnapshot, session.date, "OPEN")
-        snapshots = [snapshot.equity for snapshot in reads.find(AccountSnapshot) if snapshot.at >= armed]
         decisions = [candidate.decision_id for candidate in reads.find(GapCandidate, session_date=session.date)]
         slippage = slipped(reads, decisions, since, self.clock.now())
         total = sum((value for _, value in slippage), ZERO)
@@ -94,7 +98,7 @@ class RiskWatch:
         return Readings(
             equity=equity,
             session_open_equity=opened.equity if opened is not None else ZERO,
-            peak_equity=max([*snapshots, equity or ZERO]),
+            peak_equity=peak_equity(reads, armed, equity or ZERO),
             slippage_bps=sum((bps * value for bps, value in slippage), ZERO) / total if total else ZERO,
             fills=len(slippage),
             refusals=sum(1 for order in refused if order.updated_at >= since),

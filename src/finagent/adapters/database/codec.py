@@ -156,10 +156,12 @@ def _json_collection(hint: Any) -> Codec:
 
 
 def _json_object(kind: Any) -> Codec:
-    codecs = {name: json_codec(hint) for name, hint in _hints(kind).items()}
+    hints = _hints(kind)
+    codecs = {name: json_codec(hint) for name, hint in hints.items()}
+    later = {name: None for name, hint in hints.items() if _without_none(hint) is not None}  # may be newer than what was stored
     return Codec(
         lambda value: {name: codec.encode(getattr(value, name)) for name, codec in codecs.items()},
-        lambda value: kind(*[codec.decode(value[name]) for name, codec in codecs.items()]),
+        lambda value: kind(*[codec.decode((later | value)[name]) for name, codec in codecs.items()]),
     )
 
 

@@ -1,13 +1,15 @@
 """The one gate: a run's plans are ranked over one snapshot and judged one after the other. Only here a plan becomes Approved."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
+from math import isfinite
 
 from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome, SubjectType
 from finagent.domain.effect import Effect, Set
-from finagent.domain.errors import Permanent
+from finagent.domain.errors import BadInput, Permanent
 from finagent.domain.gap import GapCandidate
 from finagent.domain.identity import trace_id
 from finagent.domain.jobs import Job, Next
@@ -17,16 +19,31 @@ from finagent.domain.portfolio import AccountSnapshot
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.store import Reads
 from finagent.domain.prediction import Prediction
-from finagent.domain.risk import Approved, Exposure, RankedPlan, RiskCode, RiskDecision, RiskProfile, RiskSnapshot, Verdict
-from finagent.domain.risk_checks import Question, decide
+from finagent.domain.risk import (
+    Approved,
+    Exposure,
+    Past,
+    RankedPlan,
+    RiskCode,
+    RiskDecision,
+    RiskProfile,
+    RiskSnapshot,
+    TradeRisk,
+    Verdict,
+)
+from finagent.domain.risk_checks import Question, decide, warnings
 from finagent.domain.runs import PipelineRun, RunState, Stage, SymbolState
 from finagent.domain.trade_plan import TradePlan
 from finagent.domain.trading_state import TradingState
+from finagent.quant.risk.exposure import Book, BookLimits, History
 from finagent.services.execution.symbol_locks import locked_symbols
 from finagent.services.kill_switch import KillSwitch, state_change
 from finagent.services.market_data.feed import Feed
+from finagent.services.market_data.return_history import ReturnHistory
+from finagent.services.pipeline.account_past import account_past
 from finagent.services.pipeline.outcome import ended, stage, story
 from finagent.services.portfolio import portfolio
+from finagent.services.risk_watch import armed_at, peak_equity
 
 UNKNOWN_SECTOR = "unknown"
 LIVE = [state for state in OrderState if state.live]
@@ -40,12 +57,26 @@ def approve(plan: TradePlan, verdict: RiskDecision) -> Approved[TradePlan]:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredBook:
+    """The book before a run's first verdict; None where something in it has no history. `history` names the returns it was
+    measured on, `days` of them; empty where there are none."""
+
+    book: Book | None
+    history: str
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
 class RiskService:
+    """Without `returns` nothing that needs a past is asked."""
+
     feed: Feed
     clock: Clock
     profile: RiskProfile
     sectors: Mapping[str, str]
     kill_switch: KillSwitch
+    returns: ReturnHistory | None = None
+    _books: dict[str, MeasuredBook] = field(default_factory=dict)  # of the last run: whoever starts again measures it anew
 
     # -- gather: one snapshot and the ranked list ----------------------------------------------------------------------------
 
@@ -67,7 +98,12 @@ class RiskService:
         if not ranked:
             return late + self._finished(run_id, reads)
         snapshot = self._snapshot(run_id, ranked, reads)
-        body = {"equity": str(snapshot.equity), "plans": len(ranked), "trading_state": snapshot.trading_state.value}
+        body: dict[str, object] = {"equity": str(snapshot.equity), "plans": len(ranked)}
+        body["trading_state"] = snapshot.trading_state.value
+        if self.returns is not None:
+            snapshot = self._with_past(snapshot, reads)
+            measured = await self._measured(self.returns, snapshot)
+            body |= {"history": measured.history, "history_days": measured.days}
         told = DecisionEvent(SubjectType.RUN, run_id, "risk_gathered", now, trace_id(run_id), body=body)
         return late + Effect((snapshot,), (self._judge(run_id, 0),), (told,))
 
@@ -112,12 +148,14 @@ class RiskService:
             if intent is None or order.outcome is SendOutcome.DENIED:
                 continue
             price = self.feed.last_price(order.symbol)[0] or ZERO
-            left = intent.quantity - order.filled_quantity
+            left = intent.side.sign * (intent.quantity - order.filled_quantity)
             exposures.append(self._exposure(order.symbol, left, left * max(intent.limit_price or ZERO, price)))
             if order.state is OrderState.PARKED:
                 locked.add(order.symbol)
         unsent = self._unsent(run_id, reads)
-        exposures += [self._exposure(plan.symbol, verdict.quantity, verdict.notional) for plan, verdict in unsent]
+        for plan, verdict in unsent:
+            sign = plan.side.sign
+            exposures.append(self._exposure(plan.symbol, sign * verdict.quantity, sign * verdict.notional))
         opened = reads.get(AccountSnapshot, self.feed.session.date, "OPEN")
         sent = [i for i in reads.find(OrderIntent, leg=[Leg.ENTRY, Leg.EXIT]) if i.committed_at >= self.feed.session.opens_at]
         return RiskSnapshot(
@@ -133,6 +171,27 @@ class RiskService:
             messages_last_minute=sum(1 for intent in sent if intent.committed_at > now - timedelta(minutes=1)) + len(unsent),
             ranked=ranked,
         )
+
+    def _with_past(self, snapshot: RiskSnapshot, reads: Reads) -> RiskSnapshot:
+        """Each line with what the checks of the past ask of account and symbol."""
+        today = self.feed.session
+        account, peak = account_past(reads, today.date), peak_equity(reads, armed_at(reads, snapshot.at), snapshot.equity)
+        sent = [i for i in reads.find(OrderIntent, leg=Leg.ENTRY) if i.committed_at >= today.opens_at]
+        entered = [intent.symbol for intent in sent] + [plan.symbol for plan, _ in self._unsent(snapshot.run_id, reads)]
+
+        def past(line: RankedPlan) -> Past:
+            candidate = reads.get(GapCandidate, line.decision_id)
+            dollars = candidate.facts.dollar_volume_mean if candidate is not None else float("nan")
+            return Past(
+                peak_equity=peak,
+                day_trades=account.day_trades,
+                entries_today=entered.count(line.symbol),
+                dollar_volume_mean=dollars if isfinite(dollars) else None,
+                sold_at_loss=line.symbol in account.sold_at_loss,
+                trade=None,
+            )
+
+        return replace(snapshot, ranked=tuple(replace(line, past=past(line)) for line in snapshot.ranked))
 
     def _unsent(self, run_id: str, reads: Reads) -> list[tuple[TradePlan, RiskDecision]]:
         """What other runs of the session were allowed and have not committed as an order yet."""
@@ -164,7 +223,11 @@ class RiskService:
         if plan is None or candidate is None:
             raise Permanent(f"risk {line.decision_id}: its plan or candidate is not stored")
         earlier = tuple(sorted(reads.find(RiskDecision, run_id=run_id), key=lambda decision: decision.rank))
-        verdict = decide(Question(plan, line, snapshot, self.profile, earlier), rank, self.clock.now())
+        book = await self._book(line, snapshot, earlier, reads)
+        question = Question(plan, line, snapshot, self.profile, earlier, line.past)
+        if line.past is not None:
+            question = replace(question, past=replace(line.past, trade=self._trade_risk(book, question, plan.quantity)))
+        verdict = decide(question, rank, self.clock.now())
         told = story(
             candidate,
             "risk_decided",
@@ -176,6 +239,7 @@ class RiskService:
             quantity=verdict.quantity,
             planned=plan.quantity,
             rank=rank,
+            **self._after(question, verdict, book),
         )
         effect = Effect((verdict,), (), (told,))
         effect += Effect() if self._over(line.decision_id, reads) else self._consequence(candidate, verdict)
@@ -185,6 +249,55 @@ class RiskService:
             effect += state_change(reads, TradingState.HALTED, reason, "risk", verdict.at)
         last = rank + 1 == len(snapshot.ranked)
         return effect + (self._finished(run_id, reads) if last else Effect(next=(self._judge(run_id, rank + 1),)))
+
+    async def _measured(self, returns: ReturnHistory, snapshot: RiskSnapshot) -> MeasuredBook:
+        if snapshot.run_id not in self._books:
+            symbols = frozenset([one.symbol for one in snapshot.exposures] + [line.symbol for line in snapshot.ranked])
+            found = await returns.of(self.feed.session, symbols)
+            self._books.clear()
+            self._books[snapshot.run_id] = MeasuredBook(
+                None if found is None else _book_of(found.history, snapshot.exposures),
+                "" if found is None else found.digest,
+                0 if found is None else found.days,
+            )
+        return self._books[snapshot.run_id]
+
+    async def _book(self, line: RankedPlan, snapshot: RiskSnapshot, earlier: Sequence[RiskDecision], reads: Reads) -> Book | None:
+        """With the run's approvals so far; None where it cannot be measured: nothing may be risked on that."""
+        if line.past is None or self.returns is None:
+            return None
+        book = (await self._measured(self.returns, snapshot)).book
+        for verdict in earlier:
+            plan = reads.get(TradePlan, verdict.decision_id) if verdict.quantity else None
+            if book is not None and plan is not None:
+                book = _with_trade(book, plan.symbol, float(plan.side.sign * verdict.notional))
+        return book
+
+    def _trade_risk(self, book: Book | None, question: Question, quantity: int) -> TradeRisk | None:
+        """None where it cannot be measured."""
+        limits, equity = self.profile.portfolio, float(question.snapshot.equity)
+        bounds = BookLimits(
+            float(limits.value_at_risk_fraction_max) * equity, float(limits.beta_max) * equity, float(limits.correlation_max)
+        )
+        try:
+            price = float(question.plan.side.sign * question.price)
+            return None if book is None else book.trade_risk(question.plan.symbol, price, quantity, bounds)
+        except BadInput:
+            return None
+
+    def _after(self, question: Question, verdict: RiskDecision, book: Book | None) -> dict[str, object]:
+        """What the book becomes with what was allowed, USD and parts of equity; nothing where no past is asked."""
+        if question.past is None:
+            return {}
+        bound, usd, equity = question.bound, verdict.notional, question.snapshot.equity
+        told: dict[str, object] = {"position": bound.symbol + usd, "sector": bound.sector + usd, "gross": bound.gross + usd}
+        trade = self._trade_risk(book, question, verdict.quantity)
+        if trade is not None:
+            amounts = {"value_at_risk": trade.value_at_risk, "expected_shortfall": trade.expected_shortfall, "beta": trade.beta}
+            told |= {name: round(Decimal(repr(value)), 2) for name, value in amounts.items()}
+            told["correlation"] = round(Decimal(repr(trade.correlation)), 6)
+        shown = {name: str(value) for name, value in told.items()}
+        return {"after": shown | {"equity": str(equity)}, "warnings": list(warnings(question, verdict))}
 
     def _consequence(self, candidate: GapCandidate, verdict: RiskDecision) -> Effect:
         if verdict.verdict is Verdict.REFUSED:
@@ -207,3 +320,20 @@ class RiskService:
         now = self.clock.now()
         change = Set(PipelineRun, (run_id,), {"state": RunState.SUCCESS, "finished_at": now}, {"state": RunState.RUNNING})
         return Effect((change,), (), (DecisionEvent(SubjectType.RUN, run_id, "run_finished", now, trace_id(run_id)),))
+
+
+def _book_of(history: History, exposures: Sequence[Exposure]) -> Book | None:
+    signed: dict[str, float] = defaultdict(float)
+    for exposure in exposures:
+        signed[exposure.symbol] += float(exposure.notional)
+    try:
+        return Book.of(history, signed)
+    except BadInput:
+        return None
+
+
+def _with_trade(book: Book, symbol: str, usd: float) -> Book | None:
+    try:
+        return book.with_trade(symbol, usd)
+    except BadInput:
+        return None
