@@ -55,10 +55,9 @@ def agent_handlers(
         ScannerPolicy(settings.scan.misfire_seconds, settings.scan.gather_seconds, settings.wall_time.bar_wait_seconds),
         _allocator(settings, parts.market),
     )
-    index = settings.features.index_symbol
-    column = None if index is None else parts.market.symbols.index(index)
-    returns = ReturnHistory(parts.market, return_history_policy(settings, column), asyncio.to_thread)
-    risk = RiskService(feed, clock, risk_profile(settings), settings.risk.sectors, kill_switch, returns)
+    risk = RiskService(
+        feed, clock, risk_profile(settings), settings.risk.sectors, kill_switch, _return_history(settings, parts.market)
+    )
 
     def may_send() -> bool:
         return parts.lease_left_seconds() > settings.broker.call_seconds
@@ -119,6 +118,12 @@ def shared_handlers(settings: Settings, clock: Clock, server: ModelServer) -> di
     policy = ScoringPolicy(settings.model.score_decimals, settings.model.score_min)
     scoring = ScoringService(clock, policy, server.score, CANDIDATE)
     return {"score": scoring.score, "plan": one_by_one(PlannerService(clock, plan_policy(settings)).plan)}
+
+
+def _return_history(settings: Settings, market: MarketDataPort) -> ReturnHistory:
+    index = settings.features.index_symbol
+    column = None if index is None else market.symbols.index(index)
+    return ReturnHistory(market, return_history_policy(settings, column), asyncio.to_thread)
 
 
 def _allocator(settings: Settings, market: MarketDataPort) -> Allocator | None:
