@@ -343,6 +343,23 @@ class PortfolioSettings(Section):
     utilisation_warning: Annotated[Decimal, Field(ge=0, le=1)]
 
 
+FIRST_PORTFOLIO = PortfolioSettings(
+    drawdown_fraction_max=Decimal("0.10"),
+    order_notional_max=Decimal(100_000),
+    entries_per_symbol_max=3,
+    participation_fraction_max=Decimal("0.01"),
+    day_trades_max=3,
+    day_trade_equity_min=Decimal(25_000),
+    value_at_risk_fraction_max=Decimal("0.05"),
+    beta_max=Decimal("1.5"),
+    correlation_max=Decimal("0.95"),
+    history_days=500,
+    history_days_min=60,
+    position_warning_fraction=Decimal("0.23"),
+    utilisation_warning=Decimal("0.9"),
+)
+
+
 class RiskSettings(Section):
     position_fraction_max: Annotated[Decimal, Field(ge=0, le=10)]
     sector_fraction_max: Annotated[Decimal, Field(ge=0, le=10)]
@@ -625,7 +642,8 @@ class Settings(BaseSettings):
         if self.model.serving.device != "cpu":  # another device may round the last digit otherwise
             model["serving"] = dict.fromkeys(set(ServingSettings.model_fields) - {"device"}, True)
         partly = {"broker": connection, "features": kept, "model": model}
-        partly["risk"] = {"breakers": True} if self.risk.breakers == FIRST_BREAKERS else {}
+        first = {"breakers": self.risk.breakers == FIRST_BREAKERS, "portfolio": self.risk.portfolio == FIRST_PORTFOLIO}
+        partly["risk"] = {name: True for name, as_first in first.items() if as_first}
         if self.risk.allocation == "equal_risk":
             partly["risk"] |= {"allocation": True, "allocation_rules": True}
         return self.model_dump(mode="json", exclude={**partly, **dict.fromkeys(process, True)})

@@ -55,9 +55,7 @@ def agent_handlers(
         ScannerPolicy(settings.scan.misfire_seconds, settings.scan.gather_seconds, settings.wall_time.bar_wait_seconds),
         _allocator(settings, parts.market),
     )
-    risk = RiskService(
-        feed, clock, risk_profile(settings), settings.risk.sectors, kill_switch, _return_history(settings, parts.market)
-    )
+    risk = _risk_service(settings, feed, clock, kill_switch, parts.market)
 
     def may_send() -> bool:
         return parts.lease_left_seconds() > settings.broker.call_seconds
@@ -120,10 +118,11 @@ def shared_handlers(settings: Settings, clock: Clock, server: ModelServer) -> di
     return {"score": scoring.score, "plan": one_by_one(PlannerService(clock, plan_policy(settings)).plan)}
 
 
-def _return_history(settings: Settings, market: MarketDataPort) -> ReturnHistory:
+def _risk_service(settings: Settings, feed: Feed, clock: Clock, kill_switch: KillSwitch, market: MarketDataPort) -> RiskService:
     index = settings.features.index_symbol
     column = None if index is None else market.symbols.index(index)
-    return ReturnHistory(market, return_history_policy(settings, column), asyncio.to_thread)
+    returns = ReturnHistory(market, return_history_policy(settings, column), asyncio.to_thread)
+    return RiskService(feed, clock, risk_profile(settings), settings.risk.sectors, kill_switch, returns)
 
 
 def _allocator(settings: Settings, market: MarketDataPort) -> Allocator | None:

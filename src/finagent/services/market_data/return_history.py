@@ -74,6 +74,8 @@ class ReturnHistory:
         return returns, total / np.maximum(known.sum(axis=1), 1)
 
     def _measure(self, returns: Floats, market: Floats, symbols: frozenset[str]) -> MeasuredHistory | None:
+        if not len(returns):
+            return None
         holes = ~np.isfinite(returns)
         days = np.where(holes.any(axis=0), holes[::-1].argmax(axis=0), len(returns))  # without a hole, up to the last
         days[np.ptp(np.where(holes, 0.0, returns), axis=0) == 0.0] = 0  # what never moved says nothing

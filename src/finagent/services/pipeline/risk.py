@@ -270,7 +270,7 @@ class RiskService:
         for verdict in earlier:
             plan = reads.get(TradePlan, verdict.decision_id) if verdict.quantity else None
             if book is not None and plan is not None:
-                book = _with_trade(book, plan.symbol, float(plan.side.sign * verdict.notional))
+                book = book.with_trade(plan.symbol, float(plan.side.sign * verdict.notional))
         return book
 
     def _trade_risk(self, book: Book | None, question: Question, quantity: int) -> TradeRisk | None:
@@ -328,12 +328,5 @@ def _book_of(history: History, exposures: Sequence[Exposure]) -> Book | None:
         signed[exposure.symbol] += float(exposure.notional)
     try:
         return Book.of(history, signed)
-    except BadInput:
-        return None
-
-
-def _with_trade(book: Book, symbol: str, usd: float) -> Book | None:
-    try:
-        return book.with_trade(symbol, usd)
     except BadInput:
         return None
