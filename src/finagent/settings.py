@@ -354,7 +354,7 @@ FIRST_PORTFOLIO = PortfolioSettings(
     beta_max=Decimal("1.5"),
     correlation_max=Decimal("0.95"),
     history_days=500,
-    history_days_min=60,
+    history_days_min=40,
     position_warning_fraction=Decimal("0.23"),
     utilisation_warning=Decimal("0.9"),
 )

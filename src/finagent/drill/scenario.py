@@ -25,6 +25,8 @@ _LIMITS = (  # wide enough for many orders, narrow enough that some are cut and 
     "risk.position_fraction_max=0.06",
     "risk.sector_fraction_max=4",
     "risk.gross_leverage_max=1.5",
+    "risk.portfolio.history_days_min=20",
+    "risk.portfolio.beta_max=10",
 )
 _STORE = ("database.wal_autocheckpoint_pages=40",)  # many checkpoints in a short day
 _BROKER = (  # a quarter of all submits get no usable answer
