@@ -137,6 +137,11 @@ def test_the_risk_of_a_finished_replay_and_of_an_instant_in_it(replayed: tuple[P
     assert held["report"] == str(page)
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert "VaR 95 %" in finagent("risk", "report", "--at", busy.group(1), *of(folder)).stdout
+    limits = json.loads(finagent("risk", "limits", "--at", busy.group(1), "--json", *of(folder)).stdout)
+    used = {gauge["name"]: gauge["utilisation"] for gauge in limits["limits"]}
+    assert 0 < used["POSITION_SIZE"] <= 1
+    assert 0 < used["VALUE_AT_RISK"] <= 1
+    assert "POSITION_SIZE" in finagent("risk", "limits", "--at", busy.group(1), *of(folder)).stdout
 
 
 @pytest.mark.parametrize(

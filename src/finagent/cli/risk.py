@@ -10,9 +10,15 @@ from finagent.cli.options import AsJson, Overrides, SettingsFile, settings_in_fo
 
 if TYPE_CHECKING:
     from finagent.services.reporting.risk_figures import RiskReport
+    from finagent.services.reporting.risk_limits import Gauge
     from finagent.settings import Settings
     from finagent.store_access import Store
 
+WRONG = 3
+Instant = Annotated[
+    str | None,
+    typer.Option("--at", metavar="INSTANT", help="As it stood then (with the distance from UTC); default: when it last changed."),
+]
 app = typer.Typer(no_args_is_help=True, help="What the account risks, and within which limits.")
 
 
@@ -23,12 +29,7 @@ def risk() -> None:
 
 @app.command(epilog="Example: finagent risk report --at 2008-10-09T15:00:00Z --out risk.html")
 def report(
-    at: Annotated[
-        str | None,
-        typer.Option(
-            "--at", metavar="INSTANT", help="As it stood then (with the distance from UTC); default: when it last changed."
-        ),
-    ] = None,
+    at: Instant = None,
     out: Annotated[
         Path | None, typer.Option(dir_okay=False, help="The page; default: risk-INSTANT.html among the reports.")
     ] = None,
@@ -89,6 +90,39 @@ async def _report(settings: "Settings", store: "Store", at: str | None) -> "Risk
             risk_report_policy(settings, market.symbols),
             (data_notice(store.reads), identity.ledger_id),
         )
+
+
+@app.command(epilog="Example: finagent risk limits --at 2008-10-09T15:00:00Z --json")
+def limits(at: Instant = None, settings_file: SettingsFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Every limit with what is used of it: those of the account, those that the session's plans came nearest to, the breakers.
+
+    Exits 3 where one is used up.
+    """
+    settings = settings_in_force(settings_file, overrides)
+    from finagent.cli.output import print_json
+    from finagent.services.reporting.risk_figures import document
+    from finagent.store_access import reading
+
+    with reading(settings) as store:
+        found = asyncio.run(_report(settings, store, at))
+    groups = {"limits": found.limits, "plan_limits": found.plan_limits, "breakers": found.breakers}
+    if as_json:
+        told = document(found)
+        print_json({"at": told["at"], "equity": told["equity"], "notes": told["notes"], **{name: told[name] for name in groups}})
+    else:
+        typer.echo(f"{found.at.isoformat()}: equity {'unknown' if found.equity is None else f'{found.equity:,.2f} USD'}")
+        for name, gauges in groups.items():
+            typer.echo(name.replace("_", " ") if gauges else f"{name.replace('_', ' ')}: none")
+            for gauge in gauges:
+                typer.echo(_gauge_line(gauge))
+    if any(gauge.utilisation is not None and gauge.utilisation > 1 for gauge in found.limits):
+        raise typer.Exit(WRONG)
+
+
+def _gauge_line(gauge: "Gauge") -> str:
+    value = "not known" if gauge.value is None else f"{gauge.value:,f}"
+    used = "" if gauge.utilisation is None else f"{gauge.utilisation:.0%}"
+    return f"  {gauge.name:<16} {value:>14} of {gauge.limit:>12,f} {gauge.unit.value:<24} {used:>6}  {gauge.detail}".rstrip()
 
 
 def _lines(found: "RiskReport") -> list[str]:
