@@ -49,6 +49,7 @@ PROOFS: dict[str, tuple[str | tuple[str, int], ...]] = {
     "ambiguous-outcomes": ("python -m tests.stateful.ambiguous_outcomes 100000",),
     "halt-presses": ("python -m tests.stateful.halt_presses 1000",),
     "hung-broker": ("python -m tests.benchmarks.hung_broker 30",),
+    "risk-gate": ("python -m tests.properties.adversarial_signals 1000000",),
     "value-at-risk": ("python -m tests.benchmarks.value_at_risk --json",),
     "training": ("python -m tests.crash.training_proof {folder} 20 3 1",),
     "statistics": ("python -m pytest -q -m statistics tests",),

@@ -31,9 +31,10 @@ class Question:
 
     @property
     def price(self) -> Decimal:
-        """The worse price: what a share may cost at most (long), or what it is worth now if that is more."""
-        last = self.line.last_price or ZERO
-        return max(self.plan.entry_limit, last)
+        """The worse price: what a share may cost at most (long), or what it is worth now if that is more. A last price that is no
+        number is refused by `finite_input`, and compares with nothing here."""
+        last = self.line.last_price
+        return max(self.plan.entry_limit, last) if last is not None and last.is_finite() else self.plan.entry_limit
 
     @cached_property
     def bound(self) -> "Bound":
