@@ -141,6 +141,20 @@ def test_the_risk_of_a_finished_replay_and_of_an_instant_in_it(replayed: tuple[P
     used = {gauge["name"]: gauge["utilisation"] for gauge in limits["limits"]}
     assert 0 < used["POSITION_SIZE"] <= 1
     assert 0 < used["VALUE_AT_RISK"] <= 1
+    few, many, none = (
+        finagent("risk", "check", *asked, "--at", busy.group(1), "--json", *of(folder))
+        for asked in (("MSFT", "--quantity", "1"), ("MSFT", "--quantity", "9000"), ("NOSUCH", "--quantity", "1"))
+    )
+    assert (few.returncode, many.returncode, none.returncode) == (0, 3, 2)
+    assert json.loads(few.stdout)["approved"] is True
+    cut = json.loads(many.stdout)
+    assert (cut["verdict"], cut["approved"]) == ("REDUCED", False)
+    assert 0 < cut["allowed_quantity"] < 9000
+    assert min(one["allowed_quantity"] for one in cut["checks"]) == cut["allowed_quantity"]
+    assert float(cut["after"]["value_at_risk"]) > float(json.loads(few.stdout)["after"]["value_at_risk"]) > 0
+    shown = finagent("risk", "check", "MSFT", "--quantity", "9000", "--price", "25.50", "--at", busy.group(1), *of(folder)).stdout
+    assert shown.startswith("REDUCED: ")
+    assert "at most" in shown
     assert "POSITION_SIZE" in finagent("risk", "limits", "--at", busy.group(1), *of(folder)).stdout
 
 

@@ -2,7 +2,7 @@
 
 from finagent.bootstrap.application import Application, build_application
 from finagent.bootstrap.broker import build_alpaca_simulator, build_simulated_broker
-from finagent.bootstrap.features import build_daily_features, build_feature_cache, open_feature_store
+from finagent.bootstrap.features import build_daily_features, build_feature_cache, build_return_history, open_feature_store
 from finagent.bootstrap.live import open_market
 from finagent.bootstrap.market import build_market, open_news, scan_past
 from finagent.bootstrap.models import build_predictor, open_registry, review_challenger
@@ -24,6 +24,7 @@ __all__ = [
     "build_job_queue",
     "build_market",
     "build_predictor",
+    "build_return_history",
     "build_shared_queue",
     "build_simulated_broker",
     "build_worker",

@@ -1,4 +1,4 @@
-"""Features of days, with the store that the settings name."""
+"""Features of days with the store that the settings name, and the returns that books are measured on."""
 
 import asyncio
 import time
@@ -9,11 +9,14 @@ from datetime import datetime
 from finagent.adapters.clock import wall_now
 from finagent.adapters.features.block_files import FeatureFiles
 from finagent.bootstrap.store import build_hash
+from finagent.domain.errors import BadInput
 from finagent.domain.identity import digest
 from finagent.domain.ports.feature_store import FeatureStore
 from finagent.domain.ports.market_data import MarketDataPort
+from finagent.policies import return_history_policy
 from finagent.services.market_data.daily_features import DailyFeatures
 from finagent.services.market_data.feature_cache import FeatureCache, FeatureCachePolicy, Found
+from finagent.services.market_data.return_history import ReturnHistory
 from finagent.settings import Settings
 
 DAY_SECONDS = 86_400
@@ -53,3 +56,12 @@ def build_feature_cache(
     depends = (market.source_id, *market.symbols, *rules, build_hash())
     policy = FeatureCachePolicy(digest(*depends, length=16), chosen.cache_seconds, chosen.cached_sessions_max)
     return FeatureCache(market, build_daily_features(settings, market), store, policy, now, time.monotonic, heard)
+
+
+def build_return_history(settings: Settings, market: MarketDataPort) -> ReturnHistory:
+    """What the gate measures books on. BadInput for an index that the market does not have."""
+    index = settings.features.index_symbol
+    if index is not None and index not in market.symbols:
+        raise BadInput(f"features.index_symbol: {index} is not among the {len(market.symbols)} symbols of the market data")
+    column = None if index is None else market.symbols.index(index)
+    return ReturnHistory(market, return_history_policy(settings, column), asyncio.to_thread)

@@ -1,8 +1,8 @@
 """Who handles which type of job."""
 
-import asyncio
 from datetime import datetime
 
+from finagent.bootstrap.features import build_return_history
 from finagent.bootstrap.parts import Parts
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.market_data import MarketDataPort
@@ -11,7 +11,6 @@ from finagent.policies import (
     cron_entries,
     execution_policy,
     plan_policy,
-    return_history_policy,
     risk_profile,
     training_entries,
     watch_policy,
@@ -24,7 +23,6 @@ from finagent.services.execution.reconciliation import Reconciler
 from finagent.services.execution.trade_updates import TradeUpdateInbox
 from finagent.services.kill_switch import KillSwitch
 from finagent.services.market_data.feed import Feed
-from finagent.services.market_data.return_history import ReturnHistory
 from finagent.services.models.serving import ModelServer
 from finagent.services.pipeline.allocation import Allocator
 from finagent.services.pipeline.execution import ExecutionService
@@ -119,9 +117,7 @@ def shared_handlers(settings: Settings, clock: Clock, server: ModelServer) -> di
 
 
 def _risk_service(settings: Settings, feed: Feed, clock: Clock, kill_switch: KillSwitch, market: MarketDataPort) -> RiskService:
-    index = settings.features.index_symbol
-    column = None if index is None else market.symbols.index(index)
-    returns = ReturnHistory(market, return_history_policy(settings, column), asyncio.to_thread)
+    returns = build_return_history(settings, market)
     return RiskService(feed, clock, risk_profile(settings), settings.risk.sectors, kill_switch, returns)
 
 

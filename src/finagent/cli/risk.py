@@ -1,16 +1,20 @@
 """`finagent risk`: what the account risks, and within which limits."""
 
 import asyncio
+from decimal import Decimal, InvalidOperation
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from finagent.cli.options import AsJson, Overrides, SettingsFile, settings_in_force
 
 if TYPE_CHECKING:
+    from finagent.domain.ports.market_data import MarketDataPort
     from finagent.services.reporting.risk_figures import RiskReport
     from finagent.services.reporting.risk_limits import Gauge
+    from finagent.services.reporting.what_if import Answer, Wish
     from finagent.settings import Settings
     from finagent.store_access import Store
 
@@ -19,6 +23,15 @@ Instant = Annotated[
     str | None,
     typer.Option("--at", metavar="INSTANT", help="As it stood then (with the distance from UTC); default: when it last changed."),
 ]
+
+
+class SideOfTrade(Enum):
+    """Which way a trade goes."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+
 app = typer.Typer(no_args_is_help=True, help="What the account risks, and within which limits.")
 
 
@@ -64,22 +77,13 @@ def report(
 
 async def _report(settings: "Settings", store: "Store", at: str | None) -> "RiskReport":
     from finagent.bootstrap import open_market
-    from finagent.domain.errors import BadInput, Unavailable
-    from finagent.domain.trading_state import LedgerIdentity, MarketClock
     from finagent.policies import risk_profile, risk_report_policy, watch_policy
     from finagent.services.reporting.provenance import data_notice
     from finagent.services.reporting.risk_figures import instant, risk_report
 
-    identity, stored = store.reads.get(LedgerIdentity, 1), store.reads.get(MarketClock, 1)
-    if identity is None or stored is None:
-        raise Unavailable(f"no agent has started on the store in {settings.storage.directory}: nothing is held there")
     when = instant(at, store.now())
     async with open_market(settings) as market:
-        if not settings.on_wall_time and stored.source_id != market.source_id:
-            raise BadInput(
-                f"{settings.storage.directory} holds a replay of {stored.source_id}, and the settings name {market.source_id}: "
-                "give the settings of that replay"
-            )
+        ledger_id = _require_same_market(settings, store, market)
         return await risk_report(
             store.reads,
             market,
@@ -88,7 +92,7 @@ async def _report(settings: "Settings", store: "Store", at: str | None) -> "Risk
             watch_policy(settings).limits,
             settings.risk.sectors,
             risk_report_policy(settings, market.symbols),
-            (data_notice(store.reads), identity.ledger_id),
+            (data_notice(store.reads), ledger_id),
         )
 
 
@@ -119,10 +123,125 @@ def limits(at: Instant = None, settings_file: SettingsFile = None, overrides: Ov
         raise typer.Exit(WRONG)
 
 
+@app.command(epilog="Example: finagent risk check AAPL --side buy --quantity 200 --price 95.10 --json")
+def check(
+    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="What is to be traded.")],
+    quantity: Annotated[int, typer.Option("--quantity", metavar="SHARES", help="How many are wanted.")],
+    side: Annotated[SideOfTrade, typer.Option("--side", help="Sell: short.")] = SideOfTrade.BUY,
+    price: Annotated[str | None, typer.Option("--price", metavar="USD", help="A share, at worst; default: the last one.")] = None,
+    at: Instant = None,
+    settings_file: SettingsFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """What the gate would say to one more trade: every check with limit, value and use, the largest quantity, the book after it.
+
+    Nothing is committed or sent. Exits 3 where the whole quantity would not pass.
+    """
+    settings = settings_in_force(settings_file, overrides)
+    from finagent.cli.output import print_json
+    from finagent.domain.money import exact
+    from finagent.domain.orders import Side
+    from finagent.services.reporting.what_if import Wish
+    from finagent.store_access import reading
+
+    wish = Wish(symbol, Side[side.name], quantity, None if price is None else _usd(price))
+    with reading(settings) as store:
+        answer = asyncio.run(_answer(settings, store, at, wish))
+    verdict = answer.verdict
+    if as_json:
+        print_json(_told(answer))
+    else:
+        cut = f"{verdict.quantity} of {quantity} shares of {symbol}"
+        typer.echo(f"{verdict.verdict.value}: {cut}" + ("" if verdict.code.value == "OK" else f", by {verdict.code.value}"))
+        for one in verdict.checks:
+            used = "" if one.utilisation is None else f"{one.utilisation:.0%}"
+            allowed = "" if one.allowed_quantity >= quantity else f"  at most {one.allowed_quantity}"
+            typer.echo(f"  {one.code.value:<16} {exact(float(one.value)):>16,f} of {one.limit:>14,f} {used:>8}{allowed}")
+        typer.echo("after: " + ", ".join(f"{name} {value}" for name, value in answer.after.items()))
+        for warning in answer.warnings:
+            typer.echo(f"warning: {warning}")
+    if verdict.quantity < quantity:
+        raise typer.Exit(WRONG)
+
+
+def _usd(text: str) -> Decimal:
+    from finagent.domain.errors import BadInput
+
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise BadInput(f"--price {text}: an amount in USD such as 95.10 is needed") from None
+
+
+def _told(answer: "Answer") -> dict[str, Any]:
+    """One shape for what is approved, reduced and refused."""
+    verdict = answer.verdict
+    return {
+        "approved": verdict.quantity == answer.wish.quantity,
+        "verdict": verdict.verdict.value,
+        "code": verdict.code.value,
+        "symbol": answer.wish.symbol,
+        "side": answer.wish.side.value,
+        "quantity": answer.wish.quantity,
+        "allowed_quantity": verdict.quantity,
+        "at": answer.at.isoformat(),
+        "checks": [
+            {
+                "code": one.code.value,
+                "limit": str(one.limit),
+                "value": str(one.value),
+                "utilisation": None if one.utilisation is None else float(one.utilisation),
+                "allowed_quantity": one.allowed_quantity,
+            }
+            for one in verdict.checks
+        ],
+        "after": answer.after,
+        "warnings": list(answer.warnings),
+    }
+
+
+async def _answer(settings: "Settings", store: "Store", at: str | None, wish: "Wish") -> "Answer":
+    from finagent.bootstrap import build_return_history, open_market
+    from finagent.policies import risk_profile
+    from finagent.services.reporting.risk_figures import instant
+    from finagent.services.reporting.what_if import what_if
+
+    when = instant(at, store.now())
+    async with open_market(settings) as market:
+        _require_same_market(settings, store, market)
+        return await what_if(
+            store.reads,
+            market,
+            when,
+            wish,
+            risk_profile(settings),
+            settings.risk.sectors,
+            settings.scan.bad_bars_max,
+            build_return_history(settings, market),
+        )
+
+
 def _gauge_line(gauge: "Gauge") -> str:
     value = "not known" if gauge.value is None else f"{gauge.value:,f}"
     used = "" if gauge.utilisation is None else f"{gauge.utilisation:.0%}"
     return f"  {gauge.name:<16} {value:>14} of {gauge.limit:>12,f} {gauge.unit.value:<24} {used:>6}  {gauge.detail}".rstrip()
+
+
+def _require_same_market(settings: "Settings", store: "Store", market: "MarketDataPort") -> str:
+    """The ledger's id; Unavailable where nobody has started, BadInput where the store holds a replay of other data."""
+    from finagent.domain.errors import BadInput, Unavailable
+    from finagent.domain.trading_state import LedgerIdentity, MarketClock
+
+    identity, stored = store.reads.get(LedgerIdentity, 1), store.reads.get(MarketClock, 1)
+    if identity is None or stored is None:
+        raise Unavailable(f"no agent has started on the store in {settings.storage.directory}: nothing is held there")
+    if not settings.on_wall_time and stored.source_id != market.source_id:
+        raise BadInput(
+            f"{settings.storage.directory} holds a replay of {stored.source_id}, and the settings name {market.source_id}: "
+            "give the settings of that replay"
+        )
+    return identity.ledger_id
 
 
 def _lines(found: "RiskReport") -> list[str]:

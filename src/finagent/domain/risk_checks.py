@@ -179,10 +179,12 @@ def repeated_entry(past: Past, question: Question) -> CheckResult:
 
 
 def day_trades(past: Past, question: Question) -> CheckResult:
-    """A small account has few day trades in five sessions, and every entry of a one-day agent becomes one."""
+    """A small account has few day trades in five sessions, and every entry of a one-day agent becomes one; those of a larger one
+    do not count."""
     limits = question.profile.portfolio
-    count = past.day_trades + sum(1 for decision in question.earlier if decision.quantity > 0) + 1
-    met = question.snapshot.equity >= limits.day_trade_equity_min or count <= limits.day_trades_max
+    free = question.snapshot.equity >= limits.day_trade_equity_min
+    count = 0 if free else past.day_trades + sum(1 for decision in question.earlier if decision.quantity > 0) + 1
+    met = free or count <= limits.day_trades_max
     return _yes_or_no(RiskCode.DAY_TRADES, question, Decimal(limits.day_trades_max), Decimal(count), met=met)
 
 

@@ -226,7 +226,7 @@ class RiskService:
         book = await self._book(line, snapshot, earlier, reads)
         question = Question(plan, line, snapshot, self.profile, earlier, line.past)
         if line.past is not None:
-            question = replace(question, past=replace(line.past, trade=self._trade_risk(book, question, plan.quantity)))
+            question = replace(question, past=replace(line.past, trade=trade_risk(book, question, plan.quantity)))
         verdict = decide(question, rank, self.clock.now())
         told = story(
             candidate,
@@ -256,7 +256,7 @@ class RiskService:
             found = await returns.of(self.feed.session, symbols)
             self._books.clear()
             self._books[snapshot.run_id] = MeasuredBook(
-                None if found is None else _book_of(found.history, snapshot.exposures),
+                None if found is None else book_of(found.history, snapshot.exposures),
                 "" if found is None else found.digest,
                 0 if found is None else found.days,
             )
@@ -273,31 +273,11 @@ class RiskService:
                 book = book.with_trade(plan.symbol, float(plan.side.sign * verdict.notional))
         return book
 
-    def _trade_risk(self, book: Book | None, question: Question, quantity: int) -> TradeRisk | None:
-        """None where it cannot be measured."""
-        limits, equity = self.profile.portfolio, float(question.snapshot.equity)
-        bounds = BookLimits(
-            float(limits.value_at_risk_fraction_max) * equity, float(limits.beta_max) * equity, float(limits.correlation_max)
-        )
-        try:
-            price = float(question.plan.side.sign * question.price)
-            return None if book is None else book.trade_risk(question.plan.symbol, price, quantity, bounds)
-        except BadInput:
-            return None
-
     def _after(self, question: Question, verdict: RiskDecision, book: Book | None) -> dict[str, object]:
-        """What the book becomes with what was allowed, USD and parts of equity; nothing where no past is asked."""
+        """Nothing where no past is asked."""
         if question.past is None:
             return {}
-        bound, usd, equity = question.bound, verdict.notional, question.snapshot.equity
-        told: dict[str, object] = {"position": bound.symbol + usd, "sector": bound.sector + usd, "gross": bound.gross + usd}
-        trade = self._trade_risk(book, question, verdict.quantity)
-        if trade is not None:
-            amounts = {"value_at_risk": trade.value_at_risk, "expected_shortfall": trade.expected_shortfall, "beta": trade.beta}
-            told |= {name: round(Decimal(repr(value)), 2) for name, value in amounts.items()}
-            told["correlation"] = round(Decimal(repr(trade.correlation)), 6)
-        shown = {name: str(value) for name, value in told.items()}
-        return {"after": shown | {"equity": str(equity)}, "warnings": list(warnings(question, verdict))}
+        return {"after": figures_after(question, verdict, book), "warnings": list(warnings(question, verdict))}
 
     def _consequence(self, candidate: GapCandidate, verdict: RiskDecision) -> Effect:
         if verdict.verdict is Verdict.REFUSED:
@@ -322,7 +302,8 @@ class RiskService:
         return Effect((change,), (), (DecisionEvent(SubjectType.RUN, run_id, "run_finished", now, trace_id(run_id)),))
 
 
-def _book_of(history: History, exposures: Sequence[Exposure]) -> Book | None:
+def book_of(history: History, exposures: Sequence[Exposure]) -> Book | None:
+    """None where something in it has no history."""
     signed: dict[str, float] = defaultdict(float)
     for exposure in exposures:
         signed[exposure.symbol] += float(exposure.notional)
@@ -330,3 +311,28 @@ def _book_of(history: History, exposures: Sequence[Exposure]) -> Book | None:
         return Book.of(history, signed)
     except BadInput:
         return None
+
+
+def trade_risk(book: Book | None, question: Question, quantity: int) -> TradeRisk | None:
+    """What so many shares make of the book; None where that cannot be measured."""
+    limits, equity = question.profile.portfolio, float(question.snapshot.equity)
+    bounds = BookLimits(
+        float(limits.value_at_risk_fraction_max) * equity, float(limits.beta_max) * equity, float(limits.correlation_max)
+    )
+    try:
+        price = float(question.plan.side.sign * question.price)
+        return None if book is None else book.trade_risk(question.plan.symbol, price, quantity, bounds)
+    except BadInput:
+        return None
+
+
+def figures_after(question: Question, verdict: RiskDecision, book: Book | None) -> dict[str, str]:
+    """What the book becomes with what was allowed, USD; of value at risk and its like where they can be measured."""
+    bound, usd = question.bound, verdict.notional
+    told = {"position": bound.symbol + usd, "sector": bound.sector + usd, "gross": bound.gross + usd}
+    trade = trade_risk(book, question, verdict.quantity)
+    if trade is not None:
+        amounts = {"value_at_risk": trade.value_at_risk, "expected_shortfall": trade.expected_shortfall, "beta": trade.beta}
+        told |= {name: round(Decimal(repr(value)), 2) for name, value in amounts.items()}
+        told["correlation"] = round(Decimal(repr(trade.correlation)), 6)
+    return {name: str(value) for name, value in (told | {"equity": question.snapshot.equity}).items()}

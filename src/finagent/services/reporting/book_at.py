@@ -58,7 +58,7 @@ class BookAt:
 async def book_at(reads: Reads, market: MarketDataPort, at: datetime, sectors: Mapping[str, str], bad_bars_max: int) -> BookAt:
     """BadInput before the first session of the market data."""
     session = _session(market, at)
-    prices, unusable = await _prices(market, session, at, bad_bars_max)
+    prices, unusable = await prices_at(market, session, at, bad_bars_max)
     fills = [fill for fill in reads.find(Fill) if fill.filled_at <= at]
     holdings = _holdings(reads, fills)
     ordered = _ordered(reads, fills, at, prices)
@@ -113,7 +113,9 @@ def _session(market: MarketDataPort, at: datetime) -> Session:
     return begun[-1]
 
 
-async def _prices(market: MarketDataPort, session: Session, at: datetime, bad_bars_max: int) -> tuple[dict[str, Decimal], float]:
+async def prices_at(
+    market: MarketDataPort, session: Session, at: datetime, bad_bars_max: int
+) -> tuple[dict[str, Decimal], float]:
     """By symbol, and how much of the universe is not to be traded on."""
     bars, prior = await market.session_bars(session), await market.prior_facts(session, ())
     past = slice(0, session.minute_of(at))

@@ -1,0 +1,115 @@
+"""What the gate would say to one more trade, at the account as it stood at an instant. Nothing is committed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+
+from finagent.domain.errors import BadInput
+from finagent.domain.money import ZERO
+from finagent.domain.orders import BrokerOrder, Leg, OrderIntent, OrderState, Side
+from finagent.domain.ports.market_data import MarketDataPort
+from finagent.domain.ports.store import Reads
+from finagent.domain.risk import Exposure, Past, RankedPlan, RiskDecision, RiskProfile, RiskSnapshot
+from finagent.domain.risk_checks import Question, decide, warnings
+from finagent.domain.trade_plan import TradePlan
+from finagent.domain.trading_state import TradingState, TradingStateRecord
+from finagent.services.execution.symbol_locks import locked_symbols
+from finagent.services.market_data.return_history import ReturnHistory
+from finagent.services.pipeline.account_past import account_past
+from finagent.services.pipeline.risk import UNKNOWN_SECTOR, book_of, figures_after, trade_risk
+from finagent.services.reporting.book_at import BookAt, book_at, prices_at
+from finagent.services.risk_watch import armed_at, peak_equity
+
+_TICK = Decimal("0.01")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A trade that somebody thinks of; `price` USD a share at worst, None: the last one."""
+
+    symbol: str
+    side: Side
+    quantity: int
+    price: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The verdict with every check, what the book becomes with what is allowed, and what a person should know."""
+
+    wish: Wish
+    at: datetime
+    verdict: RiskDecision
+    after: dict[str, str]
+    warnings: tuple[str, ...]
+
+
+async def what_if(
+    reads: Reads,
+    market: MarketDataPort,
+    at: datetime,
+    wish: Wish,
+    profile: RiskProfile,
+    sectors: Mapping[str, str],
+    bad_bars_max: int,
+    returns: ReturnHistory,
+) -> Answer:
+    """As `services.pipeline.risk` asks it of a run of one plan. BadInput for a symbol that the market does not have, a quantity
+    below one, or a price that cannot be one."""
+    if wish.symbol not in market.symbols:
+        raise BadInput(f"{wish.symbol}: not in the universe of {len(market.symbols)}: {', '.join(market.symbols[:20])}")
+    if wish.quantity < 1 or (wish.price is not None and not (wish.price.is_finite() and wish.price >= 2 * _TICK)):
+        raise BadInput(f"{wish.quantity} of {wish.symbol} at {wish.price}: one share or more, at a price of cents")
+    book = await book_at(reads, market, at, sectors, bad_bars_max)
+    prices, _ = await prices_at(market, book.session, at, bad_bars_max)
+    last = prices.get(wish.symbol)
+    price = (wish.price if wish.price is not None else last or _TICK * 2).quantize(_TICK)
+    below, above = price - _TICK, price + _TICK
+    stop, target = (below, above) if wish.side is Side.BUY else (above, below)
+    plan = TradePlan("what-if", "what-if", wish.symbol, wish.side, wish.quantity, price, price, stop, target, at, "asked by hand")
+    line = RankedPlan("what-if", wish.symbol, sectors.get(wish.symbol, UNKNOWN_SECTOR), 0.0, last, 0.0)
+    snapshot = _snapshot(reads, book, line)
+    facts = await market.prior_facts(book.session, ())
+    dollars = float(facts.dollar_volume_mean[market.symbols.index(wish.symbol)])
+    account = account_past(reads, book.session.date)
+    sent = [one for one in reads.find(OrderIntent, leg=Leg.ENTRY) if book.session.opens_at <= one.committed_at <= at]
+    found = await returns.of(book.session, frozenset([one.symbol for one in snapshot.exposures] + [wish.symbol]))
+    held = None if found is None else book_of(found.history, snapshot.exposures)
+    question = Question(plan, line, snapshot, profile, ())
+    past = Past(
+        peak_equity=peak_equity(reads, armed_at(reads, at), snapshot.equity),
+        day_trades=account.day_trades,
+        entries_today=sum(1 for intent in sent if intent.symbol == wish.symbol),
+        dollar_volume_mean=dollars if dollars == dollars else None,
+        sold_at_loss=wish.symbol in account.sold_at_loss,
+        trade=trade_risk(held, question, wish.quantity),
+    )
+    question = replace(question, past=past)
+    verdict = decide(question, 0, at)
+    return Answer(wish, at, verdict, figures_after(question, verdict, held), warnings(question, verdict))
+
+
+def _snapshot(reads: Reads, book: BookAt, line: RankedPlan) -> RiskSnapshot:
+    """Positions and waiting entries, each as exposure of its own; unknown equity is zero, on which nothing may be risked."""
+    state = reads.get(TradingStateRecord, 1)
+    exposures = [
+        Exposure(one.symbol, one.sector, one.shares, usd)
+        for one in book.held
+        for usd in (one.position_usd, one.ordered_usd)
+        if usd
+    ]
+    parked = {order.symbol for order in reads.find(BrokerOrder, leg=Leg.ENTRY, state=OrderState.PARKED)}
+    return RiskSnapshot(
+        run_id="what-if",
+        at=book.at,
+        trading_state=state.state if state is not None else TradingState.HALTED,
+        equity=book.equity or ZERO,
+        session_open_equity=book.open_equity or book.equity or ZERO,
+        cash=book.cash,
+        exposures=tuple(exposures),
+        locked_symbols=tuple(sorted(locked_symbols(reads) | parked)),
+        orders_today=book.orders_today,
+        messages_last_minute=book.messages_last_minute,
+        ranked=(line,),
+    )
