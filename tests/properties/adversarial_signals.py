@@ -333,7 +333,10 @@ LOOSE = RiskProfile(
 
 def _limits(code: RiskCode, draw: Draws) -> RiskProfile:
     """Everything wide but the one limit."""
-    part: Callable[[float, float], Decimal] = lambda low, high: Decimal(round(draw(low, high) * 10_000)) / 10_000  # noqa: E731
+
+    def part(low: float, high: float) -> Decimal:
+        return Decimal(round(draw(low, high) * 10_000)) / 10_000
+
     gate: dict[RiskCode, dict[str, Any]] = {
         RiskCode.STALE_PRICE: {"price_age_seconds_max": draw(1, 9)},
         RiskCode.PRICE_COLLAR: {"price_collar_fraction": part(0.002, 0.02)},
