@@ -88,6 +88,30 @@ def test_ten_kills_in_a_row_bury_no_job_and_change_nothing(tmp_path: Path) -> No
 
 
 @pytest.mark.drill
+@pytest.mark.parametrize(
+    ("limit", "by", "state"),
+    [
+        ("risk.daily_loss_fraction_max=0.0001", "breaker DAILY_LOSS", "REDUCING"),
+        ("risk.breakers.drawdown_fraction_max=0.0001", "breaker DRAWDOWN", "HALTED"),
+    ],
+)
+def test_a_lock_outlives_a_kill(limit: str, by: str, state: str, tmp_path: Path) -> None:
+    """Killed when it has locked: it is locked as before, takes nothing new, and ends as if nobody had killed it."""
+    day = ("market_data.first_session=2008-10-09", "market_data.last_session=2008-10-09", "http.enabled=false", limit)
+    undisturbed, folder = finished(tmp_path / "undisturbed", *day), tmp_path / "killed"
+    kill_when(folder, f"SELECT EXISTS (SELECT 1 FROM trading_state WHERE by = '{by}' AND state = '{state}')", *day)
+    entries = "SELECT count(*) FROM order_intent WHERE leg = 'ENTRY'"
+    with sqlite3.connect(folder / "finagent.db") as store:
+        (before,) = store.execute(entries).fetchone()
+    ended = finished(folder, *day)
+    with sqlite3.connect(folder / "finagent.db") as store:
+        assert store.execute("SELECT state, by FROM trading_state").fetchone() == (state, by)
+        assert store.execute(entries).fetchone() == (before,)
+    assert ended["outcome_hash"] == undisturbed["outcome_hash"]
+    check(folder)
+
+
+@pytest.mark.drill
 def test_at_a_pace_the_market_runs_on_and_what_came_too_late_is_expired(tmp_path: Path) -> None:
     """Killed before the first scan and started after it: the scan is EXPIRED, the rest goes on, the checker finds nothing."""
     folder = tmp_path / "paced"
