@@ -7,6 +7,7 @@ from finagent.domain.effect import Effect, Set
 from finagent.domain.gap import GapCandidate
 from finagent.domain.orders import BrokerOrder, Fill, SendOutcome
 from finagent.domain.portfolio import AccountSnapshot
+from finagent.domain.risk import RiskDecision
 from finagent.domain.sessions import Session
 from finagent.domain.trading_state import TradingState, TradingStateRecord
 from finagent.services.model_history import DEMOTED
@@ -42,6 +43,8 @@ class MetricsObserver:
                 self._changed(record)
             elif isinstance(record, GapCandidate):
                 self._metrics.candidates.inc()
+            elif isinstance(record, RiskDecision):
+                self._metrics.risk_verdicts.labels(record.verdict.value, record.code.value).inc()
             elif isinstance(record, Fill):
                 self._metrics.fills.inc()
             elif isinstance(record, DecisionOutcome):

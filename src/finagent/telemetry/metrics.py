@@ -48,6 +48,7 @@ class Metrics:
         self.orders_unresolved = self._gauge("orders_unresolved", "Sends whose outcome is not known.")
         self.candidates = self._counter("candidates", "Candidates committed.")
         self.signals = self._counter("signals", "Signal outcomes committed.", ("outcome",))
+        self.risk_verdicts = self._counter("risk_verdicts", "Verdicts of the gate, by what decided.", ("verdict", "code"))
         self.fills = self._counter("fills", "Executions applied.")
         self.equity = self._gauge("equity_usd", "Equity at the last snapshot.")
         self.event_loop_lag = self._gauge("event_loop_lag_seconds", "How late the event loop last turned.")

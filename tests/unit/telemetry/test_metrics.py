@@ -1,5 +1,6 @@
 """The series have the names that boards and rules use, and no more of them than promised."""
 
+from collections import Counter
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -11,6 +12,7 @@ from finagent.domain.decision import DecisionOutcome
 from finagent.domain.effect import Effect, Set
 from finagent.domain.jobs import JobStatus
 from finagent.domain.orders import BrokerOrder, Fill, SendOutcome
+from finagent.domain.risk import RiskDecision
 from finagent.domain.trading_state import StartGate, TradingState, TradingStateRecord
 from finagent.quant.evaluation.promotion import Guards, Health, judge_demotion
 from finagent.services.metering import MetricsObserver
@@ -117,6 +119,9 @@ def test_committed_effects_are_counted(ledger_records: list[Any]) -> None:
         isinstance(one, DecisionOutcome) for one in ledger_records
     )
     assert found["finagent_model_demotions_total", ""] == 1
+    judged = [one for one in ledger_records if isinstance(one, RiskDecision)]
+    told = {labels: count for (name, labels), count in found.items() if name == "finagent_risk_verdicts_total"}
+    assert told == Counter(f"{one.code.value},{one.verdict.value}" for one in judged) != {}
     assert found["finagent_orders_total", "REFUSED"] == 1
     assert found["finagent_orders_total", "UNRESOLVED"] == 1
     assert found["finagent_orders_total", "CONFIRMED"] == sum(
