@@ -24,6 +24,7 @@ FEWER = (  # symbols and candidates, and more that gets no answer
     "market_data.simulated.symbols=150",
     "scan.candidates_max=30",
     "broker.faults.dropped=0.3",
+    "broker.faults.refused=0.1",
     "broker.faults.look_up_withheld=0.4",
 )
 NOWHERE = ("", 0)

@@ -1,8 +1,10 @@
-"""Chance as a running stream: every third request of the process never leaves, whichever it is."""
+"""Chance as a running stream: every third request of a process or so never leaves, whichever it is."""
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any, cast
+
+import numpy as np
 
 from finagent.bootstrap import Application, Wraps, build_application
 from finagent.domain.orders import SendOutcome
@@ -17,15 +19,14 @@ def application(settings: Settings, **overrides: Any) -> AbstractAsyncContextMan
 
 
 class CountingNetwork:
-    """Loses by count what it should lose by (id, instant): a process that starts again counts from nothing."""
+    """Loses by its place in a stream what it should lose by (id, instant): a process that starts again begins the stream anew."""
 
     def __init__(self, broker: OrderExecutionPort) -> None:
         self._broker = broker
-        self._requests = 0
+        self._chance = np.random.Generator(np.random.Philox(key=3))
 
     async def submit(self, request: OrderRequest, objection: Objection = no_objection) -> SendResult:
-        self._requests += 1
-        if self._requests % 3 == 0:
+        if self._chance.random() < 1 / 3:
             return SendResult(SendOutcome.UNRESOLVED, message="lost on the way")
         return await self._broker.submit(request, objection)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from finagent.bench.contest import Row, spread
 from finagent.bootstrap import Application, Parts, Wraps, build_application
-from finagent.domain.bars import BarQuality, DailyHistory, Floats, PriorFacts, SessionBars, no_history
+from finagent.domain.bars import BarQuality, DailyHistory, Floats, PriorFacts, SessionBars
 from finagent.domain.effect import Effect
 from finagent.domain.errors import InvariantViolated
 from finagent.domain.jobs import Job
@@ -27,6 +27,7 @@ from finagent.settings import Settings, load_settings
 
 SYMBOLS = 10_000
 CANDIDATES = 20
+DAYS = 45
 OPENS_AT = datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
 SESSION = Session(date(2024, 1, 2), OPENS_AT, OPENS_AT + timedelta(minutes=30))
 OVERRIDES = (
@@ -54,6 +55,11 @@ class GapMarket:
         self._previous: Floats = previous
         self._open: Floats = np.where(gapped, previous * 1.06, previous * 1.001).round(2)
         self._volume: Floats = np.where(gapped, 300_000.0, 100_000.0)
+        chance = np.random.Generator(np.random.Philox(key=7))
+        close = previous * np.exp(0.01 * chance.standard_normal((DAYS, SYMBOLS)))
+        days = tuple(SESSION.date - timedelta(days=back) for back in range(DAYS, 0, -1))
+        volume, whole = np.full(close.shape, 1e8), np.ones(close.shape)
+        self._days = DailyHistory(days, self.symbols, close, close, close, close, volume, whole)
 
     def sessions(self) -> tuple[Session, ...]:
         """The one session."""
@@ -65,8 +71,8 @@ class GapMarket:
         return PriorFacts(session, self.symbols, self._previous, self._previous * 1e6, minutes, usual, {})
 
     async def daily_history(self, session: Session, first: date) -> DailyHistory:
-        """None: what lies before the session is in its prior facts."""
-        return no_history(self.symbols)
+        """As many days as the gate needs to know a symbol."""
+        return self._days
 
     async def session_bars(self, session: Session) -> SessionBars:
         """Prices breathe by half a per cent around the open, so that each candidate has a range."""
