@@ -153,7 +153,7 @@ def test_the_risk_of_a_finished_replay_and_of_an_instant_in_it(replayed: tuple[P
     assert min(one["allowed_quantity"] for one in cut["checks"]) == cut["allowed_quantity"]
     assert float(cut["after"]["value_at_risk"]) > float(json.loads(few.stdout)["after"]["value_at_risk"]) > 0
     shown = finagent("risk", "check", "MSFT", "--quantity", "9000", "--price", "25.50", "--at", busy.group(1), *of(folder)).stdout
-    assert shown.startswith("REDUCED: ")
+    assert shown.startswith("REFUSED: 0 of 9000 shares of MSFT, by PRICE_COLLAR"), "far from the last price"
     assert "at most" in shown
     assert "POSITION_SIZE" in finagent("risk", "limits", "--at", busy.group(1), *of(folder)).stdout
 
