@@ -16,8 +16,10 @@ from finagent.bootstrap import Application, build_application
 from finagent.domain.decision import DecisionEvent, DecisionExit, DecisionOutcome
 from finagent.domain.errors import BadInput
 from finagent.domain.gap import FeatureVector, GapCandidate
-from finagent.domain.orders import BrokerOrder, Fill, OrderIntent
+from finagent.domain.orders import BrokerOrder, Fill, Leg, OrderIntent
 from finagent.domain.portfolio import AccountSnapshot
+from finagent.domain.risk import RiskDecision, Verdict
+from finagent.domain.trade_plan import TradePlan
 from finagent.domain.trading_state import TradingState
 from finagent.services.reporting.canonical import outcome_hash
 from finagent.settings import Settings, load_settings
@@ -191,3 +193,26 @@ async def test_a_halt_file_stops_new_risk_and_nothing_else(tmp_path: Path) -> No
         assert outcomes["FILLED"] == 0
         assert outcomes["RISK_DENIED"] >= 1
         assert sum(outcomes.values()) == reads.count(GapCandidate)
+
+
+async def test_a_reduced_plan_is_ordered_filled_and_closed_at_the_size_that_the_gate_left(tmp_path: Path) -> None:
+    narrow = ("risk.position_fraction_max=0.03", "broker.partial_fill_rate=0")
+    async with build_application(settings_of(tmp_path / "narrow", *narrow)) as application:
+        assert await application.run()
+        reads = application.reads
+        reduced = [verdict for verdict in reads.find(RiskDecision) if verdict.verdict is Verdict.REDUCED]
+        held = 0
+        for verdict in reduced:
+            plan = reads.get(TradePlan, verdict.decision_id)
+            assert plan is not None
+            assert 0 < verdict.quantity < plan.quantity
+            legs = {intent.leg: intent.quantity for intent in reads.find(OrderIntent, decision_id=verdict.decision_id)}
+            assert legs.get(Leg.ENTRY, verdict.quantity) == verdict.quantity
+            assert all(quantity <= verdict.quantity for quantity in legs.values())
+            fills = [(fill.side.sign * fill.quantity) for fill in reads.find(Fill, decision_id=verdict.decision_id)]
+            bought = sum(quantity for quantity in fills if quantity * plan.side.sign > 0)
+            assert abs(bought) in (0, verdict.quantity)
+            assert sum(fills) == 0
+            held += bool(bought)
+
+        assert held >= 2

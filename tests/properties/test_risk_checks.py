@@ -24,6 +24,7 @@ from finagent.domain.risk import (
 from finagent.domain.risk_checks import (
     CHECKS,
     PAST_CHECKS,
+    Held,
     Question,
     decide,
     gross_leverage,
@@ -211,6 +212,13 @@ def test_every_yes_or_no_limit_says_no_on_its_own(question: Question) -> None:
     assert {code: said[code] for code in objections} == objections
 
 
+@given(questions())
+def test_exposures_that_were_added_up_before_are_judged_alike(question: Question) -> None:
+    added_up = replace(question, held=Held.of(question.snapshot.exposures))
+
+    assert decide(added_up, 0, AT) == decide(question, 0, AT)
+
+
 @given(questions(), st.integers(1, 5_000))
 def test_a_smaller_plan_is_never_refused_more(question: Question, smaller: int) -> None:
     less = replace(question, plan=replace(question.plan, quantity=min(smaller, question.plan.quantity)))
@@ -226,7 +234,7 @@ def test_more_exposure_never_allows_more(question: Question, notional: Decimal) 
     assert decide(fuller, 0, AT).quantity <= decide(question, 0, AT).quantity
 
 
-not_numbers = st.sampled_from([Decimal("nan"), Decimal("inf"), Decimal("-inf")])
+not_numbers = st.sampled_from([Decimal("nan"), Decimal("snan"), Decimal("inf"), Decimal("-inf")])
 
 
 @given(questions(), not_numbers, st.sampled_from(["last_price", "equity", "session_open_equity", "notional"]))

@@ -21,7 +21,7 @@ from finagent.domain.risk import (
     RiskProfile,
     RiskSnapshot,
 )
-from finagent.domain.risk_checks import Question, decide
+from finagent.domain.risk_checks import Held, Question, decide
 from finagent.domain.trade_plan import TradePlan
 from finagent.domain.trading_state import TradingState
 from finagent.quant.risk.exposure import Book, BookLimits, History
@@ -75,17 +75,18 @@ class Desk:
         )
         self._snapshot, self._plan = self._before(), _plan(self._symbols[7])
         self._frame = pd.DataFrame(self._returns, columns=list(self._symbols))
-        self._book = self.measure()
+        self._book, self._bound = self.measure()
 
-    def measure(self) -> Book:
+    def measure(self) -> tuple[Book, Held]:
         """What is done once a session and once a book."""
-        return Book.of(History.measured(self._symbols, self._returns, self._market), self._held)
+        history = History.measured(self._symbols, self._returns, self._market)
+        return Book.of(history, self._held), Held.of(self._snapshot.exposures)
 
     def check(self) -> RiskDecision:
         """What the trade makes of the book, and every check of the gate on it."""
         trade = self._book.trade_risk(self._plan.symbol, float(PRICE), self._plan.quantity, self._limits)
         past = Past(EQUITY, 0, 0, 5e8, sold_at_loss=False, trade=trade)
-        question = Question(self._plan, self._snapshot.ranked[0], self._snapshot, PROFILE, (), past)
+        question = Question(self._plan, self._snapshot.ranked[0], self._snapshot, PROFILE, (), past, self._bound)
         return decide(question, 0, AT)
 
     def plain_check(self) -> bool:

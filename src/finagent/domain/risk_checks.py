@@ -5,7 +5,7 @@ asked where the question brings it. Verdicts count, not orders: an approval that
 was not sent yet is exposure. A comparison is written so that anything unknown refuses.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -14,13 +14,48 @@ from math import isfinite
 
 from finagent.domain.money import ZERO
 from finagent.domain.orders import Side
-from finagent.domain.risk import CheckResult, Past, RankedPlan, RiskCode, RiskDecision, RiskProfile, RiskSnapshot, Verdict
+from finagent.domain.risk import (
+    CheckResult,
+    Exposure,
+    Past,
+    RankedPlan,
+    RiskCode,
+    RiskDecision,
+    RiskProfile,
+    RiskSnapshot,
+    Verdict,
+)
 from finagent.domain.trade_plan import TradePlan
+
+_UNKNOWN = Decimal("NaN")
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What positions and orders bind, in USD: by symbol, by sector, together. What is not finite makes its sums unknown."""
+
+    symbols: Mapping[str, Decimal]
+    sectors: Mapping[str, Decimal]
+    gross: Decimal
+    finite: bool
+
+    @classmethod
+    def of(cls, exposures: Iterable[Exposure]) -> "Held":
+        symbols: dict[str, Decimal] = {}
+        sectors: dict[str, Decimal] = {}
+        gross = ZERO
+        for exposure in exposures:
+            usd = abs(exposure.notional) if exposure.notional.is_finite() else _UNKNOWN
+            symbols[exposure.symbol] = symbols.get(exposure.symbol, ZERO) + usd
+            sectors[exposure.sector] = sectors.get(exposure.sector, ZERO) + usd
+            gross += usd
+        return cls(symbols, sectors, gross, gross.is_finite())
 
 
 @dataclass(frozen=True)
 class Question:
-    """One plan before the gate, with all that its checks may read."""
+    """One plan before the gate, with all that its checks may read. `held` is what the snapshot's exposures add up to: who asks
+    for many plans of one snapshot adds them up once."""
 
     plan: TradePlan
     line: RankedPlan
@@ -28,8 +63,14 @@ class Question:
     profile: RiskProfile
     earlier: tuple[RiskDecision, ...]
     past: Past | None = None
+    held: Held | None = None
 
-    @property
+    @cached_property
+    def holdings(self) -> Held:
+        """What positions and orders of the snapshot bind."""
+        return self.held if self.held is not None else Held.of(self.snapshot.exposures)
+
+    @cached_property
     def price(self) -> Decimal:
         """The worse price: what a share may cost at most (long), or what it is worth now if that is more. A last price that is no
         number is refused by `finite_input`, and compares with nothing here."""
@@ -39,15 +80,16 @@ class Question:
     @cached_property
     def bound(self) -> "Bound":
         """What positions, orders and this run's approvals bind already."""
-        mine, sector, held = self.plan.symbol, self.line.sector, self.snapshot.exposures
+        mine, sector, held = self.plan.symbol, self.line.sector, self.holdings
         lines = {line.decision_id: line for line in self.snapshot.ranked}
         approved = [(lines[decision.decision_id], decision.notional) for decision in self.earlier if decision.quantity > 0]
-        in_symbol = [abs(e.notional) for e in held if e.symbol == mine] + [usd for line, usd in approved if line.symbol == mine]
-        in_sector = [abs(e.notional) for e in held if e.sector == sector] + [
-            usd for line, usd in approved if line.sector == sector
-        ]
-        gross = [abs(e.notional) for e in held] + [usd for _, usd in approved]
-        return Bound(sum(in_symbol, ZERO), sum(in_sector, ZERO), sum(gross, ZERO))
+        in_symbol = [usd for line, usd in approved if line.symbol == mine]
+        in_sector = [usd for line, usd in approved if line.sector == sector]
+        return Bound(
+            sum(in_symbol, held.symbols.get(mine, ZERO)),
+            sum(in_sector, held.sectors.get(sector, ZERO)),
+            sum((usd for _, usd in approved), held.gross),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +121,10 @@ def trading_state(question: Question) -> CheckResult:
 def finite_input(question: Question) -> CheckResult:
     """A last price, a positive equity and everything that is bound are known and finite."""
     last, snapshot = question.line.last_price, question.snapshot
-    amounts = [exposure.notional for exposure in snapshot.exposures] + [snapshot.equity, snapshot.session_open_equity]
+    amounts = [snapshot.equity, snapshot.session_open_equity]
     amounts += [question.past.peak_equity] if question.past is not None else []
-    met = last is not None and last.is_finite() and last > 0 and all(map(Decimal.is_finite, amounts)) and snapshot.equity > 0
+    known = question.holdings.finite and all(map(Decimal.is_finite, amounts)) and snapshot.equity > 0
+    met = known and last is not None and last.is_finite() and last > 0
     return _yes_or_no(RiskCode.BAD_INPUT, question, Decimal(1), Decimal(int(met)), met=met)
 
 
@@ -125,8 +168,8 @@ def position_count(question: Question) -> CheckResult:
     """At most so many symbols at once."""
     passed = {decision.decision_id for decision in question.earlier if decision.quantity > 0}
     approved = {line.symbol for line in question.snapshot.ranked if line.decision_id in passed}
-    symbols = {exposure.symbol for exposure in question.snapshot.exposures}
-    count = len(symbols | approved | {question.plan.symbol})
+    held = question.holdings.symbols
+    count = len(held) + sum(1 for symbol in approved | {question.plan.symbol} if symbol not in held)
     limit = question.profile.positions_max
     return _yes_or_no(RiskCode.POSITION_COUNT, question, Decimal(limit), Decimal(count), met=count <= limit)
 

@@ -31,7 +31,7 @@ from finagent.domain.risk import (
     TradeRisk,
     Verdict,
 )
-from finagent.domain.risk_checks import Question, decide, warnings
+from finagent.domain.risk_checks import Held, Question, decide, warnings
 from finagent.domain.runs import PipelineRun, RunState, Stage, SymbolState
 from finagent.domain.trade_plan import TradePlan
 from finagent.domain.trading_state import TradingState
@@ -59,8 +59,9 @@ def approve(plan: TradePlan, verdict: RiskDecision) -> Approved[TradePlan]:
 @dataclass(frozen=True, slots=True)
 class MeasuredBook:
     """The book before a run's first verdict; None where something in it has no history. `history` names the returns it was
-    measured on, `days` of them; empty where there are none."""
+    measured on, `days` of them; empty where there are none. `held` is what it adds up to."""
 
+    held: Held
     book: Book | None
     history: str
     days: int
@@ -224,7 +225,9 @@ class RiskService:
             raise Permanent(f"risk {line.decision_id}: its plan or candidate is not stored")
         earlier = tuple(sorted(reads.find(RiskDecision, run_id=run_id), key=lambda decision: decision.rank))
         book = await self._book(line, snapshot, earlier, reads)
-        question = Question(plan, line, snapshot, self.profile, earlier, line.past)
+        measured = self._books.get(run_id)
+        held = measured.held if measured is not None else None
+        question = Question(plan, line, snapshot, self.profile, earlier, line.past, held)
         if line.past is not None:
             question = replace(question, past=replace(line.past, trade=trade_risk(book, question, plan.quantity)))
         verdict = decide(question, rank, self.clock.now())
@@ -256,6 +259,7 @@ class RiskService:
             found = await returns.of(self.feed.session, symbols)
             self._books.clear()
             self._books[snapshot.run_id] = MeasuredBook(
+                Held.of(snapshot.exposures),
                 None if found is None else book_of(found.history, snapshot.exposures),
                 "" if found is None else found.digest,
                 0 if found is None else found.days,
