@@ -116,6 +116,16 @@ async def test_a_symbol_without_history_and_a_book_that_holds_one_get_nothing_ne
     assert "value_at_risk" not in told(desk, "risk_decided")[-1]["after"]
 
 
+async def test_what_is_held_takes_its_room_where_a_past_is_asked_for(desk: Any, past: Any, open_feed: Any) -> None:
+    wide = await gate(desk, past, open_feed)
+    service = replace(wide, profile=replace(wide.profile, position_fraction_max=Decimal("0.25")))
+    await desk.commit(Position("IBM", 200, Decimal(-20_800), Decimal(0), desk.clock.now()))
+    cut, free = await judged(desk, service, ("IBM", 100), ("MSFT", 100))
+    assert (cut.verdict, cut.code) == (Verdict.REDUCED, RiskCode.POSITION_SIZE)
+    assert cut.notional <= 4_200 < cut.notional / cut.quantity * (cut.quantity + 1)
+    assert free.verdict is Verdict.APPROVED
+
+
 async def test_without_any_history_nothing_new_is_risked(desk: Any, past: Any, open_feed: Any) -> None:
     past.history = history_of(past, np.empty((0, 4)))
     service = await gate(desk, past, open_feed)
