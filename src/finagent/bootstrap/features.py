@@ -9,7 +9,6 @@ from datetime import datetime
 from finagent.adapters.clock import wall_now
 from finagent.adapters.features.block_files import FeatureFiles
 from finagent.bootstrap.store import build_hash
-from finagent.domain.errors import BadInput
 from finagent.domain.identity import digest
 from finagent.domain.ports.feature_store import FeatureStore
 from finagent.domain.ports.market_data import MarketDataPort
@@ -60,8 +59,5 @@ def build_feature_cache(
 
 def build_return_history(settings: Settings, market: MarketDataPort) -> ReturnHistory:
     """What the gate measures books on. BadInput for an index that the market does not have."""
-    index = settings.features.index_symbol
-    if index is not None and index not in market.symbols:
-        raise BadInput(f"features.index_symbol: {index} is not among the {len(market.symbols)} symbols of the market data")
-    column = None if index is None else market.symbols.index(index)
-    return ReturnHistory(market, return_history_policy(settings, column), asyncio.to_thread)
+    index = build_daily_features(settings, market).index
+    return ReturnHistory(market, return_history_policy(settings, index), asyncio.to_thread)

@@ -140,7 +140,6 @@ def check(
     """
     settings = settings_in_force(settings_file, overrides)
     from finagent.cli.output import print_json
-    from finagent.domain.money import exact
     from finagent.domain.orders import Side
     from finagent.services.reporting.what_if import Wish
     from finagent.store_access import reading
@@ -157,7 +156,7 @@ def check(
         for one in verdict.checks:
             used = "" if one.utilisation is None else f"{one.utilisation:.0%}"
             allowed = "" if one.allowed_quantity >= quantity else f"  at most {one.allowed_quantity}"
-            typer.echo(f"  {one.code.value:<16} {exact(float(one.value)):>16,f} of {one.limit:>14,f} {used:>8}{allowed}")
+            typer.echo(f"  {one.code.value:<16} {one.value:>16,f} of {one.limit:>14,f} {used:>8}{allowed}")
         typer.echo("after: " + ", ".join(f"{name} {value}" for name, value in answer.after.items()))
         for warning in answer.warnings:
             typer.echo(f"warning: {warning}")

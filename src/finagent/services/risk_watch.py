@@ -55,9 +55,10 @@ def armed_at(reads: Reads, by: datetime) -> datetime:
     return max(armed, default=datetime.min.replace(tzinfo=UTC))
 
 
-def peak_equity(reads: Reads, armed: datetime, equity: Decimal) -> Decimal:
-    """The highest equity at an open or a close since a person last armed, and now; USD."""
-    return max([equity, *(snapshot.equity for snapshot in reads.find(AccountSnapshot) if snapshot.at >= armed)])
+def peak_equity(reads: Reads, by: datetime, equity: Decimal) -> Decimal:
+    """The highest equity at an open or a close since a person last armed, and then; USD."""
+    armed = armed_at(reads, by)
+    return max([equity, *(snapshot.equity for snapshot in reads.find(AccountSnapshot) if armed <= snapshot.at <= by)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class RiskWatch:
         return Readings(
             equity=equity,
             session_open_equity=opened.equity if opened is not None else ZERO,
-            peak_equity=peak_equity(reads, armed, equity or ZERO),
+            peak_equity=peak_equity(reads, self.clock.now(), equity or ZERO),
             slippage_bps=sum((bps * value for bps, value in slippage), ZERO) / total if total else ZERO,
             fills=len(slippage),
             refusals=sum(1 for order in refused if order.updated_at >= since),

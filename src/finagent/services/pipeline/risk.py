@@ -43,7 +43,7 @@ from finagent.services.market_data.return_history import ReturnHistory
 from finagent.services.pipeline.account_past import account_past
 from finagent.services.pipeline.outcome import ended, stage, story
 from finagent.services.portfolio import portfolio
-from finagent.services.risk_watch import armed_at, peak_equity
+from finagent.services.risk_watch import peak_equity
 
 UNKNOWN_SECTOR = "unknown"
 LIVE = [state for state in OrderState if state.live]
@@ -176,7 +176,7 @@ class RiskService:
     def _with_past(self, snapshot: RiskSnapshot, reads: Reads) -> RiskSnapshot:
         """Each line with what the checks of the past ask of account and symbol."""
         today = self.feed.session
-        account, peak = account_past(reads, today.date), peak_equity(reads, armed_at(reads, snapshot.at), snapshot.equity)
+        account, peak = account_past(reads, today.date), peak_equity(reads, snapshot.at, snapshot.equity)
         sent = [i for i in reads.find(OrderIntent, leg=Leg.ENTRY) if i.committed_at >= today.opens_at]
         entered = [intent.symbol for intent in sent] + [plan.symbol for plan, _ in self._unsent(snapshot.run_id, reads)]
 

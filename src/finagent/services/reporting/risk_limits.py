@@ -8,13 +8,12 @@ from finagent.domain.circuit_breakers import STATE_AFTER, Breaker, BreakerLimits
 from finagent.domain.gap import GapCandidate
 from finagent.domain.money import ZERO
 from finagent.domain.orders import BrokerOrder, Leg, OrderIntent, SendOutcome
-from finagent.domain.portfolio import AccountSnapshot
 from finagent.domain.ports.store import Reads
 from finagent.domain.risk import PortfolioLimits, RiskCode, RiskDecision, RiskProfile
 from finagent.domain.runs import PipelineRun
 from finagent.domain.trade_plan import TradePlan
 from finagent.services.reporting.book_at import BookAt
-from finagent.services.risk_watch import armed_at, slipped
+from finagent.services.risk_watch import armed_at, peak_equity, slipped
 
 _DECIMALS = 6
 
@@ -153,7 +152,7 @@ def breakers(reads: Reads, book: BookAt, limits: BreakerLimits) -> tuple[Gauge, 
     enough = len(fills) >= limits.slippage_fills_min
     refused = reads.find(BrokerOrder, decision_id=decisions, outcome=SendOutcome.REFUSED)
     refusals = sum(1 for order in refused if since <= order.updated_at <= book.at)
-    peak = max([one.equity for one in reads.find(AccountSnapshot) if armed <= one.at <= book.at] + [book.equity or ZERO])
+    peak = peak_equity(reads, book.at, book.equity or ZERO)
     fallen = (peak - book.equity) / peak if book.equity is not None and peak > 0 else None
     values = {
         Breaker.DAILY_LOSS: (Unit.FRACTION, limits.daily_loss_fraction_max, _loss(book)),

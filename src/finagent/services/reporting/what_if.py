@@ -1,9 +1,11 @@
-"""What the gate would say to one more trade, at the account as it stood at an instant. Nothing is committed."""
+"""What the gate would say to one more trade, at the account as it stood at an instant; trading state, locks, day trades and
+losses are those of now. Nothing is committed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from math import isfinite
 
 from finagent.domain.errors import BadInput
 from finagent.domain.money import ZERO
@@ -19,7 +21,7 @@ from finagent.services.market_data.return_history import ReturnHistory
 from finagent.services.pipeline.account_past import account_past
 from finagent.services.pipeline.risk import UNKNOWN_SECTOR, book_of, figures_after, trade_risk
 from finagent.services.reporting.book_at import BookAt, book_at, prices_at
-from finagent.services.risk_watch import armed_at, peak_equity
+from finagent.services.risk_watch import peak_equity
 
 _TICK = Decimal("0.01")
 
@@ -78,10 +80,10 @@ async def what_if(
     held = None if found is None else book_of(found.history, snapshot.exposures)
     question = Question(plan, line, snapshot, profile, ())
     past = Past(
-        peak_equity=peak_equity(reads, armed_at(reads, at), snapshot.equity),
+        peak_equity=peak_equity(reads, at, snapshot.equity),
         day_trades=account.day_trades,
         entries_today=sum(1 for intent in sent if intent.symbol == wish.symbol),
-        dollar_volume_mean=dollars if dollars == dollars else None,
+        dollar_volume_mean=dollars if isfinite(dollars) else None,
         sold_at_loss=wish.symbol in account.sold_at_loss,
         trade=trade_risk(held, question, wish.quantity),
     )
