@@ -104,5 +104,5 @@ def needed_by_story(predictions: Iterable[Prediction], events: Iterable[Decision
         if isinstance(value, str)
     }
     needed |= {prediction.model_version: "a decision was made with it" for prediction in predictions}
-    champions = [str(event.body["version"]) for event in reversed(told) if event.subject_id == CHAMPION]
-    return needed, tuple(champions)
+    champions = [event.body["version"] for event in reversed(told) if event.subject_id == CHAMPION]
+    return needed, tuple(str(version) for version in champions if version is not None)  # a demotion may leave nobody

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from finagent.domain.decision import DecisionEvent, SubjectType
 from finagent.domain.prediction import Prediction
-from finagent.services.model_history import ChampionChange, champion_changed
+from finagent.quant.evaluation.promotion import Guards, Health, judge_demotion
+from finagent.services.model_history import ChampionChange, champion_changed, demotion
 from finagent.services.models.retention import Kept, RetentionPolicy, fates, needed_by_story
 
 NOW = datetime(2016, 7, 1, 12, tzinfo=UTC)
@@ -50,6 +51,8 @@ def test_who_scored_or_is_named_by_the_audit_is_needed_and_champions_are_in_orde
     events.append(DecisionEvent(SubjectType.MODEL, "serving", "canary_stopped", NOW, body={"version": "m@77"}))
     events.append(DecisionEvent(SubjectType.MODEL, "training", "training_ended", NOW, body={"version": "m@99"}))
     events.append(DecisionEvent(SubjectType.DECISION, "d", "other", NOW, body={"version": "m@88"}))
+    breached = judge_demotion(Health(failed_fraction=0.5), Guards())
+    events.append(demotion("m@5", None, breached, NOW + DAY))  # there was nobody to go back to
     needed, champions = needed_by_story([Prediction("d", "m@66", "spec", 0.5, NOW)], events)
     assert champions == ("m@5", "m@4", "m@3", "m@2", "m@1")
     assert {name for name in needed if "@" in name} == {*(f"m@{number}" for number in range(6)), "m@66", "m@77"}
