@@ -16,6 +16,7 @@ import numpy as np
 from finagent.adapters.models.accelerator_memory import accelerator_memory
 from finagent.adapters.models.checkpoint_files import CHECKPOINT, open_checkpoint
 from finagent.adapters.models.package import ModelFacts, ModelPackage, open_package, sealed, write_package
+from finagent.adapters.models.roles import known_form
 from finagent.adapters.models.row_files import RowFile, open_rows, write_rows
 from finagent.adapters.models.tracking import Tracking
 from finagent.adapters.models.training_command import note_ended
@@ -120,6 +121,7 @@ class Trained:
 async def train(settings: Settings, order: Order, watcher: Watcher) -> Trained:
     """BadInput for a window with too few gaps or days, and for a folder that holds something else. Ended anywhere, the same
     order goes on there, to the same package."""
+    known_form(f"{order.name}@{order.version}")
     with open_tracking(settings) as log:  # whoever collects what nobody needs is out while it is held
         async with open_market(settings) as market:
             name = _training_name(settings, order, market.source_id)

@@ -13,6 +13,7 @@ import typer
 
 from finagent.cli.control_client import NoAgent, NoAnswer, ask
 from finagent.cli.halt import ANSWER_SECONDS, REASON_LENGTH_MAX, Reason
+from finagent.cli.model_import import import_
 from finagent.cli.options import AsJson, Overrides, SettingsFile, settings_in_force
 from finagent.cli.retention import gc
 from finagent.cli.training import train
@@ -124,6 +125,9 @@ app.command(
     epilog="Example: finagent models train gap-flat 1 --to 2008-09-30 --set market_data.first_session=2004-08-19 "
     "--set market_data.last_session=2008-12-31 --register"
 )(train)
+app.command("import", epilog="Example: finagent models import gap-flat 7 seed-1.pth seed-2.pth --about weights.json --register")(
+    import_
+)
 app.command(epilog="Example: finagent models gc --dry-run")(gc)
 
 

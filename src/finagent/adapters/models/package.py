@@ -184,12 +184,19 @@ def _read_all(folder: Path) -> dict[str, bytes]:
     missing = [name for name in (MANIFEST, MODEL) if name not in names]
     if missing:
         raise BadInput(f"{' and '.join(missing)} missing")
-    return {MANIFEST: _content(folder / MANIFEST, MANIFEST_BYTES_MAX), MODEL: _content(folder / MODEL, MODEL_BYTES_MAX)}
+    found = {
+        MANIFEST: regular_file(folder / MANIFEST, MANIFEST_BYTES_MAX),
+        MODEL: regular_file(folder / MODEL, MODEL_BYTES_MAX),
+    }
+    for name, data in found.items():
+        if _is_pickled(data):
+            raise BadInput(f"{name} is a pickle: none is ever loaded")
+    return found
 
 
 def _what_surplus_is(path: Path) -> str:
     try:
-        head = _content(path, MODEL_BYTES_MAX)
+        head = regular_file(path, MODEL_BYTES_MAX)
     except BadInput as odd:
         return f"does not belong to it ({odd})"
     if path.suffix in _PICKLED_NAMES or _is_pickled(head):
@@ -197,8 +204,9 @@ def _what_surplus_is(path: Path) -> str:
     return "does not belong to it"
 
 
-def _content(path: Path, bytes_max: int) -> bytes:
-    """Of a regular file: nothing that leads elsewhere is followed, nothing that never ends is read."""
+def regular_file(path: Path, bytes_max: int) -> bytes:
+    """What is in it: nothing that leads elsewhere is followed, nothing that never ends is read. BadInput for what is no regular
+    file or larger, Transient for one that cannot be read just now."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -216,8 +224,6 @@ def _content(path: Path, bytes_max: int) -> bytes:
         os.close(descriptor)
     if len(data) > bytes_max:
         raise BadInput(f"{path.name} is larger than {bytes_max} bytes")
-    if path.name in (MODEL, MANIFEST) and _is_pickled(data):
-        raise BadInput(f"{path.name} is a pickle: none is ever loaded")
     return data
 
 

@@ -69,6 +69,8 @@ def exported(trained: TrainedSpecialist, features: tuple[str, ...]) -> Exported:
     rows = trained.scaling.mean + noise * trained.scaling.deviation
     with torch.inference_mode():
         scores = module(torch.from_numpy(rows)).numpy()[:, 0]
+    if not np.isfinite(scores).all():
+        raise BadInput("export: its scores are not finite")
     canary = Canary(
         inputs=tuple(tuple(float(value) for value in row) for row in rows), outputs=tuple(float(score) for score in scores)
     )
