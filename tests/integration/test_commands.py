@@ -302,6 +302,30 @@ def test_reading_commands_change_nothing(replayed: tuple[Path, dict[str, Any]], 
     assert hashlib.sha256(database.read_bytes()).hexdigest() == before
 
 
+def test_one_strategy_is_locked_and_released_without_an_agent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`status` names it, the trading state and the HALT file are left alone; what cannot be meant is refused by name."""
+    folder = tmp_path / "var"
+    one_day = (*of(folder), "--set", "market_data.last_session=2008-10-13")
+    assert run(["halt", "--strategy", "first", "--reason", "no store", *one_day]) == 4
+    assert finagent("orchestrate", "--json", *one_day).returncode == 0
+
+    locked = document(capsys, "halt", "--strategy", "first", "--reason", "fills look wrong", *one_day)
+    assert (locked["locked"], locked["state"]) == (True, "ACTIVE")
+    told = document(capsys, "status", *one_day)
+    assert (told["locked_strategies"], told["trading_state"]["state"], told["halt_file"]) == (
+        {"first": "fills look wrong"},
+        "ACTIVE",
+        False,
+    )
+    assert "LOCKED         strategy first: fills look wrong" in finagent("status", *one_day).stdout
+    assert run(["halt", "--strategy", "frist", "--reason", "a slip", *one_day]) == 2
+    assert run(["halt", "--strategy", "first", "--flatten", "--reason", "both", *one_day]) == 2
+    assert run(["arm", "--strategy", "second", "--reason", "never locked", *one_day]) == 2
+
+    assert document(capsys, "arm", "--strategy", "first", "--reason", "looked", *one_day)["released"] is True
+    assert document(capsys, "status", *one_day)["locked_strategies"] == {}
+
+
 def test_halt_and_arm_without_an_agent_are_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command is the writer: state, reason and person are in the store, the HALT file comes and goes."""
     folder = tmp_path / "var"
@@ -399,6 +423,10 @@ def test_the_running_agent_records_halt_and_arm(serving: tuple[Path, Agent, str]
     told = document(capsys, "status", *of(folder))
     assert (told["agent"]["presence"], told["trading_state"]["state"], told["halt_file"]) == ("RUNNING", "HALTED", True)
     assert 'finagent_trading_state{state="HALTED"} 1.0' in get(f"{address}/metrics")[1]
+
+    locked = document(capsys, "halt", "--strategy", "first", "--reason", "a drill", *of(folder))
+    assert (locked["locked"], document(capsys, "status", *of(folder))["locked_strategies"]) == (True, {"first": "a drill"})
+    assert document(capsys, "arm", "--strategy", "first", "--reason", "drill over", *of(folder))["released"] is True
 
     armed = document(capsys, "arm", "--reason", "drill over", *of(folder))
     assert armed["state"] == "ACTIVE"

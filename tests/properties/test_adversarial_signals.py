@@ -1,10 +1,13 @@
 """Twenty thousand signals that want too much: none of what the gate lets through breaks a limit that somebody else computes."""
 
+import ast
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.properties import adversarial_signals as adversarial
+from tests.properties import ledger_replayer
 
 from finagent.domain.risk_checks import Bound, Question
 from finagent.quant.risk.exposure import Book
@@ -49,3 +52,13 @@ def test_a_gate_with_a_planted_bug_is_found_out(name: str, broken: set[str], mon
     found = Counter(line.split(": ")[1].split()[0] for line in adversarial.run(4_000).breaches)
 
     assert broken <= set(found)
+
+
+def test_the_replayer_has_code_of_its_own() -> None:
+    """Of the product it knows words: neither the checks, nor the measures of a book, nor any service."""
+    tree = ast.parse(Path(ledger_replayer.__file__).read_text())
+    known = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    known |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    ours = {module for module in known if module.startswith(("finagent", "tests"))}
+
+    assert ours == {f"finagent.domain.{word}" for word in ("orders", "risk", "trade_plan", "trading_state")}

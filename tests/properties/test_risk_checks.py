@@ -108,6 +108,7 @@ def questions(draw: st.DrawFn) -> Question:
         draw(st.integers(0, 10)),
         draw(st.integers(0, 10)),
         tuple(lines),
+        draw(st.sampled_from([None, "first is locked: a test"])),
     )
     profile = RiskProfile(
         draw(fractions),
@@ -136,7 +137,13 @@ def open_minded(question: Question) -> Question:
         price_age_seconds_max=1e9,
         short_selling=True,
     )
-    snapshot = replace(question.snapshot, trading_state=TradingState.ACTIVE, locked_symbols=(), session_open_equity=Decimal(1))
+    snapshot = replace(
+        question.snapshot,
+        trading_state=TradingState.ACTIVE,
+        locked_symbols=(),
+        strategy_lock=None,
+        session_open_equity=Decimal(1),
+    )
     return replace(question, profile=loose, snapshot=snapshot)
 
 
@@ -200,6 +207,7 @@ def test_every_yes_or_no_limit_says_no_on_its_own(question: Question) -> None:
         RiskCode.TRADING_STATE: snapshot.trading_state is not TradingState.ACTIVE,
         RiskCode.DAILY_LOSS: loss >= Fraction(profile.daily_loss_fraction_max),
         RiskCode.SYMBOL_LOCKED: plan.symbol in snapshot.locked_symbols,
+        RiskCode.STRATEGY_LOCKED: snapshot.strategy_lock is not None,
         RiskCode.SHORT_SELLING: plan.side is Side.SELL and not profile.short_selling,
         RiskCode.STALE_PRICE: question.line.price_age_seconds > profile.price_age_seconds_max,
         RiskCode.PRICE_COLLAR: collar > Fraction(profile.price_collar_fraction),

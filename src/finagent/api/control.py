@@ -34,6 +34,10 @@ class Switch(Protocol):
 
     async def arm(self, reason: str, by: str) -> None: ...
 
+    async def lock_strategy(self, strategy: str, reason: str, by: str) -> None: ...
+
+    async def release_strategy(self, strategy: str, reason: str, by: str) -> None: ...
+
 
 class StuckJobs(Protocol):
     """What a person does to DEAD and PARKED jobs (see the JobQueue port)."""
@@ -72,10 +76,25 @@ class Halt(Order):
     flatten: bool = False
 
 
+StrategyName = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class StrategyHalt(Order):
+    """An order that one strategy stops."""
+
+    strategy: StrategyName
+
+
 class Permission(Order):
     """An order that lapses: whoever gave it stopped waiting at `good_until` (seconds since 1970) and was told that it failed."""
 
     good_until: float
+
+
+class StrategyPermission(Permission):
+    """An order that one strategy goes on."""
+
+    strategy: StrategyName
 
 
 Jobs = Annotated[list[Annotated[int, Field(ge=1, le=JOB_ID_MAX)]], Field(min_length=1, max_length=JOBS_AT_ONCE_MAX)]
@@ -127,11 +146,12 @@ class Copy(BaseModel):
 
 
 def control_routes(switch: Switch, jobs: StuckJobs, store: KeptStore, wall_seconds: Callable[[], float]) -> APIRouter:
-    """`POST /control/halt`, `POST /control/arm`, `POST /control/db/accept`, `GET /control/status`: each answers with the state in
-    force after it. `POST /control/db/backup` answers when the copy is there; 400 and 503 say why it cannot be.
-    `POST /control/reconcile` compares with the broker now, `GET /control/account` is what it says the account holds.
-    `POST /control/models/champion` records that the champion of the registry is another one, and says which version serves.
-    `POST /control/jobs/retry` and `/control/jobs/discard`: which of the jobs were, and why the others could not be."""
+    """`POST /control/halt`, `POST /control/arm`, both also under `/control/strategy` for one strategy, `POST /control/db/accept`,
+    `GET /control/status`: each answers with the state in force after it. `POST /control/db/backup` answers when the copy is
+    there; 400 and 503 say why it cannot be. `POST /control/reconcile` compares with the broker now, `GET /control/account` is
+    what it says the account holds. `POST /control/models/champion` records that the champion of the registry is another one, and
+    says which version serves. `POST /control/jobs/retry` and `/control/jobs/discard`: which of the jobs were, and why the others
+    could not be."""
     routes = APIRouter(prefix="/control", tags=["control"])
 
     def state() -> dict[str, Any]:
@@ -141,14 +161,6 @@ def control_routes(switch: Switch, jobs: StuckJobs, store: KeptStore, wall_secon
     def in_time(good_until: float) -> None:
         if wall_seconds() > good_until:
             raise HTTPException(409, "too late: whoever asked has stopped waiting, nothing is changed")
-
-    async def done(act: Awaitable[R]) -> R:
-        try:
-            return await act
-        except BadInput as error:
-            raise HTTPException(400, str(error)) from error
-        except Unavailable as error:
-            raise HTTPException(503, str(error)) from error
 
     @routes.post("/halt")
     async def halt(order: Halt) -> dict[str, Any]:
@@ -164,18 +176,18 @@ def control_routes(switch: Switch, jobs: StuckJobs, store: KeptStore, wall_secon
     @routes.post("/db/accept")
     async def accept(order: Permission) -> dict[str, Any]:
         in_time(order.good_until)
-        await done(store.accept_store(order.reason, order.by))
+        await _done(store.accept_store(order.reason, order.by))
         return state()
 
     @routes.post("/reconcile")
     async def reconcile(order: Comparison) -> dict[str, Any]:
         in_time(order.good_until)
-        return await done(store.reconcile(order.by if order.release else None))
+        return await _done(store.reconcile(order.by if order.release else None))
 
     @routes.post("/db/backup")
     async def backup(order: Copy) -> dict[str, Any]:
         in_time(order.good_until)
-        await done(store.copy_store(Path(order.file)))
+        await _done(store.copy_store(Path(order.file)))
         return {"file": order.file}
 
     @routes.post("/models/champion")
@@ -186,14 +198,40 @@ def control_routes(switch: Switch, jobs: StuckJobs, store: KeptStore, wall_secon
 
     @routes.get("/account")
     async def account() -> dict[str, Any]:
-        return await done(store.broker_account())
+        return await _done(store.broker_account())
 
     @routes.get("/status")
     async def status() -> dict[str, Any]:
         return state()
 
+    _add_strategy_routes(routes, switch, state, in_time)
     _add_job_routes(routes, jobs, in_time)
     return routes
+
+
+async def _done(act: Awaitable[R]) -> R:
+    """Its answer; what it could not do is an answer too."""
+    try:
+        return await act
+    except BadInput as error:
+        raise HTTPException(400, str(error)) from error
+    except Unavailable as error:
+        raise HTTPException(503, str(error)) from error
+
+
+def _add_strategy_routes(
+    routes: APIRouter, switch: Switch, state: Callable[[], dict[str, Any]], in_time: Callable[[float], None]
+) -> None:
+    @routes.post("/strategy/halt")
+    async def lock_strategy(order: StrategyHalt) -> dict[str, Any]:
+        await switch.lock_strategy(order.strategy, order.reason, order.by)
+        return state()
+
+    @routes.post("/strategy/arm")
+    async def release_strategy(order: StrategyPermission) -> dict[str, Any]:
+        in_time(order.good_until)
+        await _done(switch.release_strategy(order.strategy, order.reason, order.by))
+        return state()
 
 
 def _add_job_routes(routes: APIRouter, jobs: StuckJobs, in_time: Callable[[float], None]) -> None:

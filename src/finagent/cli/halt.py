@@ -1,4 +1,4 @@
-"""`finagent halt` and `finagent arm`: the kill switch, with the agent running, hung or absent."""
+"""`finagent halt` and `finagent arm`: the kill switch, of all or of one strategy, with the agent running, hung or absent."""
 
 import asyncio
 import getpass
@@ -22,6 +22,9 @@ ANSWER_SECONDS = 4.0  # a halt has said what it did within 5 s
 REASON_LENGTH_MAX = 500
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; recorded with your name.")]
+Strategy = Annotated[
+    str | None, typer.Option("--strategy", metavar="NAME", help="Only this entry of the schedule; others go on.")
+]
 
 
 def halt(
@@ -29,6 +32,7 @@ def halt(
     flatten: Annotated[
         bool, typer.Option("--flatten", help="Close everything out too: cancel, wait for the end, close.")
     ] = False,
+    strategy: Strategy = None,
     settings_file: SettingsFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -40,6 +44,11 @@ def halt(
     running agent, or without one this command, records who halted and why.
     """
     settings, order = _prepared(settings_file, overrides, reason)
+    if strategy is not None:
+        if flatten:
+            raise BadInput("--flatten closes everything out: it goes without --strategy")
+        _of_strategy(settings, "halt", order, strategy, as_json=as_json)
+        return
     file = _halt_file(settings)
     write_halt_file(file, json.dumps({**order, "at": datetime.now(UTC).isoformat()}) + "\n")
     answer, told = _recorded(settings, order | {"flatten": flatten})
@@ -63,12 +72,22 @@ def _recorded(settings: "Settings", order: dict[str, Any]) -> tuple[dict[str, An
     return {"halted": True, **answer, "recorded_by": "agent"}, "the agent has recorded it"
 
 
-def arm(reason: Reason, settings_file: SettingsFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Allow new risk again: a person's act, recorded with name and reason. Removes the HALT file last."""
+def arm(
+    reason: Reason,
+    strategy: Strategy = None,
+    settings_file: SettingsFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Allow new risk again: a person's act, recorded with name and reason. Removes the HALT file last; for one strategy it leaves
+    that where it is.
+    """
     settings, order = _prepared(settings_file, overrides, reason)
+    if strategy is not None:
+        _of_strategy(settings, "arm", order, strategy, as_json=as_json)
+        return
     try:
-        permission = {**order, "good_until": time.time() + ANSWER_SECONDS}
-        answer, told = _through_agent(settings, "/control/arm", permission), "the agent has recorded it"
+        answer, told = _through_agent(settings, "/control/arm", order | _lapsing("arm")), "the agent has recorded it"
     except NoAgent:
         answer, told = _without_agent(settings, "arm", order), "no agent is running here; recorded"
     except NoAnswer as silence:
@@ -79,7 +98,31 @@ def arm(reason: Reason, settings_file: SettingsFile = None, overrides: Overrides
     _print({"armed": True, **answer}, f"ACTIVE: {told}", as_json=as_json)
 
 
-def _prepared(file: Path | None, overrides: list[str] | None, reason: str) -> "tuple[Settings, dict[str, str]]":
+def _of_strategy(settings: "Settings", act: str, order: dict[str, Any], strategy: str, *, as_json: bool) -> None:
+    """Lock or release one strategy; no HALT file is made, so where the agent hangs nothing is changed."""
+    names = [entry.name for entry in settings.schedule]
+    if strategy not in names:
+        raise BadInput(f"--strategy {strategy}: the entries of the schedule are {', '.join(names)}")
+    order = order | {"strategy": strategy}
+    try:
+        answer = _through_agent(settings, f"/control/strategy/{act}", order | _lapsing(act))
+        told = "the agent has recorded it"
+    except NoAgent:
+        answer, told = _without_agent(settings, act, order), "no agent is running here; recorded"
+    except NoAnswer as silence:
+        raise Unavailable(
+            f"{strategy} is as it was: the agent does not answer ({silence}); `finagent halt` stops all"
+        ) from silence
+    done = {"halt": "locked", "arm": "released"}[act]
+    _print({"strategy": strategy, done: True, **answer}, f"{strategy} is {done}: {told}", as_json=as_json)
+
+
+def _lapsing(act: str) -> dict[str, float]:
+    """A permission lapses when nobody waits for its answer any more; an order to stop never does."""
+    return {"good_until": time.time() + ANSWER_SECONDS} if act == "arm" else {}
+
+
+def _prepared(file: Path | None, overrides: list[str] | None, reason: str) -> "tuple[Settings, dict[str, Any]]":
     if not reason.strip() or len(reason) > REASON_LENGTH_MAX:
         raise BadInput(f"--reason must say why in 1 to {REASON_LENGTH_MAX} characters")
     settings = settings_in_force(file, overrides)
@@ -107,7 +150,10 @@ def _without_agent(settings: "Settings", act: str, order: dict[str, Any]) -> dic
 
     async def record() -> dict[str, Any]:
         async with kill_switch_without_agent(settings) as switch:
-            if act == "halt":
+            if "strategy" in order:
+                change = switch.lock_strategy if act == "halt" else switch.release_strategy
+                await change(order["strategy"], order["reason"], order["by"])
+            elif act == "halt":
                 await switch.halt(order["reason"], order["by"], flatten=order["flatten"])
             else:
                 await switch.arm(order["reason"], order["by"])
@@ -115,8 +161,8 @@ def _without_agent(settings: "Settings", act: str, order: dict[str, Any]) -> dic
             return state
 
     if settings.storage.url is None and not settings.database_path.is_file():
-        if act == "arm":
-            raise Unavailable(f"there is nothing to arm: no database at {settings.database_path}")
+        if act == "arm" or "strategy" in order:
+            raise Unavailable(f"there is nothing to {act}: no database at {settings.database_path}")
         return {"state": "HALTED", "note": "no database yet: the HALT file holds for the first start"}
     return asyncio.run(record())
 

@@ -35,7 +35,7 @@ def _status(settings: "Settings", store: "Store") -> dict[str, Any]:
     from finagent.domain.portfolio import AccountSnapshot, Position
     from finagent.domain.prediction import Prediction
     from finagent.domain.runs import PipelineRun
-    from finagent.domain.trading_state import LedgerIdentity, LockState, MarketClock, SymbolLock, TradingStateRecord
+    from finagent.domain.trading_state import LedgerIdentity, LockState, MarketClock, StrategyLock, SymbolLock, TradingStateRecord
     from finagent.services.reporting.provenance import data_notice
     from finagent.store_access import HALT_FILE
 
@@ -53,6 +53,7 @@ def _status(settings: "Settings", store: "Store") -> dict[str, Any]:
         "trading_state": next(iter(reads.find(TradingStateRecord)), None),
         "held_back": _held_back(settings, store),
         "moved": store.moved,
+        "locked_strategies": {lock.strategy: lock.reason for lock in reads.find(StrategyLock, state=LockState.LOCKED)},
         "locked_symbols": {lock.symbol: lock.reason for lock in reads.find(SymbolLock, state=LockState.LOCKED)},
         "halt_file": (settings.storage.directory / HALT_FILE).exists(),
         "notice": data_notice(reads),
@@ -134,6 +135,8 @@ def _lines(document: dict[str, Any]) -> list[str]:
     if held_back:
         cure = "until `finagent db accept`" if document["held_back"] else "while it lasts"
         lines.append(f"HELD BACK      {held_back}: no new risk {cure}")
+    for strategy, reason in document["locked_strategies"].items():
+        lines.append(f"LOCKED         strategy {strategy}: {reason}; `finagent arm --strategy {strategy}`")
     for symbol, reason in document["locked_symbols"].items():
         lines.append(f"LOCKED         {symbol}: {reason}; `finagent reconcile`")
     if document["moved"]:

@@ -25,6 +25,7 @@ class RiskCode(Enum):
     STALE_PRICE = "STALE_PRICE"
     PRICE_COLLAR = "PRICE_COLLAR"
     SYMBOL_LOCKED = "SYMBOL_LOCKED"
+    STRATEGY_LOCKED = "STRATEGY_LOCKED"
     POSITION_COUNT = "POSITION_COUNT"
     POSITION_SIZE = "POSITION_SIZE"
     SECTOR_EXPOSURE = "SECTOR_EXPOSURE"
@@ -139,7 +140,8 @@ class RankedPlan:
 @dataclass(frozen=True, slots=True)
 class RiskSnapshot:
     """The one immutable value that a run's checks read, with the ranked list (score descending, then symbol). USD. What trades
-    make of the book is measured when they are judged: it follows from the exposures and from the days before the session."""
+    make of the book is measured when they are judged: it follows from the exposures and from the days before the session.
+    `strategy_lock`: why the strategy that asks takes no new risk, None when it may."""
 
     run_id: str
     at: datetime
@@ -152,6 +154,7 @@ class RiskSnapshot:
     orders_today: int
     messages_last_minute: int
     ranked: tuple[RankedPlan, ...]
+    strategy_lock: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,6 +148,12 @@ def symbol_lock(question: Question) -> CheckResult:
     return _yes_or_no(RiskCode.SYMBOL_LOCKED, question, Decimal(0), Decimal(int(not met)), met=met)
 
 
+def strategy_lock(question: Question) -> CheckResult:
+    """No person has locked the strategy that asks."""
+    met = question.snapshot.strategy_lock is None
+    return _yes_or_no(RiskCode.STRATEGY_LOCKED, question, Decimal(0), Decimal(int(not met)), met=met)
+
+
 def short_selling(question: Question) -> CheckResult:
     """A short plan needs the permission to sell short."""
     met = question.plan.side is Side.BUY or question.profile.short_selling
@@ -273,13 +279,16 @@ def _measured(code: RiskCode, question: Question, limit: Decimal, measured: tupl
     return CheckResult(code, limit, round(Decimal(repr(value)), 6), min(max(allowed, 0), question.plan.quantity))
 
 
-_SWITCHES = frozenset({RiskCode.BAD_INPUT, RiskCode.TRADING_STATE, RiskCode.SYMBOL_LOCKED, RiskCode.SHORT_SELLING})
+_SWITCHES = frozenset(
+    {RiskCode.BAD_INPUT, RiskCode.TRADING_STATE, RiskCode.SYMBOL_LOCKED, RiskCode.STRATEGY_LOCKED, RiskCode.SHORT_SELLING}
+)
 
 CHECKS: tuple[Callable[[Question], CheckResult], ...] = (
     finite_input,
     trading_state,
     daily_loss,
     symbol_lock,
+    strategy_lock,
     short_selling,
     fresh_price,
     price_collar,

@@ -61,6 +61,17 @@ class SymbolLock:
 
 
 @dataclass(frozen=True, slots=True)
+class StrategyLock:
+    """No new risk by one strategy, which is an entry of the schedule, until a person releases it."""
+
+    strategy: str
+    state: LockState
+    reason: str
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class MarketClock:
     """The one row of `market_clock`: the last instant with an effect; `state` RUNNING or FINISHED."""
 

@@ -1,19 +1,21 @@
 """May new risk leave? The persisted trading state, the start gate and the HALT file, read together right before a send."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from finagent.domain.decision import DecisionEvent, ExitKind, SubjectType
 from finagent.domain.effect import Effect, Set
-from finagent.domain.errors import InvariantViolated
+from finagent.domain.errors import BadInput, InvariantViolated
+from finagent.domain.gap import GapCandidate
 from finagent.domain.identity import trace_id
 from finagent.domain.jobs import Job, Next
 from finagent.domain.orders import BrokerOrder, Leg, OrderState
 from finagent.domain.ports.clock import Clock
 from finagent.domain.ports.store import JobQueue, Reads
+from finagent.domain.runs import PipelineRun
 from finagent.domain.time import to_text
-from finagent.domain.trading_state import StartGate, TradingState, TradingStateRecord
+from finagent.domain.trading_state import LockState, StartGate, StrategyLock, TradingState, TradingStateRecord
 from finagent.services.failpoints import Failpoints, around, unarmed
 
 STATE_KEY = 1
@@ -33,12 +35,47 @@ def state_change(reads: Reads, state: TradingState, reason: str, by: str, at: da
     body = {"from": before.state.value, "to": state.value, "reason": reason, "by": by}
     return Effect(
         records=(Set(TradingStateRecord, (STATE_KEY,), {"state": state, "reason": reason, "by": by, "at": at}),),
-        next=_cancels(reads, at) if state is TradingState.HALTED else (),
+        next=_cancels(reads.find(BrokerOrder, leg=Leg.ENTRY, state=UNFILLED), at) if state is TradingState.HALTED else (),
         events=(DecisionEvent(SubjectType.TRADING_STATE, "account", "trading_state_changed", at, body=body),),
     )
 
 
-def _cancels(reads: Reads, at: datetime) -> tuple[Next, ...]:
+def strategy_lock(run_id: str, reads: Reads) -> str:
+    """Why the strategy of a run takes no new risk; empty when it may."""
+    run = reads.get(PipelineRun, run_id)
+    known = reads.get(StrategyLock, run.entry) if run is not None else None
+    return "" if known is None or known.state is not LockState.LOCKED else f"{known.strategy} is locked: {known.reason}"
+
+
+def strategy_locked(strategy: str, reason: str, by: str, reads: Reads, at: datetime) -> Effect:
+    """The strategy takes no new risk from here on; those of its entries that wait at the broker are cancelled, as by a halt."""
+    runs = {run.run_id for run in reads.find(PipelineRun, entry=strategy)}
+    waiting = [
+        order
+        for order in reads.find(BrokerOrder, leg=Leg.ENTRY, state=UNFILLED)
+        if (candidate := reads.get(GapCandidate, order.decision_id)) is not None and candidate.run_id in runs
+    ]
+    return _lock_change(strategy, LockState.LOCKED, reason, by, reads, at) + Effect(next=_cancels(waiting, at))
+
+
+def strategy_released(strategy: str, reason: str, by: str, reads: Reads, at: datetime) -> Effect:
+    """The strategy may take new risk again. BadInput where it may already."""
+    known = reads.get(StrategyLock, strategy)
+    if known is None or known.state is not LockState.LOCKED:
+        raise BadInput(f"{strategy} is not locked")
+    return _lock_change(strategy, LockState.RELEASED, reason, by, reads, at)
+
+
+def _lock_change(strategy: str, state: LockState, reason: str, by: str, reads: Reads, at: datetime) -> Effect:
+    known, lock = reads.get(StrategyLock, strategy), StrategyLock(strategy, state, reason, by, at)
+    values = {"state": state, "reason": reason, "by": by, "at": at}
+    record = lock if known is None else Set(StrategyLock, (strategy,), values, {"state": known.state})
+    body = {"strategy": strategy, "reason": reason, "by": by}
+    kind = f"strategy_{state.value.lower()}"
+    return Effect((record,), (), (DecisionEvent(SubjectType.TRADING_STATE, "account", kind, at, body=body),))
+
+
+def _cancels(orders: Iterable[BrokerOrder], at: datetime) -> tuple[Next, ...]:
     return tuple(
         Next(
             "expire",
@@ -47,7 +84,7 @@ def _cancels(reads: Reads, at: datetime) -> tuple[Next, ...]:
             at,
             trace_id=trace_id(order.decision_id),
         )
-        for order in reads.find(BrokerOrder, leg=Leg.ENTRY, state=UNFILLED)
+        for order in orders
     )
 
 
@@ -109,6 +146,16 @@ class KillSwitch:
         with around(self.failpoints, "arm"):
             await self._move(TradingState.ACTIVE, reason, by, Effect())
 
+    async def lock_strategy(self, strategy: str, reason: str, by: str) -> None:
+        """No new risk by one strategy until a person releases it; the others go on."""
+        await self._commit(strategy_locked(strategy, reason, by, self.reads, self.clock.now()))
+
+    async def release_strategy(self, strategy: str, reason: str, by: str) -> None:
+        """A person's act. BadInput where the strategy is not locked."""
+        await self._commit(strategy_released(strategy, reason, by, self.reads, self.clock.now()))
+
     async def _move(self, state: TradingState, reason: str, by: str, also: Effect) -> None:
-        published = await self.queue.submit(state_change(self.reads, state, reason, by, self.clock.now()) + also)
-        await (self.hand_on or self.queue.release)(published)
+        await self._commit(state_change(self.reads, state, reason, by, self.clock.now()) + also)
+
+    async def _commit(self, effect: Effect) -> None:
+        await (self.hand_on or self.queue.release)(await self.queue.submit(effect))

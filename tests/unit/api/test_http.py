@@ -32,6 +32,7 @@ class RecordedSwitch:
     def __init__(self) -> None:
         self.gate = StartGate.OPEN
         self.flattened = False
+        self.locked: dict[str, tuple[str, str]] = {}
         self.record = TradingStateRecord(1, TradingState.ACTIVE, "first start", "system", datetime(2008, 10, 1, tzinfo=UTC))
 
     def held_back(self) -> str:
@@ -46,6 +47,14 @@ class RecordedSwitch:
 
     async def arm(self, reason: str, by: str) -> None:
         self.record = TradingStateRecord(1, TradingState.ACTIVE, reason, by, self.record.at)
+
+    async def lock_strategy(self, strategy: str, reason: str, by: str) -> None:
+        self.locked[strategy] = (reason, by)
+
+    async def release_strategy(self, strategy: str, reason: str, by: str) -> None:
+        if strategy not in self.locked:
+            raise BadInput(f"{strategy} is not locked")
+        del self.locked[strategy]
 
 
 class RecordedStore:
@@ -204,6 +213,25 @@ async def test_an_arm_that_comes_too_late_does_nothing(socket_path: Path) -> Non
 
     assert late.status_code == 409
     assert switch.state().state is TradingState.HALTED
+
+
+async def test_one_strategy_is_locked_and_released_by_whoever_asked(socket_path: Path) -> None:
+    """A release that comes too late is 409, one of what is not locked 400; the trading state stays ACTIVE."""
+    switch = RecordedSwitch()
+    halt, arm = "/control/strategy/halt", "/control/strategy/arm"
+    order = {"strategy": "first", "reason": "fills look wrong", "by": "ann"}
+    async with serving(control_app(switch, RecordedJobs(), RecordedStore(), lambda: 100.0), bind_control(socket_path)):
+        locked = await control(socket_path, "POST", halt, order)
+        known = dict(switch.locked)
+        late = await control(socket_path, "POST", arm, order | {"good_until": 99.9})
+        released = await control(socket_path, "POST", arm, order | {"good_until": 101.0})
+        again = await control(socket_path, "POST", arm, order | {"good_until": 101.0})
+        nameless = await control(socket_path, "POST", halt, order | {"strategy": ""})
+
+    assert [one.status_code for one in (locked, late, released, again, nameless)] == [200, 409, 200, 400, 422]
+    assert (locked.json()["state"], known) == ("ACTIVE", {"first": ("fills look wrong", "ann")})
+    assert again.json() == {"detail": "first is not locked"}
+    assert switch.locked == {}
 
 
 async def test_a_job_is_retried_and_discarded_by_whoever_asked(socket_path: Path) -> None:

@@ -1,13 +1,14 @@
 """New risk leaves only while three things allow it: no HALT file, an open start gate, an ACTIVE state that a person can move."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from finagent.adapters.database.reader import SqliteReads
-from finagent.domain.errors import InvariantViolated
-from finagent.domain.trading_state import StartGate, TradingState
-from finagent.services.kill_switch import KillSwitch, state_change
+from finagent.domain.errors import BadInput, InvariantViolated
+from finagent.domain.trading_state import LockState, StartGate, StrategyLock, TradingState
+from finagent.services.kill_switch import KillSwitch, state_change, strategy_lock
 
 
 async def test_new_risk_may_leave_while_everything_allows_it(desk: Any) -> None:
@@ -65,3 +66,34 @@ async def test_a_store_without_a_trading_state_allows_nothing(database: Any, des
     with pytest.raises(InvariantViolated, match="no trading state"):
         state_change(reads, TradingState.HALTED, "", "", desk.clock.now())
     reads.close()
+
+
+async def test_one_strategy_is_locked_until_a_person_releases_it(desk: Any, database: Path) -> None:
+    """Who and why are kept; the other strategies and the trading state are as they were, in another process too."""
+    first, second = await desk.run(entry="first"), await desk.run(entry="second")
+    await desk.kill_switch.lock_strategy("first", "fills look wrong", "ann")
+    other_reads = SqliteReads(database)
+    locked = strategy_lock(first, other_reads), strategy_lock(second, other_reads), desk.kill_switch.objection()
+    await desk.kill_switch.lock_strategy("first", "still", "ann")
+    again = strategy_lock(first, other_reads)
+    await desk.kill_switch.release_strategy("first", "looked at them", "bob")
+
+    assert locked == ("first is locked: fills look wrong", "", "")
+    assert again == "first is locked: still"
+    assert strategy_lock(first, other_reads) == ""
+    assert other_reads.get(StrategyLock, "first") == StrategyLock(
+        "first", LockState.RELEASED, "looked at them", "bob", desk.clock.now()
+    )
+    assert (desk.told("strategy_locked"), desk.told("strategy_released")) == (2, 1)
+    other_reads.close()
+
+
+async def test_a_strategy_that_is_not_locked_cannot_be_released(desk: Any) -> None:
+    with pytest.raises(BadInput, match="first is not locked"):
+        await desk.kill_switch.release_strategy("first", "why not", "ann")
+
+
+async def test_a_run_that_is_not_stored_has_no_locked_strategy(desk: Any) -> None:
+    await desk.kill_switch.lock_strategy("first", "a test", "ann")
+
+    assert strategy_lock("run-unknown", desk.reads) == ""

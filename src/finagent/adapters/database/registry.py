@@ -22,7 +22,7 @@ from finagent.domain.prediction import Prediction
 from finagent.domain.risk import RiskDecision, RiskSnapshot
 from finagent.domain.runs import PipelineRun, SymbolRun
 from finagent.domain.trade_plan import TradePlan
-from finagent.domain.trading_state import LedgerIdentity, MarketClock, SymbolLock, TradingStateRecord
+from finagent.domain.trading_state import LedgerIdentity, MarketClock, StrategyLock, SymbolLock, TradingStateRecord
 
 R = TypeVar("R")
 _DIALECT = sqlite.dialect(paramstyle="qmark")
@@ -133,6 +133,7 @@ RECORD_TABLES: dict[type[Any], Table] = {
     AuditSeal: tables.audit_seal,
     TradingStateRecord: tables.trading_state,
     SymbolLock: tables.symbol_lock,
+    StrategyLock: tables.strategy_lock,
     MarketClock: tables.market_clock,
     LedgerIdentity: tables.ledger_identity,
     DecisionEvent: tables.decision_event,  # read only: numbers and hashes are added inside the commit

@@ -169,6 +169,7 @@ risk_snapshot = Table(
     _integer("orders_today"),
     _integer("messages_last_minute"),
     _text("ranked"),
+    _text("strategy_lock", optional=True),
 )
 
 risk_decision = Table(
@@ -333,6 +334,10 @@ symbol_lock = Table(
     _text("at"),
     _integer("external_quantity"),
     _text("external_orders"),
+)
+
+strategy_lock = Table(
+    "strategy_lock", metadata, _text("strategy", key=True), _text("state"), _text("reason"), _text("by"), _text("at")
 )
 
 market_clock = Table("market_clock", metadata, _integer("id", key=True), _text("source_id"), _text("at"), _text("state"))

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from finagent.domain.decision import SignalOutcome
 from finagent.domain.effect import Effect, Set
 from finagent.domain.errors import Permanent, Transient
+from finagent.domain.gap import GapCandidate
 from finagent.domain.jobs import Job, Next
 from finagent.domain.orders import BrokerOrder, Leg, OrderIntent, OrderState, SendOutcome
 from finagent.domain.ports.clock import Clock
@@ -18,7 +19,7 @@ from finagent.services.execution import symbol_locks
 from finagent.services.execution.intents import request_of, send_job
 from finagent.services.execution.policy import ExecutionPolicy
 from finagent.services.execution.reports import adopt, end_legs, entry_ended, matches, order_event
-from finagent.services.kill_switch import KillSwitch, state_change
+from finagent.services.kill_switch import KillSwitch, state_change, strategy_lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,9 @@ class ExecutionGateway:
             return None
         if intent.valid_until is not None and self.clock.now() >= intent.valid_until:
             return SignalOutcome.EXPIRED, f"valid until {to_text(intent.valid_until)}"
+        candidate = reads.get(GapCandidate, intent.decision_id)
         objection = self.kill_switch.objection() or symbol_locks.objection(intent.symbol, reads)
+        objection = objection or (strategy_lock(candidate.run_id, reads) if candidate is not None else "")
         return (SignalOutcome.RISK_DENIED, objection) if objection else None
 
     def _denied(self, order: BrokerOrder, outcome: SignalOutcome, reason: str, reads: Reads) -> Effect:

@@ -85,7 +85,10 @@ def _verdict(verdict: RiskDecision) -> str:
 
 def _gate_facts(verdict: RiskDecision, snapshot: RiskSnapshot | None) -> dict[str, Any]:
     checks = {one.code.value: {"limit": one.limit, "value": one.value, "allowed": one.allowed_quantity} for one in verdict.checks}
-    seen = {} if snapshot is None else {"equity": snapshot.equity, "cash": snapshot.cash, "trading_state": snapshot.trading_state}
+    seen: dict[str, Any] = {}
+    if snapshot is not None:
+        seen = {"equity": snapshot.equity, "cash": snapshot.cash, "trading_state": snapshot.trading_state}
+        seen |= {"strategy_lock": snapshot.strategy_lock} if snapshot.strategy_lock else {}
     return {"rank": verdict.rank, "notional": verdict.notional, **seen, "checks": checks}
 
 

@@ -37,7 +37,7 @@ from finagent.domain.trade_plan import TradePlan
 from finagent.domain.trading_state import TradingState
 from finagent.quant.risk.exposure import Book, BookLimits, History
 from finagent.services.execution.symbol_locks import locked_symbols
-from finagent.services.kill_switch import KillSwitch, state_change
+from finagent.services.kill_switch import KillSwitch, state_change, strategy_lock
 from finagent.services.market_data.feed import Feed
 from finagent.services.market_data.return_history import ReturnHistory
 from finagent.services.pipeline.account_past import account_past
@@ -171,6 +171,7 @@ class RiskService:
             orders_today=sum(1 for intent in sent if intent.leg is Leg.ENTRY) + len(unsent),
             messages_last_minute=sum(1 for intent in sent if intent.committed_at > now - timedelta(minutes=1)) + len(unsent),
             ranked=ranked,
+            strategy_lock=strategy_lock(run_id, reads) or None,
         )
 
     def _with_past(self, snapshot: RiskSnapshot, reads: Reads) -> RiskSnapshot:

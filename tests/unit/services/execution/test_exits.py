@@ -432,3 +432,22 @@ async def test_a_halt_that_flattens_closes_out_what_is_held(desk: Any, floor: An
     broker.trade(broker.named(request.client_order_id), 100, "103.00")
     await floor.until(9)
     assert (floor.held(), floor.exit(plan), desk.state().state.value) == (0, "MANUAL", "HALTED")
+
+
+async def test_a_locked_strategy_has_its_waiting_entry_cancelled_and_its_position_protected(
+    desk: Any, floor: Any, broker: Any
+) -> None:
+    """Another strategy's entry stays at the broker; what is held keeps its stop and target."""
+    held, waiting, other = await desk.approved("AAPL"), await desk.approved("IBM"), await desk.approved("MSFT")
+    for plan in (held, waiting, other):
+        await floor.bracket(plan)
+    broker.trade("b-0", 100, "104.10")
+    await floor.now()
+    for plan in (held, waiting):
+        await desk.kill_switch.lock_strategy(f"for {plan.symbol}", "fills look wrong", "ann")
+    await floor.until(9)
+
+    assert [call for call in broker.calls if call[0] == "cancel"] == [("cancel", "b-3")]
+    assert floor.order(waiting, Leg.ENTRY).state is OrderState.CANCELLED
+    assert floor.order(other, Leg.ENTRY).state is OrderState.ACCEPTED
+    assert {floor.order(held, leg).state for leg in (Leg.STOP, Leg.TARGET)} <= {OrderState.HELD, OrderState.ACCEPTED}

@@ -167,13 +167,15 @@ async def test_a_no_to_the_second_send_says_nothing_of_the_first(desk: Any, floo
     assert floor.outcome(plan) == ""
 
 
-@pytest.mark.parametrize("why", ["file", "state", "reducing"])
+@pytest.mark.parametrize("why", ["file", "state", "strategy", "reducing"])
 async def test_no_entry_leaves_while_new_risk_is_stopped(desk: Any, floor: Any, broker: Any, why: str) -> None:
     plan = await desk.approved()
     if why == "file":
         desk.halt_file.append("HALT")
     elif why == "state":
         await desk.kill_switch.halt("by hand", "test")
+    elif why == "strategy":
+        await desk.kill_switch.lock_strategy("for IBM", "by hand", "test")
     else:
         from finagent.services.kill_switch import state_change
 

@@ -290,6 +290,24 @@ async def test_a_verdict_on_a_candidate_that_has_ended_since_has_no_consequence(
     assert desk.reads.get(PipelineRun, run).state is RunState.SUCCESS
 
 
+async def test_a_locked_strategy_gets_nothing_and_the_others_do(desk: Any, market: Any, open_feed: Any) -> None:
+    service = await gate(desk, market, open_feed)
+    first, second = await desk.run(entry="first"), await desk.run(entry="second")
+    await desk.planned(first, "AAPL", 10)
+    await desk.planned(second, "IBM", 10)
+    await desk.kill_switch.lock_strategy("first", "fills look wrong", "ann")
+    await gather(desk, service, first)
+    (refused,) = await judge(desk, service, first)
+    await desk.kill_switch.release_strategy("first", "looked", "ann")
+    (committed,) = desk.reads.find(RiskSnapshot, run_id=first)
+    await gather(desk, service, second)
+    (passed,) = await judge(desk, service, second)
+
+    assert (refused.verdict, refused.code, refused.quantity) == (Verdict.REFUSED, RiskCode.STRATEGY_LOCKED, 0)
+    assert committed.strategy_lock == "first is locked: fills look wrong"
+    assert (passed.verdict, passed.code) == (Verdict.APPROVED, RiskCode.OK)
+
+
 async def test_a_short_plan_needs_its_permission(desk: Any, market: Any, open_feed: Any) -> None:
     service = await gate(desk, market, open_feed, short_selling=False)
     run = await desk.run()
