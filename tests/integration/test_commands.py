@@ -22,6 +22,7 @@ import pytest
 from tests.integration.command import finagent
 
 from finagent.cli.app import run
+from finagent.domain.risk import RiskCode
 
 WINDOW = ("--set", "market_data.first_session=2008-10-13", "--set", "market_data.last_session=2008-10-14")
 START = (sys.executable, "-m", "finagent.cli")
@@ -240,8 +241,19 @@ def test_explain_tells_a_trade_from_scan_to_exit(
     run_story = document(capsys, "explain", told["related"]["run"][0], *of(folder))
     assert decision in run_story["related"]["decisions"]
 
+    (verdict,) = [step for step in told["steps"] if step["kind"] == "verdict"]
+    assert (verdict["facts"]["checks"].keys(), verdict["facts"]["checks"]["GROSS_LEVERAGE"].keys()) == (
+        {code.value for code in RiskCode if code is not RiskCode.OK},
+        {"limit", "value", "utilisation", "allowed"},
+    )
+    assert 0 < verdict["facts"]["checks"]["GROSS_LEVERAGE"]["utilisation"] < 1
+    assert verdict["facts"]["checks"]["TRADING_STATE"]["utilisation"] is None
+
     assert run(["explain", decision, *of(folder)]) == 0
-    assert "verdict" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert re.search(r"verdict +(APPROVED, .*, nearest [A-Z_]+ at \d+%|REDUCED: )", text)
+    assert re.search(r"check +value +limit +used +at most", text)
+    assert re.search(r"GROSS_LEVERAGE +[\d,.]+ +150,000.00 +\d+% +\d+", text)
 
 
 def test_the_log_has_one_trace_id_from_scan_to_fill(tmp_path: Path) -> None:

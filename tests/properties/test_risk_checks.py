@@ -5,11 +5,14 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from finagent.domain.orders import Side
 from finagent.domain.risk import (
+    SWITCHES,
+    CheckResult,
     Exposure,
     Past,
     PortfolioLimits,
@@ -473,3 +476,17 @@ def test_a_plan_that_was_cut_or_refused_warns_of_the_cut_or_nothing() -> None:
 
     assert warnings(cut, decide(cut, 0, AT)) == ("POSITION_SIZE cut 5 to 2",)
     assert warnings(refused, decide(refused, 0, AT)) == ()
+
+
+@pytest.mark.parametrize(
+    ("code", "limit", "value", "used"),
+    [
+        (RiskCode.POSITION_SIZE, "25000", "20000", Decimal("0.8")),
+        (RiskCode.POSITION_SIZE, "0", "20000", None),
+        (RiskCode.STALE_PRICE, "180", "Infinity", None),
+        (RiskCode.STALE_PRICE, "180", "NaN", None),
+        *((switch, "1", "1", None) for switch in RiskCode if switch in SWITCHES),
+    ],
+)
+def test_only_what_can_be_used_up_has_a_utilisation(code: RiskCode, limit: str, value: str, used: Decimal | None) -> None:
+    assert CheckResult(code, Decimal(limit), Decimal(value), 0).utilisation == used

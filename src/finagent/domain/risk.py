@@ -44,6 +44,17 @@ class RiskCode(Enum):
     CORRELATION = "CORRELATION"
 
 
+SWITCHES = frozenset(
+    {
+        RiskCode.BAD_INPUT,
+        RiskCode.TRADING_STATE,
+        RiskCode.SYMBOL_LOCKED,
+        RiskCode.STRATEGY_LOCKED,
+        RiskCode.SHORT_SELLING,
+    }
+)  # yes or no: nothing of them can be used up
+
+
 @dataclass(frozen=True, slots=True)
 class PortfolioLimits:
     """Limits that need a past or a history of prices. What is left out is zero and allows nothing, but for the first three.
@@ -168,8 +179,10 @@ class CheckResult:
 
     @property
     def utilisation(self) -> Decimal | None:
-        """Value over limit, 1 being the limit; None where a limit of zero has no share that could be used."""
-        return self.value / self.limit if self.limit > 0 else None
+        """Value over limit, 1 being the limit; None where nothing can be used up: a switch, a limit of zero, a value that is no
+        number."""
+        known = self.limit > 0 and self.value.is_finite() and self.code not in SWITCHES
+        return self.value / self.limit if known else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -279,10 +279,6 @@ def _measured(code: RiskCode, question: Question, limit: Decimal, measured: tupl
     return CheckResult(code, limit, round(Decimal(repr(value)), 6), min(max(allowed, 0), question.plan.quantity))
 
 
-_SWITCHES = frozenset(
-    {RiskCode.BAD_INPUT, RiskCode.TRADING_STATE, RiskCode.SYMBOL_LOCKED, RiskCode.STRATEGY_LOCKED, RiskCode.SHORT_SELLING}
-)
-
 CHECKS: tuple[Callable[[Question], CheckResult], ...] = (
     finite_input,
     trading_state,
@@ -322,7 +318,7 @@ def warnings(question: Question, decision: RiskDecision) -> tuple[str, ...]:
     if position >= limits.position_warning_fraction * question.snapshot.equity:
         found.append(f"{question.plan.symbol} is {position / question.snapshot.equity:.1%} of equity")
     whole = decision.quantity == question.plan.quantity  # the values of the checks are those of the whole plan
-    used = [(check.code, check.utilisation) for check in decision.checks if whole and check.code not in _SWITCHES]
+    used = [(check.code, check.utilisation) for check in decision.checks if whole]
     found += [f"{code.value} is used to {part:.0%}" for code, part in used if part and part >= limits.utilisation_warning]
     if decision.quantity < question.plan.quantity:
         found.append(f"{decision.code.value} cut {question.plan.quantity} to {decision.quantity}")

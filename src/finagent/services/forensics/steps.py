@@ -78,13 +78,23 @@ def _decided(reads: Reads, story: Story) -> list[Step]:
 
 def _verdict(verdict: RiskDecision) -> str:
     if verdict.verdict is Verdict.APPROVED:
-        return f"APPROVED, rank {verdict.rank + 1}, {verdict.quantity} shares, {len(verdict.checks)} checks passed"
+        text = f"APPROVED, rank {verdict.rank + 1}, {verdict.quantity} shares, {len(verdict.checks)} checks passed"
+        used = [(one.utilisation, one.code.value) for one in verdict.checks if one.utilisation is not None]
+        return f"{text}, nearest {max(used)[1]} at {max(used)[0]:.0%}" if used else text
     measured = f"{verdict.code.value}, limit {amount(verdict.limit_value)}, would be {amount(verdict.value)}"
     return f"{verdict.verdict.value}: {measured}; {verdict.quantity} shares allowed"
 
 
 def _gate_facts(verdict: RiskDecision, snapshot: RiskSnapshot | None) -> dict[str, Any]:
-    checks = {one.code.value: {"limit": one.limit, "value": one.value, "allowed": one.allowed_quantity} for one in verdict.checks}
+    checks = {
+        one.code.value: {
+            "limit": one.limit,
+            "value": one.value,
+            "utilisation": None if one.utilisation is None else float(one.utilisation),
+            "allowed": one.allowed_quantity,
+        }
+        for one in verdict.checks
+    }
     seen: dict[str, Any] = {}
     if snapshot is not None:
         seen = {"equity": snapshot.equity, "cash": snapshot.cash, "trading_state": snapshot.trading_state}
