@@ -34,10 +34,15 @@ def planted_house(folder: Path, package: str, module: str, line: str) -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
     rooms = {room for layer in layers for room in re.findall(r"\w+", layer)}
+    named = {name for contract in contracts for key in ("source_modules", "forbidden_modules") for name in contract.get(key, ())}
+    rooms |= {name.removeprefix("finagent.").replace(".", "/") for name in named if name.startswith("finagent.")}
     for room in sorted(rooms):
-        (folder / "src" / package / room).mkdir(parents=True, exist_ok=True)
-        (folder / "src" / package / room / "__init__.py").touch()
+        for inner in (room, *map(str, Path(room).parents)):
+            (folder / "src" / package / inner).mkdir(parents=True, exist_ok=True)
+            (folder / "src" / package / inner / "__init__.py").touch()
     (folder / "src" / package / "__init__.py").touch()
+    (folder / "src" / package / module).parent.mkdir(exist_ok=True)
+    (folder / "src" / package / module).parent.joinpath("__init__.py").touch()
     (folder / "src" / package / f"{module}.py").write_text(line + "\n")
     text = (ROOT / "pyproject.toml").read_text()
     start = text.index("[tool.importlinter]")
@@ -47,15 +52,18 @@ def planted_house(folder: Path, package: str, module: str, line: str) -> None:
 @pytest.mark.parametrize(
     ("module", "target", "contract"),
     [
-        ("services/planner", "adapters", "Imports point inward"),
-        ("domain/money", "services", "Imports point inward"),
-        ("quant/gap_scan", "telemetry", "Imports point inward"),
-        ("adapters/clock", "settings", "Imports point inward"),
+        ("services/planner", "finagent.adapters", "Imports point inward"),
+        ("domain/money", "finagent.services", "Imports point inward"),
+        ("quant/gap_scan", "finagent.telemetry", "Imports point inward"),
+        ("adapters/clock", "finagent.settings", "Imports point inward"),
+        ("services/scoring", "torch", "What trades does not train"),
+        ("quant/features/scaled", "sklearn.ensemble", "What trades does not train"),
+        ("services/models/serving", "finagent.quant.specialists.training", "What trades does not train"),
     ],
 )
 def test_a_planted_breach_is_named(tmp_path: Path, module: str, target: str, contract: str) -> None:
     package = "planted_house"
-    planted_house(tmp_path, package, module, f"import {package}.{target}")
+    planted_house(tmp_path, package, module, f"import {target}".replace("finagent", package))
 
     result = lint(tmp_path)
 

@@ -34,19 +34,21 @@ class _Score(nn.Module):
 
     mean: Tensor
     deviation: Tensor
+    base_rates: Tensor
 
     def __init__(self, trained: TrainedSpecialist, gap_column: int) -> None:
         super().__init__()
         self.networks = nn.ModuleList(trained.networks)
         self.register_buffer("mean", torch.from_numpy(trained.scaling.mean))
         self.register_buffer("deviation", torch.from_numpy(trained.scaling.deviation))
-        self.temperature, self.gap_column = trained.temperature, gap_column
+        self.register_buffer("base_rates", torch.from_numpy(trained.base_rates.astype(np.float32)))
+        self.temperature, self.skill, self.gap_column = trained.temperature, trained.skill, gap_column
 
     def forward(self, rows: Tensor) -> Tensor:
         """[batch, 1] of rows [batch, features]."""
         scaled = torch.clip((rows - self.mean) / self.deviation, -DEVIATIONS_MAX, DEVIATIONS_MAX)[:, None, :]
         logits = torch.stack([network(scaled)[0] for network in self.networks]).mean(0)
-        told = torch.softmax(logits / self.temperature, dim=1)
+        told = self.skill * torch.softmax(logits / self.temperature, dim=1) + (1.0 - self.skill) * self.base_rates
         up, down = told[:, Outcome.UP : Outcome.UP + 1], told[:, Outcome.DOWN : Outcome.DOWN + 1]
         return torch.where(rows[:, self.gap_column : self.gap_column + 1] > 0.0, up, down)
 

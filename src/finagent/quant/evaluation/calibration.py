@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from finagent.domain.bars import Floats
 from finagent.domain.errors import BadInput
-from finagent.quant.evaluation.scores import Classes, require_forecasts
+from finagent.quant.evaluation.scores import PROBABILITY_MIN, Classes, require_forecasts
 
 TEMPERATURE_MIN, TEMPERATURE_MAX = 0.05, 20.0
 BISECTIONS = 60  # halve the range of the temperature's logarithm to below a float's step
@@ -25,6 +25,14 @@ class Reliability:
     def error(self) -> float:
         """The mean distance of forecast and frequency, weighted by rows: 0 is calibrated."""
         return float((self.rows * np.abs(self.forecast - self.happened)).sum() / self.rows.sum())
+
+    @property
+    def excess_error(self) -> float:
+        """What is left of the error beyond that of a calibrated forecaster with as many rows, whose frequencies are drawn by
+        chance (the mean of a half-normal in each bin); 0 or above. Without it a constant, which has one bin, would look better
+        calibrated than whoever tells rows apart (Broecker, Q. J. R. Meteorol. Soc. 138, 2012)."""
+        by_chance = np.sqrt(2.0 / np.pi * self.forecast * (1.0 - self.forecast) / self.rows)
+        return max(0.0, self.error - float((self.rows * by_chance).sum() / self.rows.sum()))
 
 
 def reliability(probabilities: Floats, happened: NDArray[np.bool_], bins: int = 10) -> Reliability:
@@ -82,3 +90,32 @@ def fit_temperature(logits: Floats, outcomes: Classes) -> float:
         else:
             low = middle
     return float(np.exp(-(low + high) / 2.0))
+
+
+def pooled(told: Floats, skill: float, base_rates: Floats) -> Floats:
+    """`skill` parts of `told` [rows, classes] and the rest of `base_rates` [classes]."""
+    return np.asarray(skill * told + (1.0 - skill) * base_rates)
+
+
+def fit_skill(told: Floats, base_rates: Floats, outcomes: Classes, weight: Floats) -> float:
+    """The share of `told` [rows, classes] beside `base_rates` [classes] in the linear pool with the least log-loss (Hall &
+    Mitchell, Int. J. Forecast. 23, 2007), 0 to 1: 0 for who knows no more than how often each class happens. `weight` [rows]
+    above zero; errors as of log_losses.
+
+    The loss is convex in the share, so its slope changes sign once at most: bisection cannot miss it.
+    """
+    require_forecasts(told, outcomes)
+    own, base = told[np.arange(len(outcomes)), outcomes], base_rates[outcomes]
+
+    def slope(share: float) -> float:
+        return float((weight * (base - own) / np.maximum(share * own + (1.0 - share) * base, PROBABILITY_MIN)).sum())
+
+    low, high = 0.0, 1.0
+    if slope(low) >= 0.0:
+        return 0.0
+    if slope(high) <= 0.0:
+        return 1.0
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2.0
+        low, high = (low, middle) if slope(middle) > 0.0 else (middle, high)
+    return (low + high) / 2.0

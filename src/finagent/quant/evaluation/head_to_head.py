@@ -127,7 +127,7 @@ def _deflated(returns: Floats, search: Search) -> float:
 
 
 def _calibration(forecasts: Floats, won: NDArray[np.bool_]) -> float:
-    return reliability(forecasts, won, CALIBRATION_BINS).error if len(won) else math.nan
+    return reliability(forecasts, won, CALIBRATION_BINS).excess_error if len(won) else math.nan
 
 
 def _drawdown(returns: Floats) -> float:

@@ -68,13 +68,12 @@ class ConvolutionalNetwork(nn.Module):
     def __init__(self, features: int, steps: int, width: int, dropout: float) -> None:
         super().__init__()
         del steps  # any number of them
-        self.norm = nn.LayerNorm(features)
         self.entry = nn.Linear(features, width)
         self.blocks = nn.Sequential(*(CausalBlock(width, dilation, dropout) for dilation in DILATIONS))
 
     def forward(self, rows: Tensor) -> Tensor:
         """[batch, width] of [batch, steps, features]."""
-        series = self.entry(self.norm(rows)).transpose(1, 2)
+        series = self.entry(rows).transpose(1, 2)
         out: Tensor = self.blocks(series)[:, :, -1]
         return out
 

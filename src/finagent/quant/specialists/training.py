@@ -4,7 +4,7 @@ Needs torch, as networks.py does.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from finagent.domain.bars import Floats
 from finagent.domain.errors import BadInput
 from finagent.quant.evaluation.abstention import ConformalSets, fit_conformal
-from finagent.quant.evaluation.calibration import fit_temperature, softmax
+from finagent.quant.evaluation.calibration import fit_skill, fit_temperature, pooled, softmax
+from finagent.quant.evaluation.labels import CLASSES
 from finagent.quant.specialists.experiment import State
 from finagent.quant.specialists.networks import QUANTILES, Specialist, specialist
 from finagent.quant.specialists.training_rows import Scaling, Single, TrainingRows, scaling_of
@@ -54,12 +55,15 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class TrainedSpecialist:
-    """`networks` in evaluation mode, one a seed; `temperature` divides their mean logits."""
+    """`networks` in evaluation mode, one a seed; `temperature` divides their mean logits. `skill` is their share in what is told,
+    the rest are `base_rates` [classes]: who has learned nothing says how often each class happens."""
 
     networks: tuple[Specialist, ...]
     scaling: Scaling
     temperature: float
     conformal: ConformalSets
+    skill: float = 1.0
+    base_rates: Floats = field(default_factory=lambda: np.full(CLASSES, 1.0 / CLASSES))
 
     def logits(self, values: Single) -> Floats:
         """Mean logits [rows, classes] of values [rows, steps, features]."""
@@ -70,7 +74,7 @@ class TrainedSpecialist:
 
     def probabilities(self, values: Single) -> Floats:
         """Calibrated probabilities [rows, classes]."""
-        return softmax(self.logits(values), self.temperature)
+        return pooled(softmax(self.logits(values), self.temperature), self.skill, self.base_rates)
 
 
 class _Member:
@@ -141,11 +145,16 @@ class SpecialistTraining:
             member.network.load_state_dict(member.best)
             member.network.to("cpu").eval()
         networks = tuple(member.network for member in self._members)
-        raw = TrainedSpecialist(networks, self.scaling, 1.0, ConformalSets(0.0, self.recipe.miss_fraction))
-        logits, outcome = raw.logits(self._rows.values[self._calibrate]), self._rows.outcome[self._calibrate]
+        rows, outcome = self._rows, self._rows.outcome[self._calibrate]
+        base_rates = np.bincount(rows.outcome, weights=rows.weight, minlength=CLASSES) / rows.weight.sum()
+        unset = ConformalSets(0.0, self.recipe.miss_fraction)
+        raw = TrainedSpecialist(networks, self.scaling, 1.0, unset, 1.0, base_rates)
+        logits = raw.logits(rows.values[self._calibrate])
         temperature = fit_temperature(logits, outcome)
-        conformal = fit_conformal(softmax(logits, temperature), outcome, self.recipe.miss_fraction)
-        return TrainedSpecialist(networks, self.scaling, temperature, conformal)
+        told = softmax(logits, temperature)
+        skill = fit_skill(told, base_rates, outcome, rows.weight[self._calibrate])
+        conformal = fit_conformal(pooled(told, skill, base_rates), outcome, self.recipe.miss_fraction)
+        return replace(raw, temperature=temperature, skill=skill, conformal=conformal)
 
     def probabilities(self, values: Single) -> Floats:
         """Of what was trained, once that is finished."""

@@ -29,7 +29,7 @@ def model(network: str) -> TrainedSpecialist:
     features = len(SPEC.names)
     scaling = Scaling(np.linspace(-1, 1, features).astype(np.float32), np.linspace(0.5, 2, features).astype(np.float32))
     networks = tuple(specialist(network, features, 1, 16, 0.3, seed).eval() for seed in (1, 2))
-    return TrainedSpecialist(networks, scaling, 1.3, ConformalSets(0.2, 0.2))
+    return TrainedSpecialist(networks, scaling, 1.3, ConformalSets(0.2, 0.2), 0.7, np.asarray([0.3, 0.2, 0.5]))
 
 
 def packed(trained: TrainedSpecialist) -> ModelPackage:

@@ -5,12 +5,15 @@ import math
 import numpy as np
 import pytest
 
+from finagent.domain.bars import Floats
 from finagent.domain.errors import BadInput
 from finagent.quant.evaluation.calibration import (
     TEMPERATURE_MAX,
     TEMPERATURE_MIN,
     calibration_error,
+    fit_skill,
     fit_temperature,
+    pooled,
     reliability,
     softmax,
 )
@@ -23,6 +26,25 @@ def test_reliability_points_and_their_error() -> None:
     assert found.happened.tolist() == pytest.approx([0.5, 2 / 3])
     assert found.rows.tolist() == [2, 3]
     assert found.error == pytest.approx((2 * 0.3 + 3 * (0.9 - 2 / 3)) / 5)
+
+
+def test_a_constant_looks_no_better_calibrated_than_who_tells_rows_apart() -> None:
+    """Both are honest; of 250 rows each the plain errors differ by a factor of two."""
+    chance = np.random.default_rng(3)
+
+    def errors(forecasts: Floats) -> tuple[float, float]:
+        found = [reliability(forecasts, chance.random(len(forecasts)) < forecasts) for _ in range(500)]
+        return float(np.mean([each.error for each in found])), float(np.mean([each.excess_error for each in found]))
+
+    constant, varied = errors(np.full(250, 0.4)), errors(chance.beta(4.0, 6.0, 250))
+    assert varied[0] > 2.0 * constant[0]
+    assert varied[1] == pytest.approx(constant[1], abs=0.002)
+    assert max(varied[1], constant[1]) < 0.01
+
+
+def test_who_is_far_off_is_far_off_beyond_chance_too() -> None:
+    found = reliability(np.full(1000, 0.8), np.arange(1000) < 500)
+    assert (found.error, found.excess_error) == pytest.approx((0.3, 0.29), abs=1e-3)
 
 
 def test_bins_without_rows_are_no_points() -> None:
@@ -64,6 +86,24 @@ def test_the_temperature_ends_at_its_limits() -> None:
     logits = np.tile([2.0, 0.0], (4, 1))
     assert fit_temperature(logits, np.zeros(4, dtype=np.int64)) == pytest.approx(TEMPERATURE_MIN)
     assert fit_temperature(logits, np.ones(4, dtype=np.int64)) == pytest.approx(TEMPERATURE_MAX)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_the_skill_is_the_share_of_the_forecasts_in_what_happens(share: float) -> None:
+    chance = np.random.default_rng(6)
+    base, told = np.asarray([0.5, 0.2, 0.3]), chance.dirichlet([1.0, 1.0, 1.0], 40_000)
+    truth = pooled(told, share, base)
+    outcomes = (chance.random((len(truth), 1)) > truth.cumsum(axis=1)).sum(axis=1).clip(max=2)
+    even = np.ones(len(truth))
+    assert fit_skill(told, base, outcomes, even) == pytest.approx(share, abs=0.03)
+
+
+def test_skill_counts_rows_by_their_weight_and_ends_at_nothing_and_all() -> None:
+    told, base = np.asarray([[0.9, 0.1], [0.9, 0.1]]), np.asarray([0.5, 0.5])
+    outcomes = np.asarray([0, 1])
+    assert fit_skill(told, base, outcomes, np.asarray([100.0, 1.0])) == 1.0
+    assert fit_skill(told, base, outcomes, np.asarray([1.0, 1.0])) == 0.0
+    assert 0.0 < fit_skill(told, base, outcomes, np.asarray([3.0, 1.0])) < 1.0
 
 
 def test_large_logits_do_not_overflow() -> None:
