@@ -38,10 +38,10 @@ from finagent.services.execution.policy import ExecutionPolicy
 from finagent.services.live import LivePolicy
 from finagent.services.market_data.gap_past import GapPastPolicy
 from finagent.services.market_data.return_history import ReturnHistoryPolicy
-from finagent.services.model_review import ReviewPolicy
 from finagent.services.models.canary import CanaryPolicy
 from finagent.services.models.champion_guard import GuardPolicy
 from finagent.services.models.following import FollowPolicy
+from finagent.services.models.review import ReviewPolicy
 from finagent.services.models.serving import ServingPolicy
 from finagent.services.pipeline.planner import PlanPolicy
 from finagent.services.queue.processor import QueuePolicy

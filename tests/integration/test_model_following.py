@@ -23,10 +23,10 @@ from finagent.domain.experiment import Subject
 from finagent.domain.ports.model_registry import Alias
 from finagent.quant.evaluation.promotion import Guards, Health
 from finagent.quant.features.catalogue import CANDIDATE
-from finagent.services.model_history import CHAMPION, DEMOTED, ChampionChange, champion_changed, demoted
 from finagent.services.models.canary import CanaryPolicy
 from finagent.services.models.champion_guard import ChampionGuard, GuardPolicy
 from finagent.services.models.following import CANARY_STOPPED, FollowPolicy, ModelFollower, ModelJournal, ModelSource
+from finagent.services.models.history import CHAMPION, DEMOTED, ChampionChange, champion_changed, demoted
 from finagent.services.models.serving import Call, Handle, ModelServer, Score, Serving, ServingPolicy
 
 VERSION = [f"gap-logistic@{number}" for number in range(5)]

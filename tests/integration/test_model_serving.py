@@ -175,7 +175,7 @@ def test_a_challenger_without_evidence_is_not_promoted(folder: Path, capsys: pyt
 
 def test_a_running_agent_records_it(folder: Path) -> None:
     """Nobody else may write while it holds the folder."""
-    from finagent.services.model_history import ChampionChange
+    from finagent.services.models.history import ChampionChange
 
     async def recorded() -> list[str]:
         async with build_application(settings_of(folder)) as application:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from finagent.domain.errors import BadInput, Unavailable
 from finagent.domain.jobs import JobStatus
 from finagent.domain.trading_state import StartGate, TradingStateRecord
-from finagent.services.model_history import ChampionChange
+from finagent.services.models.history import ChampionChange
 from finagent.services.queue.by_hand import Moved, move_all
 from finagent.services.reporting.canonical import as_plain
 

@@ -44,7 +44,7 @@ from finagent.services.kill_switch import KillSwitch
 from finagent.services.live import LiveDriver
 from finagent.services.market_data.feed import Feed
 from finagent.services.market_data.news import NewsFeatures
-from finagent.services.model_history import ChampionChange, champion_changed
+from finagent.services.models.history import ChampionChange, champion_changed
 from finagent.services.portfolio import ledger
 from finagent.services.progress import Onlookers, ProgressObserver, RecoveryInfo, StartInfo
 from finagent.services.queue.processor import JobProcessor

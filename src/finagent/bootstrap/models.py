@@ -32,10 +32,10 @@ from finagent.quant.evaluation.promotion import Health
 from finagent.quant.features.catalogue import CANDIDATE
 from finagent.quant.specialists.gap_and_go import GapAndGoFormula
 from finagent.services.metering import InferenceMeter
-from finagent.services.model_history import CHAMPION, champion_since, demoted
-from finagent.services.model_review import Contender, Review, decided_since, review, scores_of
 from finagent.services.models.champion_guard import ChampionGuard
 from finagent.services.models.following import CANARY_STOPPED, SERVING, ModelFollower, ModelJournal, ModelSource
+from finagent.services.models.history import CHAMPION, champion_since, demoted
+from finagent.services.models.review import Contender, Review, decided_since, review, scores_of
 from finagent.services.models.serving import Handle, ModelServer, Serving
 from finagent.services.scheduling.scheduled_training import success_ratio
 from finagent.settings import Settings, environment_without_settings, quiet_mlflow

@@ -21,8 +21,8 @@ from finagent.domain.errors import BadInput, FinagentError, Unavailable
 
 if TYPE_CHECKING:
     from finagent.domain.ports.model_registry import Alias, ModelRegistry
-    from finagent.services.model_history import ChampionChange
-    from finagent.services.model_review import Review
+    from finagent.services.models.history import ChampionChange
+    from finagent.services.models.review import Review
     from finagent.settings import Settings
 
 WRONG = 3
@@ -299,7 +299,7 @@ def _evidence(settings: "Settings", version: str, *, against_evidence: bool, as_
 def _change(
     registry: "ModelRegistry", act: str, version: str, before: str | None, reason: str, evidence: tuple[str, ...] = ()
 ) -> "ChampionChange":
-    from finagent.services.model_history import ChampionChange
+    from finagent.services.models.history import ChampionChange
 
     return ChampionChange(act, version, registry.facts(version).digest, before, reason, getpass.getuser(), evidence)
 
@@ -343,7 +343,7 @@ def _recorded(settings: "Settings", change: "ChampionChange") -> tuple[str | Non
     """By whom, and what the agent serves by now: through the agent; without one this command is the writer. None where there is
     no store, and where there is no agent."""
     from finagent.domain.effect import Effect
-    from finagent.services.model_history import champion_changed
+    from finagent.services.models.history import champion_changed
     from finagent.store_access import CONTROL_SOCKET, writing
 
     async def record() -> None:

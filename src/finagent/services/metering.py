@@ -10,7 +10,7 @@ from finagent.domain.portfolio import AccountSnapshot
 from finagent.domain.risk import RiskDecision
 from finagent.domain.sessions import Session
 from finagent.domain.trading_state import TradingState, TradingStateRecord
-from finagent.services.model_history import DEMOTED
+from finagent.services.models.history import DEMOTED
 from finagent.services.models.serving import Call, Refusal
 from finagent.services.progress import RecoveryInfo, ReplaySummary, StartInfo
 from finagent.telemetry.metrics import Metrics

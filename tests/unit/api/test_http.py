@@ -18,7 +18,7 @@ from finagent.domain.errors import BadInput, Unavailable
 from finagent.domain.jobs import JobStatus
 from finagent.domain.trading_state import StartGate, TradingState, TradingStateRecord
 from finagent.services.health import HealthFacts, ReadinessPolicy
-from finagent.services.model_history import ChampionChange
+from finagent.services.models.history import ChampionChange
 from finagent.telemetry.metrics import Metrics
 
 POLICY = ReadinessPolicy(1000, 180, 60, 1)

@@ -16,7 +16,7 @@ from finagent.domain.risk import RiskDecision
 from finagent.domain.trading_state import StartGate, TradingState, TradingStateRecord
 from finagent.quant.evaluation.promotion import Guards, Health, judge_demotion
 from finagent.services.metering import MetricsObserver
-from finagent.services.model_history import demotion
+from finagent.services.models.history import demotion
 from finagent.telemetry.metrics import Metrics
 
 NOW = datetime(2008, 10, 1, 14, 0, tzinfo=UTC)

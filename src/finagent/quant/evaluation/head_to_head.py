@@ -12,7 +12,7 @@ from finagent.quant.evaluation.calibration import reliability
 from finagent.quant.evaluation.comparison import day_differences, evidence
 from finagent.quant.evaluation.overfitting import deflated_sharpe
 from finagent.quant.evaluation.promotion import Evidence, Health
-from finagent.quant.evaluation.sharpe import annual_sharpe, compare_sharpe
+from finagent.quant.evaluation.sharpe import annual_sharpe, compare_sharpe, session_returns
 from finagent.quant.risk.drawdown import drawdowns
 
 UNDECIDED = 0.5  # what no score is worth: a model does not look better for being silent
@@ -64,8 +64,8 @@ def weigh(rows: DecidedRows, champion: Floats, challenger: Floats, score_min: fl
     scores `score_min` or more, and the benchmark trades all. Figures that so few rows cannot have are NaN. BadInput for scores
     outside [0, 1] and of another shape."""
     told, other = _forecasts(champion, rows), _forecasts(challenger, rows)
-    old, new = (_daily_returns(rows, scores >= score_min) for scores in (champion, challenger))
-    benchmark = _daily_returns(rows, np.ones(len(rows.won), dtype=np.bool_))
+    old, new = (session_returns(rows.days, rows.net_return, scores >= score_min) for scores in (champion, challenger))
+    benchmark = session_returns(rows.days, rows.net_return, np.ones(len(rows.won), dtype=np.bool_))
     enough = len(new) >= SESSIONS_MIN
     return Evidence(
         predictions=len(rows.won),
@@ -93,7 +93,7 @@ def health(rows: DecidedRows, champion: Floats, previous: Floats | None, score_m
     told = _forecasts(champion, rows)
     return Health(
         calibration_error=_calibration(told, rows.won),
-        drawdown_fraction=_drawdown(_daily_returns(rows, champion >= score_min)),
+        drawdown_fraction=_drawdown(session_returns(rows.days, rows.net_return, champion >= score_min)),
         evidence_against=None if previous is None else _loss_evidence(told, _forecasts(previous, rows), rows),
     )
 
@@ -110,14 +110,6 @@ def _loss_evidence(champion: Floats, challenger: Floats, rows: DecidedRows) -> f
     one, other = (np.stack((1.0 - forecasts, forecasts), axis=1) for forecasts in (champion, challenger))
     differences = day_differences(one, other, rows.won.astype(np.int64), rows.days)
     return float(evidence(differences.mean, differences.bound)[-1])
-
-
-def _daily_returns(rows: DecidedRows, traded: NDArray[np.bool_]) -> Floats:
-    """The mean return of what was traded in each session [days]; zero where nothing was."""
-    days, place = np.unique(rows.days, return_inverse=True)
-    count = np.bincount(place[traded], minlength=len(days))
-    total = np.bincount(place[traded], weights=rows.net_return[traded], minlength=len(days))
-    return np.divide(total, count, out=np.zeros(len(days)), where=count > 0)
 
 
 def _deflated(returns: Floats, search: Search) -> float:

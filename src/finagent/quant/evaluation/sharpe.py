@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import NDArray
 
 from finagent.domain.bars import Floats
 from finagent.domain.errors import BadInput
@@ -26,6 +27,14 @@ class SharpeDifference:
     def lower(self, confidence: float) -> float:
         """The annual difference that is exceeded with this confidence, one-sided."""
         return self.difference - _NORMAL.inv_cdf(confidence) * self.standard_error
+
+
+def session_returns(days: NDArray[np.int64], returns: Floats, traded: NDArray[np.bool_]) -> Floats:
+    """The mean return of what was traded in each session [sessions], zero where nothing was; all arguments [rows]."""
+    sessions, place = np.unique(days, return_inverse=True)
+    count = np.bincount(place[traded], minlength=len(sessions))
+    total = np.bincount(place[traded], weights=returns[traded], minlength=len(sessions))
+    return np.divide(total, count, out=np.zeros(len(sessions)), where=count > 0)
 
 
 def annual_sharpe(returns: Floats) -> float:

@@ -14,7 +14,7 @@ from finagent.quant.evaluation.calibration import calibration_error
 from finagent.quant.evaluation.labels import day_weights
 from finagent.quant.evaluation.overfitting import backtest_overfitting, deflated_sharpe
 from finagent.quant.evaluation.scores import accuracy, brier_scores, log_losses
-from finagent.quant.evaluation.sharpe import annual_sharpe
+from finagent.quant.evaluation.sharpe import annual_sharpe, session_returns
 from finagent.quant.evaluation.walk_forward import Split
 from finagent.quant.specialists.experiment import Experiment, State
 from finagent.quant.specialists.training_rows import Single, TrainingRows
@@ -126,10 +126,7 @@ def _covered(told: Floats, outcome: NDArray[np.int64], miss_fraction: float) -> 
 def _returns(rows: TrainingRows, tested: NDArray[np.intp], told: Floats, long_return: Floats, miss_fraction: float) -> Floats:
     side = np.sign(told[:, 2] - told[:, 0])
     traded = _covered(told, rows.outcome[tested], miss_fraction)
-    days, place = np.unique(rows.days[tested], return_inverse=True)
-    count = np.bincount(place[traded], minlength=len(days))
-    total = np.bincount(place[traded], weights=(side * long_return[tested])[traded], minlength=len(days))
-    return np.divide(total, count, out=np.zeros(len(days)), where=count > 0)
+    return session_returns(rows.days[tested], side * long_return[tested], traded)
 
 
 def _result(

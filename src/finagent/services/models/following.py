@@ -13,9 +13,9 @@ from finagent.domain.decision import DecisionEvent, SubjectType
 from finagent.domain.errors import BadInput, FinagentError, Transient
 from finagent.domain.ports.model_registry import Alias, ModelRegistry
 from finagent.quant.evaluation.promotion import Verdict
-from finagent.services.model_history import demotion
 from finagent.services.models.canary import CallWindow, CanaryPolicy, objection
 from finagent.services.models.champion_guard import ChampionGuard
+from finagent.services.models.history import demotion
 from finagent.services.models.serving import Call, Handle, ModelServer, Refusal, Serving
 
 SERVING, CANARY_STOPPED = "serving", "canary_stopped"

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from finagent.domain.decision import DecisionEvent, SubjectType
 from finagent.domain.errors import BadInput
 from finagent.domain.prediction import Prediction
-from finagent.services.model_history import CHAMPION
+from finagent.services.models.history import CHAMPION
 from finagent.services.scheduling.scheduled_training import TRAINING
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from finagent.domain.decision import DecisionEvent, SubjectType
 from finagent.domain.prediction import Prediction
 from finagent.quant.evaluation.promotion import Guards, Health, judge_demotion
-from finagent.services.model_history import ChampionChange, champion_changed, demotion
+from finagent.services.models.history import ChampionChange, champion_changed, demotion
 from finagent.services.models.retention import Kept, RetentionPolicy, fates, needed_by_story
 
 NOW = datetime(2016, 7, 1, 12, tzinfo=UTC)

@@ -11,7 +11,7 @@ from finagent.domain.gap import SIMULATED, Direction, FeatureVector, GapCandidat
 from finagent.quant.evaluation.labels import Barriers
 from finagent.quant.evaluation.promotion import Gate
 from finagent.quant.features.catalogue import CANDIDATE
-from finagent.services.model_review import Decided, ReviewPolicy, decided_since
+from finagent.services.models.review import Decided, ReviewPolicy, decided_since
 
 POLICY = ReviewPolicy(Gate(), Barriers(0.5, 0.5, 0.001), 0.35, 10)
 RANGE = 2.0  # natr_14 in percent: the barriers stand 1 % from the entry
