@@ -21,7 +21,7 @@ from finagent.adapters.models.mlflow_store import Missing, MlflowStore
 from finagent.adapters.models.onnx_predictor import OnnxPredictor
 from finagent.adapters.models.package import MODEL, open_package, sealed, write_package
 from finagent.adapters.models.registry_files import ALIASES, LOCK, VERSIONS, RegistryFiles
-from finagent.adapters.models.registry_mlflow import FETCHED, MODEL_NAME, PACKAGE, VERSION_TAG, RegistryMlflow
+from finagent.adapters.models.registry_mlflow import DIGEST_TAG, FETCHED, MODEL_NAME, PACKAGE, VERSION_TAG, RegistryMlflow
 from finagent.domain.errors import BadInput, Transient
 from finagent.domain.ports.model_registry import Alias, ModelRegistry
 from finagent.quant.features.catalogue import CANDIDATE
@@ -568,3 +568,28 @@ def test_a_server_that_is_away_is_transient(tmp_path: Path) -> None:
         registry = RegistryMlflow(MlflowStore(tmp_path, f"http://127.0.0.1:{taken.getsockname()[1]}"), admitted)
         with pytest.raises(Transient, match="does not answer"):
             registry.aliases()
+
+
+@pytest.mark.parametrize("lab", ["mlflow server"], indirect=True)
+def test_what_a_server_sends_is_fetched_only_where_it_is_a_package(three: Lab, tmp_path: Path) -> None:
+    """Nor does what it says of a version lead anywhere."""
+    registry = three.registry
+    assert isinstance(registry, RegistryMlflow)
+    store = registry._store
+    place = registry.fetch(TWO)
+    registry.promote(ONE)
+    (tmp_path / "python_model.pkl").write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+    with store.asking() as client:
+        (entry,) = client.search_model_versions(f"name='{MODEL_NAME}' and tags.`{VERSION_TAG}` = '{TWO}'")
+        client.log_artifact(entry.run_id, str(tmp_path / "python_model.pkl"), PACKAGE)
+        shutil.rmtree(place)
+        with pytest.raises(BadInput, match=r"package/python_model\.pkl does not belong to it"):
+            registry.promote(TWO)
+        (other,) = client.search_model_versions(f"name='{MODEL_NAME}' and tags.`{VERSION_TAG}` = '{THREE}'")
+        client.set_model_version_tag(MODEL_NAME, str(other.version), DIGEST_TAG, "/../../../../../escaped")
+    assert registry.fetch(THREE).parent == place.parent
+    with pytest.raises(BadInput, match="its digest is not what was registered"):
+        registry.promote(THREE)
+    assert registry.aliases() == {CHAMPION: ONE}
+    assert not (tmp_path / "sprung").exists()
+    assert not list(place.parent.glob("*.pkl"))

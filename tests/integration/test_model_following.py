@@ -14,13 +14,14 @@ from tests.integration.test_live_day import at_alpaca, simulator
 from tests.unit.adapters.models import packages
 
 from finagent.adapters.models.onnx_predictor import OnnxPredictor
-from finagent.adapters.models.package import MODEL, open_package, write_package
+from finagent.adapters.models.package import MODEL, write_package
 from finagent.adapters.models.registry_files import VERSIONS, RegistryFiles
 from finagent.bootstrap import build_alpaca_simulator, build_application, build_market
+from finagent.bootstrap.models import opened
 from finagent.domain.decision import DecisionEvent, SubjectType
 from finagent.domain.errors import Transient
 from finagent.domain.experiment import Subject
-from finagent.domain.ports.model_registry import Alias
+from finagent.domain.ports.model_registry import Alias, ModelRegistry
 from finagent.quant.evaluation.promotion import Guards, Health
 from finagent.quant.features.catalogue import CANDIDATE
 from finagent.services.models.canary import CanaryPolicy
@@ -48,7 +49,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 class Stand:
     """A registry, a server whose first champion is version 0, and what was loaded, kept and recorded."""
 
-    registry: RegistryFiles
+    registry: ModelRegistry
     folder: Path
     server: ModelServer
     loaded: list[str] = field(default_factory=list)
@@ -77,7 +78,7 @@ class Stand:
 
     def load(self, version: str) -> Handle:
         self.loaded.append(version)
-        return Handle.of(OnnxPredictor(open_package(self.registry.fetch(version)), CANDIDATE), CANDIDATE)
+        return Handle.of(OnnxPredictor(opened(self.registry, version), CANDIDATE), CANDIDATE)
 
     async def record(self, event: DecisionEvent) -> None:
         if self.record_error:

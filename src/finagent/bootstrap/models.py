@@ -63,11 +63,21 @@ def open_mlflow(settings: Settings) -> MlflowStore:
     return MlflowStore(settings.storage.directory, settings.model.mlflow_url)
 
 
+def opened(registry: ModelRegistry, version: str) -> ModelPackage:
+    """The very package that the registry vouches for under that name. BadInput, naming it, for anything else."""
+    vouched, package = registry.facts(version), open_package(registry.fetch(version))
+    if (package.version, package.digest) != (version, vouched.digest):
+        raise BadInput(
+            f"{version} is being exchanged for {package.version} ({package.digest[:16]}): it is not what was registered"
+        )
+    return package
+
+
 async def review_challenger(settings: Settings, reads: Reads, version: str) -> Review:
     """The version against who scores now, on what the store holds of sessions that neither was trained on. BadInput for a
     version that the registry does not have, or that could not serve."""
     registry, policy = open_registry(settings), review_policy(settings)
-    package = open_package(registry.fetch(version))
+    package = opened(registry, version)
     challenger = OnnxPredictor(package, CANDIDATE)
     champion = _who_scores(registry)
     seen = [day for day in (registry.facts(version).trained_until, champion.trained_until) if day is not None]
@@ -83,7 +93,7 @@ def _who_scores(registry: ModelRegistry) -> Contender:
     version = registry.aliases().get(Alias.CHAMPION)
     if version is None:
         return Contender(GapAndGoFormula(), None)
-    return Contender(OnnxPredictor(open_package(registry.fetch(version)), CANDIDATE), registry.facts(version).trained_until)
+    return Contender(OnnxPredictor(opened(registry, version), CANDIDATE), registry.facts(version).trained_until)
 
 
 def _latency_p95_ms(predictor: Predictor, rows: Floats) -> float:
@@ -162,7 +172,7 @@ def build_follower(
     source = ModelSource(
         registry,
         partial(_load, settings, registry),
-        lambda version: warm.keep(open_package(registry.fetch(version))),
+        lambda version: warm.keep(opened(registry, version)),
         asyncio.to_thread,
     )
 
@@ -203,7 +213,7 @@ async def _decided_health(
         return Health()
 
     def weighed() -> Health:
-        packages = [open_package(registry.fetch(version)) for version in versions]
+        packages = [opened(registry, version) for version in versions]
         scores = [scores_of(OnnxPredictor(package, CANDIDATE), rows.features) for package in packages]
         return health(rows, scores[0], scores[1] if previous else None, policy.score_min)
 
@@ -229,7 +239,7 @@ def training_success(settings: Settings) -> float:
 
 
 def _load(settings: Settings, registry: ModelRegistry, version: str) -> Handle:
-    return Handle.of(_loaded(settings, open_package(registry.fetch(version))), CANDIDATE)
+    return Handle.of(_loaded(settings, opened(registry, version)), CANDIDATE)
 
 
 def _loaded(settings: Settings, package: ModelPackage) -> OnnxPredictor:
@@ -247,7 +257,7 @@ def _champion(registry: ModelRegistry) -> ModelPackage:
             "--set model.serve=formula"
         )
     try:
-        return open_package(registry.fetch(version))
+        return opened(registry, version)
     except BadInput as refusal:
         raise BadInput(
             f"the champion {version} cannot serve: {refusal}; `finagent models rollback --reason R` goes back, `finagent models "

@@ -7,12 +7,13 @@ left. Writers of one machine wait for each other; MLflow compares nothing before
 server are not kept apart: the last promotion holds.
 """
 
+import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 from finagent.adapters.durable_files import folder_bytes, temporary_name
 from finagent.adapters.models.mlflow_store import ARTIFACTS, MlflowStore
-from finagent.adapters.models.package import MODEL_BYTES_MAX, ModelPackage, open_package, write_package
+from finagent.adapters.models.package import MANIFEST, MODEL, MODEL_BYTES_MAX, ModelPackage, open_package, write_package
 from finagent.adapters.models.roles import VERSION_FORM, former, known_form, one_writer, promoted, require_no_role, require_single
 from finagent.domain.errors import BadInput, Transient
 from finagent.domain.ports.model_registry import Alias, ModelVersion, StoredVersion
@@ -33,7 +34,6 @@ VERSION_TAG, DIGEST_TAG = "finagent.version", "finagent.digest"
 MOVE_TAG, REMOVED_TAG = "finagent.move", "finagent.removed"
 LOCK, FETCHED = ".mlflow-registry.lock", "fetched-models"
 _LOOKS_MAX = 20
-_FILES_MAX = 20
 
 
 class RegistryMlflow:
@@ -124,7 +124,7 @@ class RegistryMlflow:
 
             artifacts: Any = get_artifact_repository(uri, tracking_uri=self._store.url)
             artifacts.delete_artifacts(PACKAGE)
-            place = self._store.folder / FETCHED / f"{entry.tags[VERSION_TAG]}-{str(entry.tags.get(DIGEST_TAG, ''))[:16]}"
+            place = self._copy(entry)
             shutil.rmtree(place, ignore_errors=True)
         if folder_bytes(place) or (self._store.url is not None and client.list_artifacts(entry.run_id, PACKAGE)):
             raise Transient(f"the bytes of {entry.tags[VERSION_TAG]} in {uri} are still there")
@@ -172,8 +172,7 @@ class RegistryMlflow:
         seen: dict[str, str] | None = None
         for _ in range(_LOOKS_MAX):
             model = client.get_registered_model(MODEL_NAME)
-            moving = json.loads(model.tags.get(MOVE_TAG, "{}"))
-            roles = {name: str(number) for name, number in (dict(model.aliases) | moving).items()}
+            roles = {name: str(number) for name, number in (dict(model.aliases) | self._moving(model)).items()}
             if roles == seen:
                 return roles
             seen = roles
@@ -202,11 +201,21 @@ class RegistryMlflow:
 
     def _carry_out(self, client: "MlflowClient") -> None:
         """The move that the tag tells of; again, it changes nothing."""
-        moving = client.get_registered_model(MODEL_NAME).tags.get(MOVE_TAG)
-        if moving is not None:
-            for name, number in json.loads(moving).items():
+        moving = self._moving(client.get_registered_model(MODEL_NAME))
+        if moving:
+            for name, number in moving.items():
                 client.set_registered_model_alias(MODEL_NAME, name, number)
             client.delete_registered_model_tag(MODEL_NAME, MOVE_TAG)
+
+    def _moving(self, model: Any) -> dict[str, str]:
+        """MLflow's numbers by the roles that are on their way to them."""
+        try:
+            told = json.loads(model.tags.get(MOVE_TAG, "{}"))
+            return {Alias(name).value: str(int(number)) for name, number in told.items()}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise BadInput(
+                f"the tag {MOVE_TAG} of {MODEL_NAME} in {self._store.name} is damaged: {error}; delete it there"
+            ) from error
 
     def _put(self, client: "MlflowClient", run: Any, package: ModelPackage) -> None:
         if self._store.url is None:
@@ -227,16 +236,16 @@ class RegistryMlflow:
 
     def _downloaded(self, client: "MlflowClient", entry: Any) -> Path:
         """A copy, made once; a server may send anything, and `open_package` says what it is."""
-        digest = str(entry.tags.get(DIGEST_TAG, ""))[:16]
-        place = self._store.folder / FETCHED / f"{entry.tags[VERSION_TAG]}-{digest}"
-        try:
-            if open_package(place).digest[:16] == digest:
+        place = self._copy(entry)
+        with suppress(BadInput):
+            if open_package(place).digest == entry.tags.get(DIGEST_TAG):
                 return place
-        except BadInput:
-            shutil.rmtree(place, ignore_errors=True)
-        files = client.list_artifacts(entry.run_id, PACKAGE)
-        if len(files) > _FILES_MAX or any(file.is_dir or (file.file_size or 0) > MODEL_BYTES_MAX for file in files):
-            raise BadInput(f"{entry.tags[VERSION_TAG]} in {self._store.name} is no package: too much lies in it")
+        shutil.rmtree(place, ignore_errors=True)
+        files, ours = client.list_artifacts(entry.run_id, PACKAGE), [f"{PACKAGE}/{name}" for name in (MODEL, MANIFEST)]
+        for file in files:
+            if file.is_dir or file.path not in ours or (file.file_size or 0) > MODEL_BYTES_MAX:
+                told = f"{entry.tags[VERSION_TAG]} in {self._store.name}"
+                raise BadInput(f"{told} is refused: {file.path} does not belong to it, or is too large; nothing was fetched")
         making = temporary_name(place)
         making.mkdir(parents=True)
         try:
@@ -249,6 +258,11 @@ class RegistryMlflow:
         finally:
             shutil.rmtree(making, ignore_errors=True)
         return place
+
+    def _copy(self, entry: Any) -> Path:
+        """Where its copy lies: no tag, which a server may set to anything, is part of a path unseen."""
+        told = f"{entry.tags[VERSION_TAG]} {entry.tags.get(DIGEST_TAG, '')}"
+        return self._store.folder / FETCHED / f"{entry.tags[VERSION_TAG]}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
     @contextmanager
     def _reading(self) -> "Iterator[MlflowClient]":

@@ -47,7 +47,7 @@ class _Kept:
 class Tracking:
     """A context: within it one thread appends what it is told to `spool` and sends it on. Where the store is away it is asked
     again every `retry_seconds`, and what it lacks stays on disk, to be sent by the next process. Transient where another process
-    has the spool.
+    has the spool, BadInput where a file of it is damaged.
 
     What the store has is read from the store itself: a training is found by a tag, and a metric that it has for an epoch is not
     sent again. So a kill between sending and noting it repeats nothing.
@@ -64,10 +64,11 @@ class Tracking:
 
     def __enter__(self) -> Self:
         self._spool.mkdir(parents=True, exist_ok=True)
-        self._exits.enter_context(one_writer(self._spool / LOCK, _LOCK_SECONDS))
-        for file in sorted(self._spool.glob("*.jsonl")):
-            for line in _lines(file):
-                self._note(line)
+        with ExitStack() as exits:
+            exits.enter_context(one_writer(self._spool / LOCK, _LOCK_SECONDS))
+            for file in sorted(self._spool.glob("*.jsonl")):
+                self._take_up(file)
+            self._exits = exits.pop_all()
         self._thread.start()
         return self
 
@@ -134,6 +135,16 @@ class Tracking:
         elif kept is None or not _says(kept, line):
             append_file(self._spool / f"{line['key']}.jsonl", json.dumps(line, allow_nan=False).encode() + b"\n")
             self._note(line)
+
+    def _take_up(self, file: Path) -> None:
+        for number, line in enumerate(_lines(file), 1):
+            try:
+                self._note(json.loads(line))
+            except (ValueError, KeyError, TypeError) as error:
+                raise BadInput(
+                    f"{file} is damaged in line {number} ({type(error).__name__}: {error}): move it away, and MLflow lacks what "
+                    "that training told since"
+                ) from error
 
     def _note(self, line: dict[str, Any]) -> None:
         if "begin" in line:
@@ -203,15 +214,14 @@ def _says(kept: _Kept, line: dict[str, Any]) -> bool:
     return "begin" in line or ("end" in line and kept.outcome is not None) or line.get("epoch") in kept.epochs
 
 
-def _lines(file: Path) -> Iterator[dict[str, Any]]:
+def _lines(file: Path) -> Iterator[bytes]:
     """Of a file whose writer may have been killed within the last one, which is cut off then."""
     data = file.read_bytes()
     whole = data.rfind(b"\n") + 1
     if whole < len(data):
         with file.open("r+b") as stream:
             stream.truncate(whole)
-    for line in data[:whole].splitlines():
-        yield json.loads(line)
+    yield from data[:whole].splitlines()
 
 
 def _batches(metrics: list[Any]) -> Iterator[list[Any]]:

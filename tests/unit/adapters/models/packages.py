@@ -83,7 +83,7 @@ def logistic_package(
     return sealed(facts_of(spec, canary, **other), logistic_model(weights, bias, dtype))
 
 
-def with_external_data(model: bytes, *, marked: bool = True, named: bool = True) -> bytes:
+def with_external_data(model: bytes, *, marked: bool = True, named: bool = True, location: str = "numbers.bin") -> bytes:
     """The same model, whose numbers lie in another file; it is marked as such, or names the file, or both."""
     loaded = onnx.load_model_from_string(model)
     tensor = loaded.graph.initializer[0]
@@ -91,7 +91,7 @@ def with_external_data(model: bytes, *, marked: bool = True, named: bool = True)
     if marked:
         tensor.data_location = TensorProto.EXTERNAL
     if named:
-        tensor.external_data.add(key="location", value="numbers.bin")
+        tensor.external_data.add(key="location", value=location)
     return bytes(loaded.SerializeToString())
 
 
