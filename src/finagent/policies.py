@@ -376,25 +376,25 @@ def risk_profile(settings: Settings) -> RiskProfile:
     )
 
 
-def return_history_policy(settings: Settings, index: int | None) -> ReturnHistoryPolicy:
-    """What the gate measures a book on; `index` is the column of the market index."""
-    chosen = settings.risk.portfolio
-    return ReturnHistoryPolicy(chosen.history_days, chosen.history_days_min, settings.market_data.hole_sessions_max, index)
+SESSIONS_PER_YEAR = 250  # a few less than there are
 
 
-def risk_report_policy(settings: Settings, symbols: tuple[str, ...]) -> RiskReportPolicy:
-    """What the risk report measures on; the index as a column of the market's symbols."""
-    shown, index = settings.report, settings.features.index_symbol
-    if index is not None and index not in symbols:
-        raise BadInput(f"features.index_symbol: {index} is not among the {len(symbols)} symbols of the market data")
+def return_history_policy(settings: Settings, index: int | None, sessions: int) -> ReturnHistoryPolicy:
+    """What a book is measured on; `index` is the column of the market index, so many `sessions` are read at least."""
+    chosen, years = settings.risk.portfolio, max(1, -(-sessions // SESSIONS_PER_YEAR))
+    holes = settings.market_data.hole_sessions_max
+    return ReturnHistoryPolicy(chosen.history_days, chosen.history_days_min, holes, index, years)
+
+
+def risk_report_policy(settings: Settings) -> RiskReportPolicy:
+    """What the risk report measures on."""
+    shown = settings.report
     return RiskReportPolicy(
         history_sessions=shown.risk_history_sessions,
         window_sessions=shown.risk_window_sessions,
         symbols_max=shown.risk_symbols_max,
         weight_max=settings.risk.allocation_rules.fraction_max,
-        hole_sessions_max=settings.market_data.hole_sessions_max,
         bad_bars_max=settings.scan.bad_bars_max,
-        index=None if index is None else symbols.index(index),
     )
 
 

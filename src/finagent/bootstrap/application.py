@@ -18,7 +18,7 @@ from finagent.adapters.job_queue.sql import SqlJobQueue
 from finagent.adapters.job_queue.sqlite import SqliteJobQueue
 from finagent.adapters.news.lexicon import LexiconScorer
 from finagent.bootstrap.drivers import build_driver
-from finagent.bootstrap.features import build_feature_cache, open_feature_store
+from finagent.bootstrap.features import build_feature_cache, build_return_history, open_feature_store
 from finagent.bootstrap.handlers import agent_handlers
 from finagent.bootstrap.live import Live, build_live
 from finagent.bootstrap.market import build_sources
@@ -140,8 +140,9 @@ class Application:
         days = build_feature_cache(settings, parts.market, parts.feature_store, clock.now, lambda found: heard(found.value))
         sources = parts.outside.sources
         news = NewsFeatures(sources.news, LexiconScorer(), asyncio.to_thread) if sources.news else None
+        returns = build_return_history(settings, parts.market)
         self.feed = Feed(
-            sources.market, clock, scan_rules(settings), days, news, sources.quotes, parts.metrics.scan_duration.time
+            sources.market, clock, scan_rules(settings), days, news, sources.quotes, returns, parts.metrics.scan_duration.time
         )
         self.follower = build_follower(settings, parts.server, queue, reads, clock.now, parts.market)
         self.reconciler = Reconciler(
@@ -156,7 +157,7 @@ class Application:
             settings.execution.lookup_window_seconds,
         )
         self.trainer = build_training_command(settings) if settings.on_wall_time else None
-        handlers = agent_handlers(parts, self.feed, self.kill_switch, self.reconciler, inbox, self.trainer)
+        handlers = agent_handlers(parts, self.feed, returns, self.kill_switch, self.reconciler, inbox, self.trainer)
         self.processor = JobProcessor(
             queue=queue,
             reads=reads,

@@ -57,7 +57,8 @@ def build_feature_cache(
     return FeatureCache(market, build_daily_features(settings, market), store, policy, now, time.monotonic, heard)
 
 
-def build_return_history(settings: Settings, market: MarketDataPort) -> ReturnHistory:
-    """What the gate measures books on. BadInput for an index that the market does not have."""
+def build_return_history(settings: Settings, market: MarketDataPort, sessions: int = 0) -> ReturnHistory:
+    """What books are measured on: of the year before and this one, or of so many sessions at least. BadInput for an index that
+    the market does not have."""
     index = build_daily_features(settings, market).index
-    return ReturnHistory(market, return_history_policy(settings, index), asyncio.to_thread)
+    return ReturnHistory(market, return_history_policy(settings, index, sessions), asyncio.to_thread)

@@ -2,10 +2,8 @@
 
 from datetime import datetime
 
-from finagent.bootstrap.features import build_return_history
 from finagent.bootstrap.parts import Parts
 from finagent.domain.ports.clock import Clock
-from finagent.domain.ports.market_data import MarketDataPort
 from finagent.policies import (
     allocation_policy,
     cron_entries,
@@ -23,6 +21,7 @@ from finagent.services.execution.reconciliation import Reconciler
 from finagent.services.execution.trade_updates import TradeUpdateInbox
 from finagent.services.kill_switch import KillSwitch
 from finagent.services.market_data.feed import Feed
+from finagent.services.market_data.return_history import ReturnHistory
 from finagent.services.models.serving import ModelServer
 from finagent.services.pipeline.allocation import Allocator
 from finagent.services.pipeline.execution import ExecutionService
@@ -40,6 +39,7 @@ from finagent.settings import Settings
 def agent_handlers(
     parts: Parts,
     feed: Feed,
+    returns: ReturnHistory,
     kill_switch: KillSwitch,
     reconciler: Reconciler,
     inbox: TradeUpdateInbox,
@@ -51,9 +51,9 @@ def agent_handlers(
         feed,
         clock,
         ScannerPolicy(settings.scan.misfire_seconds, settings.scan.gather_seconds, settings.wall_time.bar_wait_seconds),
-        _allocator(settings, parts.market),
+        _allocator(settings, returns),
     )
-    risk = _risk_service(settings, feed, clock, kill_switch, parts.market)
+    risk = RiskService(feed, clock, risk_profile(settings), settings.risk.sectors, kill_switch, returns)
 
     def may_send() -> bool:
         return parts.lease_left_seconds() > settings.broker.call_seconds
@@ -62,14 +62,7 @@ def agent_handlers(
         now = clock.now()
         return [session for session in parts.sessions if session.opens_at <= now][-1].closes_at
 
-    gateway = ExecutionGateway(
-        parts.broker,
-        clock,
-        execution_policy(settings),
-        kill_switch,
-        session_close,
-        may_send,
-    )
+    gateway = ExecutionGateway(parts.broker, clock, execution_policy(settings), kill_switch, session_close, may_send)
     exits = ExitService(parts.broker, clock, execution_policy(settings), session_close, may_send, feed.last_price)
     sessions = {session.date: session for session in parts.sessions}
     order = list(sessions)
@@ -116,13 +109,8 @@ def shared_handlers(settings: Settings, clock: Clock, server: ModelServer) -> di
     return {"score": scoring.score, "plan": one_by_one(PlannerService(clock, plan_policy(settings)).plan)}
 
 
-def _risk_service(settings: Settings, feed: Feed, clock: Clock, kill_switch: KillSwitch, market: MarketDataPort) -> RiskService:
-    returns = build_return_history(settings, market)
-    return RiskService(feed, clock, risk_profile(settings), settings.risk.sectors, kill_switch, returns)
-
-
-def _allocator(settings: Settings, market: MarketDataPort) -> Allocator | None:
+def _allocator(settings: Settings, returns: ReturnHistory) -> Allocator | None:
     policy = allocation_policy(settings)
     if policy.method is Allocation.EQUAL_RISK:
         return None
-    return Allocator(market, policy, settings.market_data.hole_sessions_max, settings.plan.short_selling)
+    return Allocator(returns, policy, settings.plan.short_selling)

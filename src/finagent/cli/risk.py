@@ -76,7 +76,7 @@ def report(
 
 
 async def _report(settings: "Settings", store: "Store", at: str | None) -> "RiskReport":
-    from finagent.bootstrap import open_market
+    from finagent.bootstrap import build_return_history, open_market
     from finagent.policies import risk_profile, risk_report_policy, watch_policy
     from finagent.services.reporting.provenance import data_notice
     from finagent.services.reporting.risk_figures import instant, risk_report
@@ -91,7 +91,8 @@ async def _report(settings: "Settings", store: "Store", at: str | None) -> "Risk
             risk_profile(settings),
             watch_policy(settings).limits,
             settings.risk.sectors,
-            risk_report_policy(settings, market.symbols),
+            risk_report_policy(settings),
+            build_return_history(settings, market, settings.report.risk_history_sessions),
             (data_notice(store.reads), ledger_id),
         )
 

@@ -20,9 +20,9 @@ Compute = Callable[[DailyHistory, Taken | None], tuple[Floats, Taken | None]]
 OffLoop = Callable[[Compute, DailyHistory, Taken | None], Awaitable[tuple[Floats, Taken | None]]]  # without blocking the loop
 
 
-def anchor(session: Session) -> date:
-    """Where the history of a session begins: with the calendar year before, for whoever asks and however often."""
-    return date(session.date.year - 1, 1, 1)
+def anchor(session: Session, years: int = 1) -> date:
+    """Where the history of a session begins: with the calendar year so many before, for whoever asks and however often."""
+    return date(session.date.year - years, 1, 1)
 
 
 class DailyFeatures:

@@ -23,6 +23,7 @@ from finagent.quant.features.gap_scan import ScanResult, ScanRules, scan
 from finagent.quant.features.news_features import no_news
 from finagent.services.market_data.feature_cache import FeatureCache
 from finagent.services.market_data.news import NewsFeatures
+from finagent.services.market_data.return_history import ReturnHistory
 
 log = structlog.get_logger(__name__)
 
@@ -38,10 +39,11 @@ class Feed:
         days: FeatureCache,
         news: NewsFeatures | None = None,
         quotes: QuotePort | None = None,
+        returns: ReturnHistory | None = None,
         timed: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self._market, self._clock, self._rules, self._timed = market, clock, rules, timed
-        self._days, self._news, self._quotes = days, news, quotes
+        self._days, self._news, self._quotes, self._returns = days, news, quotes, returns
         self._state = FeatureState(market.symbols)
         self._bars: SessionBars | None = None
         self._prior: PriorFacts | None = None
@@ -68,6 +70,8 @@ class Feed:
             await self._days.before(session)  # ready before a scan needs them
         except Transient as error:
             log.warning("daily_features_unknown", session=session.date.isoformat(), error=str(error))
+        if self._returns is not None:
+            await self._returns.before(session)  # and before the gate does
 
     def follows(self, at: datetime) -> bool:
         """Whether the session of that instant is the one being fed."""

@@ -6,19 +6,12 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
-import structlog
 
-from finagent.domain.bars import Floats
-from finagent.domain.errors import Transient
 from finagent.domain.gap import Direction
 from finagent.domain.jobs import Job
-from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.sessions import Session
 from finagent.quant.risk.allocation import AllocationPolicy, known_columns, risk_multiples
-from finagent.services.market_data.daily_features import anchor
-from finagent.services.market_data.daily_returns import daily_returns
-
-log = structlog.get_logger(__name__)
+from finagent.services.market_data.return_history import ReturnHistory
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +37,13 @@ def risk_share(job: Job) -> RiskShare | None:
     return RiskShare(Decimal(told["risk_multiple"]), told["allocation"]) if told else None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Allocator:
-    """Of trades that may be planned: a short one is none while short selling is off. History that cannot be had now is none; the
-    scans of one session share one answer."""
+    """Of trades that may be planned: a short one is none while short selling is off. History that cannot be had now is none."""
 
-    market: MarketDataPort
+    returns: ReturnHistory
     policy: AllocationPolicy
-    hole_sessions_max: int
     short_selling: bool
-    _asked: tuple[Session, Floats] | None = None
 
     async def shares(self, session: Session, found: Sequence[tuple[str, Direction]]) -> dict[str, RiskShare]:
         """By symbol, from the days before the session alone."""
@@ -61,21 +51,11 @@ class Allocator:
         names = [symbol for symbol, sign in ways.items() if sign > 0 or self.short_selling]
         if not names:
             return {}
-        columns = [self.market.symbols.index(name) for name in names]
-        earned = (await self._returns(session))[:, columns] * np.asarray([ways[name] for name in names])
+        columns = [self.returns.symbols.index(name) for name in names]
+        recent = (await self.returns.before(session)).last(self.policy.days)
+        earned = recent.returns[:, columns] * np.asarray([ways[name] for name in names])
         known = dict(zip(names, known_columns(earned, self.policy.days_min), strict=True))
         multiples = risk_multiples(names, earned, self.policy)
         of = f"{self.policy.method.value} of {len(names)}"
         unknown = f"{of}, fewer than {self.policy.days_min} days of history"
         return {name: RiskShare(multiples[name], of if known[name] else unknown) for name in names}
-
-    async def _returns(self, session: Session) -> Floats:
-        """Of all symbols [days, symbols]; no day where the source has no history now."""
-        if self._asked is None or self._asked[0] != session:
-            try:
-                history = await self.market.daily_history(session, anchor(session))
-            except Transient as error:
-                log.warning("allocation_without_history", session=session.date.isoformat(), error=str(error))
-                return np.empty((0, len(self.market.symbols)))
-            self._asked = (session, daily_returns(history, self.hole_sessions_max)[-self.policy.days :])
-        return self._asked[1]

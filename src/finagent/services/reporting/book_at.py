@@ -14,6 +14,7 @@ from finagent.domain.orders import BrokerOrder, Fill, Leg, OrderIntent, SendOutc
 from finagent.domain.portfolio import AccountSnapshot, Position, flat
 from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.ports.store import Reads
+from finagent.domain.risk import Exposure
 from finagent.domain.sessions import Session
 from finagent.services.pipeline.risk import UNKNOWN_SECTOR
 from finagent.services.portfolio import Portfolio, ledger
@@ -53,6 +54,16 @@ class BookAt:
     orders_today: int
     messages_last_minute: int
     unusable_fraction: float
+
+    @property
+    def exposures(self) -> tuple[Exposure, ...]:
+        """As the gate counts them: positions and waiting entries, each its own."""
+        return tuple(
+            Exposure(one.symbol, one.sector, one.shares, usd)
+            for one in self.held
+            for usd in (one.position_usd, one.ordered_usd)
+            if usd
+        )
 
 
 async def book_at(reads: Reads, market: MarketDataPort, at: datetime, sectors: Mapping[str, str], bad_bars_max: int) -> BookAt:

@@ -20,10 +20,12 @@ from finagent.domain.risk import RiskProfile
 from finagent.domain.trading_state import TradingStateRecord
 from finagent.quant.risk.drawdown import drawdowns
 from finagent.quant.risk.value_at_risk import CONFIDENCE
+from finagent.services.market_data.return_history import ReturnHistory
+from finagent.services.pipeline.risk import book_of
 from finagent.services.reporting.book_at import BookAt, book_at, largest_at
 from finagent.services.reporting.canonical import as_plain
 from finagent.services.reporting.risk_limits import Gauge, breakers, gauges, plan_gauges
-from finagent.services.reporting.risk_measures import Backtest, Forecast, Past, RiskReportPolicy, Tree, measured, past_of, tree
+from finagent.services.reporting.risk_measures import Backtest, Forecast, RiskReportPolicy, Tree, measured, tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +92,21 @@ async def risk_report(
     breaker_limits: BreakerLimits,
     sectors: dict[str, str],
     policy: RiskReportPolicy,
+    returns: ReturnHistory,
     identity: tuple[str, str],
 ) -> RiskReport:
     """As of an instant, from what was committed by then and the days before its session. `identity`: notice and ledger id."""
     book = await book_at(reads, market, at, sectors, policy.bad_bars_max)
-    past = await past_of(market, book.session, policy)
+    past = (await returns.before(book.session)).last(policy.history_sessions)
+    recent, column = past.last(policy.window_sessions), {symbol: place for place, symbol in enumerate(returns.symbols)}
+    enough = recent.known_days() >= policy.window_sessions
     exposures = {one.symbol: float(one.exposure_usd) for one in book.held}
-    known = [symbol for symbol in exposures if past.known[past.columns[symbol]]]
-    forecasts, backtest, components, slopes = measured(past, known, exposures, book.equity, policy.window_sessions)
+    known = [symbol for symbol in exposures if enough[column[symbol]]]
+    forecasts, backtest, components, slopes = measured(
+        past.of([column[symbol] for symbol in known]), known, exposures, book.equity, policy.window_sessions
+    )
+    interesting = [symbol for symbol in _of_interest(reads, exposures, at) if symbol in column and enough[column[symbol]]]
+    on_the_map = sorted(interesting[: policy.symbols_max])
     gross = sum((abs(one.exposure_usd) for one in book.held), ZERO)
     net = sum((one.exposure_usd for one in book.held), ZERO)
     equity = book.equity if book.equity is not None and book.equity > 0 else None
@@ -106,14 +115,15 @@ async def risk_report(
     by_sector: dict[str, Decimal] = {}
     for one in book.held:
         by_sector[one.sector] = by_sector.get(one.sector, ZERO) + abs(one.exposure_usd)
-    worst = forecasts[0].value_at_risk_usd if forecasts else 0.0
+    of_gate = await returns.of(book.session, frozenset(exposures))
+    gated = None if of_gate is None else book_of(of_gate.history, book.exposures)
     return RiskReport(
         at=at,
         session_date=book.session.date,
         notice=identity[0],
         source_id=market.source_id,
         ledger_id=identity[1],
-        notes=_notes(reads, book, known, past, policy),
+        notes=_notes(reads, book, {symbol: int(past.known_days()[column[symbol]]) for symbol in exposures}, policy),
         state=_state(reads, at),
         equity=book.equity,
         cash=book.cash,
@@ -122,30 +132,37 @@ async def risk_report(
         gross_leverage=float(gross / equity) if equity else None,
         net_leverage=float(net / equity) if equity else None,
         beta=beta / float(equity) if equity else None,
-        holdings=tuple(
-            Holding(
-                one.symbol,
-                one.sector,
-                one.shares,
-                one.price,
-                one.position_usd,
-                one.ordered_usd,
-                one.exposure_usd,
-                float(one.exposure_usd / equity) if equity else None,
-                slopes.get(one.symbol),
-                components.get(one.symbol),
-            )
-            for one in sorted(book.held, key=lambda one: (-abs(one.exposure_usd), one.symbol))
-        ),
+        holdings=_holdings(book, equity, slopes, components),
         sectors=dict(sorted(by_sector.items(), key=lambda item: (-item[1], item[0]))),
         window_sessions=policy.window_sessions,
         forecasts=forecasts,
         backtest=backtest,
-        limits=gauges(reads, book, profile, max((fall.drawdown for fall in falls[-1:]), default=0.0), worst, beta),
+        limits=gauges(reads, book, profile, falls[-1].drawdown if falls else 0.0, gated),
         plan_limits=plan_gauges(reads, book),
         breakers=breakers(reads, book, breaker_limits),
-        tree=tree(past, _of_interest(reads, exposures, at), exposures, policy),
+        tree=tree(recent.of([column[symbol] for symbol in on_the_map]).returns, on_the_map, exposures, policy),
         falls=falls,
+    )
+
+
+def _holdings(
+    book: BookAt, equity: Decimal | None, slopes: dict[str, float], components: dict[str, float]
+) -> tuple[Holding, ...]:
+    """The largest first."""
+    return tuple(
+        Holding(
+            one.symbol,
+            one.sector,
+            one.shares,
+            one.price,
+            one.position_usd,
+            one.ordered_usd,
+            one.exposure_usd,
+            float(one.exposure_usd / equity) if equity else None,
+            slopes.get(one.symbol),
+            components.get(one.symbol),
+        )
+        for one in sorted(book.held, key=lambda one: (-abs(one.exposure_usd), one.symbol))
     )
 
 
@@ -180,7 +197,7 @@ def _state(reads: Reads, at: datetime) -> TradingStateRecord | None:
     return TradingStateRecord(1, type(record.state)(body["to"]), body["reason"], body["by"], earlier[-1].at)
 
 
-def _notes(reads: Reads, book: BookAt, known: list[str], past: Past, policy: RiskReportPolicy) -> tuple[str, ...]:
+def _notes(reads: Reads, book: BookAt, days: dict[str, int], policy: RiskReportPolicy) -> tuple[str, ...]:
     notes = []
     if not book.held and not book.unpriced:
         when = largest_at(reads)
@@ -188,7 +205,7 @@ def _notes(reads: Reads, book: BookAt, known: list[str], past: Past, policy: Ris
         notes.append(f"The book is empty: no position is open and no entry waits{hint}.")
     if book.unpriced:
         notes.append(f"No price for {', '.join(book.unpriced)}: the market data do not have it, so equity is not known.")
-    silent = [f"{one.symbol} ({past.sessions_of(one.symbol)})" for one in book.held if one.symbol not in known]
+    silent = [f"{one.symbol} ({days[one.symbol]})" for one in book.held if days[one.symbol] < policy.window_sessions]
     if silent:
         notes.append(
             f"Not in value at risk, beta and components, for want of {policy.window_sessions} sessions of history: "

@@ -12,6 +12,7 @@ from finagent.domain.ports.store import Reads
 from finagent.domain.risk import PortfolioLimits, RiskCode, RiskDecision, RiskProfile
 from finagent.domain.runs import PipelineRun
 from finagent.domain.trade_plan import TradePlan
+from finagent.quant.risk.exposure import Book
 from finagent.services.reporting.book_at import BookAt
 from finagent.services.risk_watch import armed_at, peak_equity, slipped
 
@@ -29,11 +30,12 @@ class Unit(Enum):
     SECONDS = "seconds"
     RATIO = "ratio"
     PART = "fraction of the universe"
+    OF_PRICE = "fraction of the price"
 
 
 _OF_A_PLAN = {
     RiskCode.STALE_PRICE: Unit.SECONDS,
-    RiskCode.PRICE_COLLAR: Unit.FRACTION,
+    RiskCode.PRICE_COLLAR: Unit.OF_PRICE,
     RiskCode.PARTICIPATION: Unit.USD,
     RiskCode.CORRELATION: Unit.RATIO,
     RiskCode.DAY_TRADES: Unit.COUNT,
@@ -56,11 +58,10 @@ class Gauge:
         return float(self.value / self.limit) if self.value is not None and self.limit > 0 else None
 
 
-def gauges(
-    reads: Reads, book: BookAt, profile: RiskProfile, drawdown: float, value_at_risk_usd: float, beta_usd: float
-) -> tuple[Gauge, ...]:
+def gauges(reads: Reads, book: BookAt, profile: RiskProfile, drawdown: float, measured: Book | None) -> tuple[Gauge, ...]:
     """Of the gate's limits that an account has a state of; what is asked of one plan alone (its price, its age, its collar) has
-    none. Limits of the past are there where they are in force."""
+    none. Limits of the past are there where they are in force. `measured` is the book as the gate measures it, None where it
+    cannot be measured: then nothing new passes."""
     equity = book.equity if book.equity is not None and book.equity > 0 else None
     usd: dict[str, Decimal] = {}
     sectors: dict[str, Decimal] = {}
@@ -94,12 +95,12 @@ def gauges(
         ),
     ]
     if profile.portfolio != PortfolioLimits():
-        found += _of_the_past(reads, book, profile.portfolio, equity, (drawdown, value_at_risk_usd, beta_usd))
+        found += _of_the_past(reads, book, profile.portfolio, equity, drawdown, measured)
     return tuple(found)
 
 
 def _of_the_past(
-    reads: Reads, book: BookAt, limits: PortfolioLimits, equity: Decimal | None, measured: tuple[float, float, float]
+    reads: Reads, book: BookAt, limits: PortfolioLimits, equity: Decimal | None, drawdown: float, measured: Book | None
 ) -> list[Gauge]:
     entries = [
         intent for intent in reads.find(OrderIntent, leg=Leg.ENTRY) if book.session.opens_at <= intent.committed_at <= book.at
@@ -107,15 +108,20 @@ def _of_the_past(
     dearest = max((one.quantity * (one.limit_price or ZERO) for one in entries), default=ZERO)
     symbols = [one.symbol for one in entries]
     most = max((symbols.count(symbol) for symbol in symbols), default=0)
-    drawdown, at_risk, beta = (Decimal(repr(float(value))) for value in measured)
+    fallen = round(Decimal(repr(drawdown)), _DECIMALS)
 
-    def part(amount: Decimal) -> Decimal | None:
-        return round(amount / equity, _DECIMALS) if equity else None
+    def part(amount: float) -> Decimal | None:
+        return round(Decimal(repr(amount)) / equity, _DECIMALS) if equity else None
 
+    at_risk = None if measured is None else part(measured.tail().value_at_risk + 0.0)  # no -0
+    moved = None if measured is None else part(abs(measured.beta))
+    unknown = "" if measured is not None else "too little history: nothing new passes"
     return [
-        Gauge(RiskCode.DRAWDOWN.value, Unit.FRACTION, limits.drawdown_fraction_max, round(drawdown, _DECIMALS), "of the peak"),
-        Gauge(RiskCode.VALUE_AT_RISK.value, Unit.FRACTION, limits.value_at_risk_fraction_max, part(at_risk), "one day, 95 %"),
-        Gauge(RiskCode.BETA.value, Unit.MULTIPLE, limits.beta_max, part(abs(beta)), ""),
+        Gauge(RiskCode.DRAWDOWN.value, Unit.FRACTION, limits.drawdown_fraction_max, fallen, "of the peak"),
+        Gauge(
+            RiskCode.VALUE_AT_RISK.value, Unit.FRACTION, limits.value_at_risk_fraction_max, at_risk, unknown or "one day, 95 %"
+        ),
+        Gauge(RiskCode.BETA.value, Unit.MULTIPLE, limits.beta_max, moved, unknown),
         Gauge(RiskCode.ORDER_NOTIONAL.value, Unit.USD, limits.order_notional_max, round(dearest, 2), "largest entry today"),
         Gauge(
             RiskCode.REPEATED_ENTRY.value,

@@ -2,16 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from finagent.domain.bars import DailyHistory, Floats
-from finagent.domain.ports.market_data import MarketDataPort
-from finagent.domain.sessions import Session
-from finagent.quant.risk.allocation import known_columns
+from finagent.domain.bars import Floats
 from finagent.quant.risk.components import betas, component_risk
 from finagent.quant.risk.covariance import shrunk_covariance
 from finagent.quant.risk.hierarchical_parity import (
@@ -23,11 +19,9 @@ from finagent.quant.risk.hierarchical_parity import (
 )
 from finagent.quant.risk.value_at_risk import CONFIDENCE, cornish_fisher, filtered, tail
 from finagent.quant.risk.var_backtest import Coverage, coverage, filtered_book_forecasts, plain_forecasts
-from finagent.services.market_data.daily_returns import daily_returns
-from finagent.services.market_data.gap_past import index_closes
+from finagent.services.market_data.return_history import DailyReturns
 
 FILTERED, HISTORICAL, CORNISH_FISHER = "filtered historical", "historical", "Cornish-Fisher"
-_CALENDAR_DAYS_PER_SESSION = 1.5
 _BACKTEST_DAYS_MIN = 60
 _TREE_MIN = 2
 
@@ -41,9 +35,7 @@ class RiskReportPolicy:
     window_sessions: int
     symbols_max: int
     weight_max: float
-    hole_sessions_max: int
     bad_bars_max: int
-    index: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,48 +73,16 @@ class Tree:
     held: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
-    """Returns [days, symbols] of the market's symbols and those of the market as a whole [days]; `known` [symbols] in the window
-    of a forecast."""
-
-    days: tuple[date, ...]
-    returns: Floats
-    market: Floats
-    known: NDArray[np.bool_]
-    columns: dict[str, int]
-
-    def sessions_of(self, symbol: str) -> int:
-        """How many returns it has up to now without one missing."""
-        missing = np.flatnonzero(~np.isfinite(self.returns[:, self.columns[symbol]]))
-        return len(self.returns) - (int(missing[-1]) + 1 if len(missing) else 0)
-
-
-async def past_of(market: MarketDataPort, session: Session, policy: RiskReportPolicy) -> Past:
-    """The days before the session, as they were known at its open."""
-    back = timedelta(days=int(policy.history_sessions * _CALENDAR_DAYS_PER_SESSION) + policy.hole_sessions_max)
-    history: DailyHistory = await market.daily_history(session, session.date - back)
-    returns = daily_returns(history, policy.hole_sessions_max)[-policy.history_sessions :]
-    levels = index_closes(history, policy.index)
-    index = (levels[1:] / levels[:-1] - 1.0)[-policy.history_sessions :] if len(levels) else np.empty(0)
-    window = returns[-policy.window_sessions :]
-    columns = {symbol: column for column, symbol in enumerate(market.symbols)}
-    return Past(
-        history.sessions[1:][-policy.history_sessions :], returns, index, known_columns(window, policy.window_sessions), columns
-    )
-
-
 def measured(
-    past: Past, known: list[str], exposures: dict[str, float], equity: Decimal | None, window: int
+    past: DailyReturns, known: list[str], exposures: dict[str, float], equity: Decimal | None, window: int
 ) -> tuple[tuple[Forecast, ...], Backtest | None, dict[str, float], dict[str, float]]:
-    """Forecasts, what came of them, and by symbol what it adds and how it moves with the market; nothing of an empty book."""
+    """Forecasts, what came of them, and by symbol what it adds and how it moves with the market; nothing of an empty book.
+    `past` is that of the `known` symbols."""
     if not known:
         return (), None, {}, {}
-    columns = [past.columns[symbol] for symbol in known]
     usd = np.asarray([exposures[symbol] for symbol in known])
-    whole = past.returns[:, columns]
-    unknown = np.flatnonzero(~np.isfinite(whole).all(axis=1))
-    whole, days = (whole[unknown[-1] + 1 :], past.days[unknown[-1] + 1 :]) if len(unknown) else (whole, past.days)
+    past = past.last(min(past.known_days()))
+    whole, days = past.returns, past.days
     recent = whole[-window:]
     profits = recent @ usd
     now, plain = tail(filtered(recent) @ usd), tail(profits)
@@ -159,13 +119,10 @@ def _backtest(whole: Floats, usd: Floats, days: Sequence[date], window: int) -> 
     return covered, Backtest(tuple(days[window:]), tuple(came.tolist()), tuple(found[FILTERED].tolist()))
 
 
-def tree(past: Past, candidates: Sequence[str], exposures: dict[str, float], policy: RiskReportPolicy) -> Tree | None:
-    """Of the first of them that have a history, as many as there is room for; None for fewer than two."""
-    known = [symbol for symbol in candidates if symbol in past.columns and past.known[past.columns[symbol]]]
-    names = sorted(known[: policy.symbols_max])
+def tree(recent: Floats, names: Sequence[str], exposures: dict[str, float], policy: RiskReportPolicy) -> Tree | None:
+    """Of the returns of a window [days, names], in alphabetical order; None for fewer than two."""
     if len(names) < _TREE_MIN:
         return None
-    recent = past.returns[-policy.window_sessions :, [past.columns[symbol] for symbol in names]]
     shrunk = shrunk_covariance(recent)
     covariance = shrunk.matrix
     merges = single_linkage(correlation_distance(covariance))

@@ -105,7 +105,7 @@ def _gauge(gauge: Gauge) -> str:
 
 
 def _amount(value: Decimal, unit: Unit) -> str:
-    if unit in (Unit.FRACTION, Unit.PART):
+    if unit in (Unit.FRACTION, Unit.PART, Unit.OF_PRICE):
         return f"{value:.2%}"
     if unit is Unit.MULTIPLE:
         return f"{value:.2f}x"

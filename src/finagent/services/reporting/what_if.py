@@ -12,7 +12,7 @@ from finagent.domain.money import ZERO
 from finagent.domain.orders import BrokerOrder, Leg, OrderIntent, OrderState, Side
 from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.ports.store import Reads
-from finagent.domain.risk import Exposure, Past, RankedPlan, RiskDecision, RiskProfile, RiskSnapshot
+from finagent.domain.risk import Past, RankedPlan, RiskDecision, RiskProfile, RiskSnapshot
 from finagent.domain.risk_checks import Question, decide, warnings
 from finagent.domain.trade_plan import TradePlan
 from finagent.domain.trading_state import TradingState, TradingStateRecord
@@ -93,14 +93,8 @@ async def what_if(
 
 
 def _snapshot(reads: Reads, book: BookAt, line: RankedPlan) -> RiskSnapshot:
-    """Positions and waiting entries, each as exposure of its own; unknown equity is zero, on which nothing may be risked."""
+    """Unknown equity is zero, on which nothing may be risked."""
     state = reads.get(TradingStateRecord, 1)
-    exposures = [
-        Exposure(one.symbol, one.sector, one.shares, usd)
-        for one in book.held
-        for usd in (one.position_usd, one.ordered_usd)
-        if usd
-    ]
     parked = {order.symbol for order in reads.find(BrokerOrder, leg=Leg.ENTRY, state=OrderState.PARKED)}
     return RiskSnapshot(
         run_id="what-if",
@@ -109,7 +103,7 @@ def _snapshot(reads: Reads, book: BookAt, line: RankedPlan) -> RiskSnapshot:
         equity=book.equity or ZERO,
         session_open_equity=book.open_equity or book.equity or ZERO,
         cash=book.cash,
-        exposures=tuple(exposures),
+        exposures=book.exposures,
         locked_symbols=tuple(sorted(locked_symbols(reads) | parked)),
         orders_today=book.orders_today,
         messages_last_minute=book.messages_last_minute,

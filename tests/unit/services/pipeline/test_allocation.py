@@ -1,5 +1,6 @@
 """What each trade of a scan may risk: from the days before it, committed by the scan, carried to the plan, told to people."""
 
+import asyncio
 import json
 from dataclasses import replace
 from datetime import date, timedelta
@@ -17,7 +18,7 @@ from finagent.domain.gap import Direction, GapCandidate
 from finagent.domain.time import to_text
 from finagent.domain.trade_plan import TradePlan
 from finagent.quant.features.catalogue import CANDIDATE
-from finagent.services.market_data.daily_returns import daily_returns
+from finagent.services.market_data.return_history import ReturnHistory, ReturnHistoryPolicy, daily_returns
 from finagent.services.models.serving import Score
 from finagent.services.pipeline.allocation import Allocator
 from finagent.services.pipeline.planner import PlannerService, PlanPolicy
@@ -41,7 +42,8 @@ def past(market: Any) -> Any:
 
 
 def allocator(market: Any, *, short_selling: bool = False) -> Allocator:
-    return Allocator(market, HRP, 5, short_selling)
+    history = ReturnHistory(market, ReturnHistoryPolicy(500, 40, 5, None), asyncio.to_thread)
+    return Allocator(history, HRP, short_selling)
 
 
 async def test_the_wild_symbol_risks_less_and_the_reason_names_method_and_trades(desk: Any, past: Any) -> None:

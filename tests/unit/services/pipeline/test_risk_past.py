@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.unit.quant.risk.test_hierarchical_parity import returns_with_factors
+from tests.unit.services.conftest import features_of
 from tests.unit.services.pipeline.test_allocation import history_of
 from tests.unit.services.pipeline.test_risk import PROFILE, SECTORS, gather, judge
 
@@ -17,7 +18,9 @@ from finagent.domain.errors import Transient
 from finagent.domain.orders import Fill, Leg, OrderIntent, Side
 from finagent.domain.portfolio import AccountSnapshot, Position
 from finagent.domain.risk import PortfolioLimits, RiskCode, RiskDecision, RiskSnapshot, Verdict
+from finagent.quant.features.gap_scan import ScanRules
 from finagent.quant.risk.exposure import Book
+from finagent.services.market_data.feed import Feed
 from finagent.services.market_data.return_history import MeasuredHistory, ReturnHistory, ReturnHistoryPolicy
 from finagent.services.pipeline.account_past import account_past
 from finagent.services.pipeline.execution import ExecutionService
@@ -221,6 +224,48 @@ async def test_the_market_is_the_index_that_is_named_or_the_mean_of_all(desk: An
     assert of_mean.history.betas.mean() == pytest.approx(1.0)
     past.history.close[60:70, 2] = np.nan
     assert await _measured(past, desk, "AAPL", "MSFT", index=2) is None, "an index with a hole measures nothing"
+
+
+async def test_who_reads_more_years_measures_a_book_on_the_same_days(desk: Any, past: Any) -> None:
+    closes = 100.0 * np.cumprod(1.0 + np.vstack((np.zeros(4), returns_with_factors(4, 900, 4) / 10)), axis=0)
+    whole = history_of(past, closes)  # 900 days before 2008-10-01
+
+    class Dated:
+        symbols = past.symbols
+
+        async def daily_history(self, _session: Any, first: Any) -> Any:
+            rows = [row for row, day in enumerate(whole.sessions) if day >= first]
+            return history_of(past, closes[rows[0] :])
+
+    source: Any = Dated()
+    found = [
+        await ReturnHistory(source, replace(POLICY, days_max=900, years=years), asyncio.to_thread).of(
+            desk.session, frozenset(past.symbols)
+        )
+        for years in (1, 2, 4)
+    ]
+    assert {one.digest for one in found if one is not None} == {found[0].digest if found[0] else ""}
+    assert [one.days for one in found if one is not None] == [638, 638, 638]
+
+
+async def test_opening_a_session_reads_its_history_and_the_first_run_reads_no_more(desk: Any, past: Any, open_feed: Any) -> None:
+    asked = []
+
+    class Listening:
+        symbols = past.symbols
+
+        async def daily_history(self, session: Any, first: Any) -> Any:
+            asked.append(session)
+            return past.history
+
+    returns = returns_of(Listening())
+    feed = Feed(past, desk.clock, ScanRules(0.02, 5.0, 5e6, 1.5, 3, 0, 50), features_of(past), returns=returns)
+    await feed.open_session(desk.session, ())
+    opened = list(asked)
+    service = replace(await gate(desk, past, open_feed), returns=returns)
+    await judged(desk, service, ("IBM", 10), ("MSFT", 10))
+
+    assert opened == asked == [desk.session]
 
 
 async def test_a_source_that_is_away_measures_nothing_now_and_is_asked_again(desk: Any, past: Any) -> None:

@@ -1,5 +1,6 @@
 """The risk report: the account as it stood, the gate's own measure of it, every number in the JSON, a sound page."""
 
+import asyncio
 import json
 import re
 from dataclasses import replace
@@ -41,13 +42,12 @@ from finagent.domain.runs import PipelineRun, RunState
 from finagent.domain.trade_plan import TradePlan
 from finagent.domain.trading_state import LedgerIdentity, TradingState, TradingStateRecord
 from finagent.quant.risk.exposure import Book, History
+from finagent.services.market_data.return_history import ReturnHistory, ReturnHistoryPolicy
 from finagent.services.reporting.risk_figures import RiskReport, document, instant, risk_report
 from finagent.services.reporting.risk_measures import RiskReportPolicy
 from finagent.services.reporting.risk_page import risk_page
 
-POLICY = RiskReportPolicy(
-    history_sessions=400, window_sessions=250, symbols_max=30, weight_max=0.25, hole_sessions_max=5, bad_bars_max=0, index=None
-)
+POLICY = RiskReportPolicy(history_sessions=400, window_sessions=250, symbols_max=30, weight_max=0.25, bad_bars_max=0)
 PROFILE = RiskProfile(
     Decimal("0.25"), Decimal("0.5"), Decimal("1.5"), Decimal("0.02"), 5, 20, 60, Decimal("0.03"), 180.0, short_selling=False
 )
@@ -98,6 +98,7 @@ async def report_of(desk: Any, market: Any, at: datetime | None = None, **change
         BREAKERS,
         SECTORS,
         changed.get("policy", POLICY),
+        ReturnHistory(market, ReturnHistoryPolicy(500, 40, 5, changed.get("index"), 2), asyncio.to_thread),
         ("written by a test", "led-test"),
     )
 
@@ -291,9 +292,25 @@ async def test_limits_of_the_past_are_there_where_they_are_in_force(desk: Any, p
     found = await report_of(desk, past, profile=replace(PROFILE, portfolio=in_force))
     limits = {gauge.name: gauge for gauge in found.limits}
 
-    assert float(limits["VALUE_AT_RISK"].value or 0) == pytest.approx(found.forecasts[0].value_at_risk_usd / 99_998, abs=1e-5)
-    assert float(limits["BETA"].value or 0) == pytest.approx(abs(found.beta or 0.0), abs=1e-5)
+    closes = past.history.close
+    returns = closes[1:] / closes[:-1] - 1.0
+    usd = {one.symbol: float(one.exposure_usd) for one in found.holdings}
+    gate = Book.of(History.measured(past.symbols, returns, returns.mean(axis=1)), usd)
+    assert float(limits["VALUE_AT_RISK"].value or 0) == pytest.approx(gate.tail().value_at_risk / 99_998, abs=1e-6)
+    assert float(limits["BETA"].value or 0) == pytest.approx(gate.beta / 99_998, abs=1e-6)
     assert (limits["ORDER_NOTIONAL"].value, limits["REPEATED_ENTRY"].value) == (Decimal(20_200), Decimal(1))
+
+
+async def test_a_book_that_the_gate_cannot_measure_says_so(desk: Any, past: Any) -> None:
+    past.history.close[:380, past.symbols.index("GOOG")] = np.nan
+    held(desk)
+    in_force = PortfolioLimits(value_at_risk_fraction_max=Decimal("0.02"), beta_max=Decimal("1.5"))
+    found = await report_of(desk, past, profile=replace(PROFILE, portfolio=in_force))
+    limits = {gauge.name: gauge for gauge in found.limits}
+
+    assert [limits[name].value for name in ("VALUE_AT_RISK", "BETA")] == [None, None]
+    assert "nothing new passes" in limits["VALUE_AT_RISK"].detail
+    assert "GOOG (20)" in found.notes[0]
 
 
 async def test_of_what_is_asked_of_a_plan_the_plan_of_the_day_that_used_most_is_shown(desk: Any, past: Any) -> None:
@@ -315,6 +332,7 @@ async def test_of_what_is_asked_of_a_plan_the_plan_of_the_day_that_used_most_is_
     collar, participation = (await report_of(desk, past, desk.minute(3))).plan_limits
 
     assert (collar.name, collar.detail, collar.value) == ("PRICE_COLLAR", "GOOG", Decimal("0.021"))
+    assert collar.unit.value == "fraction of the price"
     assert (participation.name, participation.utilisation) == ("PARTICIPATION", None)
     assert "of a plan" in risk_page(await report_of(desk, past)).lower()
     assert (await report_of(desk, past, desk.minute(0.5))).plan_limits == ()
