@@ -72,7 +72,7 @@ def _lock_change(strategy: str, state: LockState, reason: str, by: str, reads: R
     record = lock if known is None else Set(StrategyLock, (strategy,), values, {"state": known.state})
     body = {"strategy": strategy, "reason": reason, "by": by}
     kind = f"strategy_{state.value.lower()}"
-    return Effect((record,), (), (DecisionEvent(SubjectType.TRADING_STATE, "account", kind, at, body=body),))
+    return Effect((record,), (), (DecisionEvent(SubjectType.ACCOUNT, "account", kind, at, body=body),))
 
 
 def _cancels(orders: Iterable[BrokerOrder], at: datetime) -> tuple[Next, ...]:

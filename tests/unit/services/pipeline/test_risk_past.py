@@ -268,6 +268,15 @@ async def test_opening_a_session_reads_its_history_and_the_first_run_reads_no_mo
     assert opened == asked == [desk.session]
 
 
+async def test_a_lock_of_one_strategy_is_nothing_to_the_peak_of_the_account(desk: Any, past: Any, open_feed: Any) -> None:
+    """It is no change of the trading state: a plan of another strategy is judged as before."""
+    service = await gate(desk, past, open_feed)
+    await desk.kill_switch.lock_strategy("second", "fills look wrong", "ann")
+    (verdict,) = await judged(desk, service, ("IBM", 10))
+
+    assert verdict.verdict is Verdict.APPROVED
+
+
 async def test_a_source_that_is_away_measures_nothing_now_and_is_asked_again(desk: Any, past: Any) -> None:
     class Away:
         symbols, away = past.symbols, True
