@@ -17,7 +17,6 @@ from finagent.adapters.models.package import open_package
 from finagent.bootstrap import build_application
 from finagent.cli.app import run
 from finagent.domain.prediction import Prediction
-from finagent.quant.evaluation.abstention import ConformalSets
 from finagent.quant.evaluation.labels import Outcome
 from finagent.quant.features.catalogue import CANDIDATE
 from finagent.quant.specialists.networks import specialist
@@ -71,11 +70,11 @@ def test_imported_weights_score_as_torch_does_and_serve_as_champion(tmp_path: Pa
 
     networks = tuple(specialist("convolutional", len(FEATURES), 1, 16, 0.3, seed).eval() for seed in (1, 2))
     scaling = Scaling(np.asarray(MEAN, np.float32), np.asarray(DEVIATION, np.float32))
-    trained = TrainedSpecialist(networks, scaling, TEMPERATURE, ConformalSets(0.0, 0.2))
+    trained = TrainedSpecialist(networks, scaling, TEMPERATURE, None)
     rows = np.random.default_rng(1).normal(MEAN, DEVIATION, size=(200, len(FEATURES)))
     told = trained.probabilities(rows.astype(np.float32)[:, np.newaxis, :])
     expected = np.where(rows[:, 0] > 0.0, told[:, Outcome.UP], told[:, Outcome.DOWN])
-    found = OnnxPredictor(open_package(Path(made["folder"])), CANDIDATE).predict(rows)
+    found = OnnxPredictor(open_package(Path(made["folder"])), CANDIDATE).predict(rows).scores
     assert np.abs(found - expected).max() < 1e-5
 
     said(agent, "models", "promote", "old-desk@7", "--reason", "the first")

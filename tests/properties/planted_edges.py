@@ -82,6 +82,7 @@ def figures(edge: Edge, strength: float, recipe: Recipe, days: int) -> Figures:
     accuracy = float((told.argmax(axis=1) == unseen.outcome).mean())
     boosting = HistGradientBoostingClassifier(random_state=0).fit(known.features, known.outcome)
     peer = float(boosting.score(unseen.features, unseen.outcome))
+    assert model.conformal is not None
     coverage = float((~abstains(model.conformal.sets(told))).mean())
     gain = unseen.oracle_accuracy - unseen.base_rate
     kept = (accuracy - unseen.base_rate) / gain if edge is not Edge.NONE else 0.0

@@ -25,8 +25,8 @@ ROWS = st.lists(st.tuples(VALUES, VALUES, VALUES), min_size=1, max_size=70)
 @given(ROWS, st.sampled_from(PREDICTORS))
 def test_a_batch_is_its_rows(rows: list[tuple[float, float, float]], predictor: OnnxPredictor) -> None:
     matrix = np.asarray(rows)
-    together = predictor.predict(matrix)
-    alone = np.concatenate([predictor.predict(matrix[place : place + 1]) for place in range(len(rows))])
+    together = predictor.predict(matrix).scores
+    alone = np.concatenate([predictor.predict(matrix[place : place + 1]).scores for place in range(len(rows))])
 
     np.testing.assert_allclose(together, alone, rtol=0, atol=TOLERANCE, equal_nan=True)
     scored = ~np.isnan(together)
@@ -45,13 +45,13 @@ def test_who_has_a_score_is_known_beforehand(rows: list[tuple[float, float, floa
     expected = np.isfinite(filled).all(axis=1) & ~np.isnan(narrow).all(axis=1)
     overflows = np.abs(filled).max(axis=1, where=np.isfinite(filled), initial=0.0) > 1e30  # sums may be infinite: any answer
 
-    found = ~np.isnan(predictor.predict(matrix))
+    found = ~np.isnan(predictor.predict(matrix).scores)
     np.testing.assert_array_equal(found[~overflows], expected[~overflows])
 
 
 def test_the_bits_do_not_depend_on_who_waits_together() -> None:
     """Single precision on the CPU: a replay that was killed batches otherwise and must end the same."""
     rows = np.random.default_rng(11).normal(size=(64, 3))
-    alone = np.concatenate([PREDICTORS[0].predict(rows[place : place + 1]) for place in range(64)])
+    alone = np.concatenate([PREDICTORS[0].predict(rows[place : place + 1]).scores for place in range(64)])
     for size in range(1, 65):
-        np.testing.assert_array_equal(PREDICTORS[0].predict(rows[:size]), alone[:size])
+        np.testing.assert_array_equal(PREDICTORS[0].predict(rows[:size]).scores, alone[:size])

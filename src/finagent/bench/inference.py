@@ -90,7 +90,7 @@ def inference_contest(
 
 def _net(registry: RegistryFiles, version: str, rows: Floats) -> _Net:
     predictor = OnnxPredictor(open_package(registry.fetch(version)), COLUMNS)
-    alone = np.concatenate([predictor.predict(rows[place : place + 1]) for place in range(len(rows))])
+    alone = np.concatenate([predictor.predict(rows[place : place + 1]).scores for place in range(len(rows))])
     return _Net(Handle.of(predictor, COLUMNS), alone)
 
 

@@ -31,7 +31,6 @@ from finagent.quant.specialists.training import TrainedSpecialist
 from finagent.quant.specialists.training_rows import Scaling
 
 FILES_MAX = 20
-_SAYS_NOTHING = ConformalSets(0.0, 0.2)  # sets of classes are no part of a package
 Mean = Annotated[float, Field(ge=-1e30, le=1e30)]  # what networks compute with has single precision
 Above = Annotated[float, Field(ge=1e-30, le=1e30)]
 
@@ -39,7 +38,8 @@ Above = Annotated[float, Field(ge=1e-30, le=1e30)]
 class WeightsFacts(BaseModel):
     """What weights do not say: `features` are the columns that they were trained on, in their order, brought to one scale by
     `mean` and `deviation` (in the units that the features have here); `temperature` divides their logits, and 1 leaves them as
-    they are."""
+    they are. A class at least as probable as `probability_min` cannot be ruled out: where that is so of the way that the price
+    should not go, the model abstains; without it never."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,6 +49,7 @@ class WeightsFacts(BaseModel):
     mean: tuple[Mean, ...]
     deviation: tuple[Above, ...]
     temperature: Above = 1.0
+    probability_min: Annotated[float, Field(ge=0, le=1)] | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -80,7 +81,8 @@ def import_weights(order: ImportOrder) -> ModelPackage:
     spec = CANDIDATE.select(version, about.features)
     saved = [open_state_dict(file, len(about.features)) for file in order.files]
     scaling = Scaling(np.asarray(about.mean, np.float32), np.asarray(about.deviation, np.float32))
-    trained = TrainedSpecialist(tuple(each.network for each in saved), scaling, about.temperature, _SAYS_NOTHING)
+    sets = None if about.probability_min is None else ConformalSets(about.probability_min)
+    trained = TrainedSpecialist(tuple(each.network for each in saved), scaling, about.temperature, sets)
     graph, canary, imputation = exported(trained, about.features)
     told = ", ".join(f"{each.kind} {each.digest[:16]}" for each in saved)
     facts = ModelFacts(

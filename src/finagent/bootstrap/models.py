@@ -35,7 +35,7 @@ from finagent.services.metering import InferenceMeter
 from finagent.services.models.champion_guard import ChampionGuard
 from finagent.services.models.following import CANARY_STOPPED, SERVING, ModelFollower, ModelJournal, ModelSource
 from finagent.services.models.history import CHAMPION, champion_since, demoted
-from finagent.services.models.review import Contender, Review, decided_since, review, scores_of
+from finagent.services.models.review import Contender, Review, decided_since, forecasts_of, review
 from finagent.services.models.serving import Handle, ModelServer, Serving
 from finagent.services.scheduling.scheduled_training import success_ratio
 from finagent.settings import Settings, environment_without_settings, quiet_mlflow
@@ -214,8 +214,8 @@ async def _decided_health(
 
     def weighed() -> Health:
         packages = [opened(registry, version) for version in versions]
-        scores = [scores_of(OnnxPredictor(package, CANDIDATE), rows.features) for package in packages]
-        return health(rows, scores[0], scores[1] if previous else None, policy.score_min)
+        told = [forecasts_of(OnnxPredictor(package, CANDIDATE), rows.features) for package in packages]
+        return health(rows, told[0], told[1] if previous else None, policy.score_min)
 
     return await asyncio.to_thread(weighed)
 

@@ -23,7 +23,7 @@ def import_(
             "--about",
             metavar="JSON",
             help="What weights do not say: description, trained_until, features, mean, deviation and, if they were calibrated, "
-            "temperature.",
+            "temperature and probability_min.",
         ),
     ],
     out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Of the package; a new one.")] = None,

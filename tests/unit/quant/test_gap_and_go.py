@@ -12,7 +12,7 @@ FORMULA = GapAndGoFormula()
 
 
 def score(*row: float) -> float:
-    return float(FORMULA.predict(np.array([row]))[0])
+    return float(FORMULA.predict(np.array([row])).scores[0])
 
 
 def test_an_average_symbol_scores_a_half() -> None:
@@ -43,9 +43,9 @@ def test_a_row_that_is_not_finite_has_no_score_and_touches_no_other(
     good: list[tuple[float, float, float]], poison: float, column: int
 ) -> None:
     batch = np.array([*good, (0.04, 0.7, 0.5)])
-    clean = FORMULA.predict(batch)
+    clean = FORMULA.predict(batch).scores
     batch[-1, column] = poison
-    scores = FORMULA.predict(batch)
+    scores = FORMULA.predict(batch).scores
 
     assert np.isnan(scores[-1])
     assert_array_equal(scores[:-1], clean[:-1])

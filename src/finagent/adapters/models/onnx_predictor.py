@@ -11,6 +11,7 @@ from finagent.adapters.models.package import ModelPackage
 from finagent.domain.bars import Floats
 from finagent.domain.data_spec import DataSpec
 from finagent.domain.errors import BadInput
+from finagent.domain.ports.predictor import Forecasts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 TOLERANCE = 1e-5
+ABSTAINS = "abstains"  # the output beside the score: true where the model cannot rule out the other way
 Matrix = npt.NDArray[np.floating[Any]]
 Flags = npt.NDArray[np.bool_]
 _DTYPES: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(double)": np.float64}
@@ -36,6 +38,8 @@ class CudaShare:
 class OnnxPredictor:
     """Predictor over a package. BadInput where it was made for other features than `catalogue` has, where ONNX Runtime does not
     load it, and where it does not say to its canary what it said when it was made.
+
+    A graph may say beside each score whether it abstains; one that does not never does.
 
     An unknown feature takes the value that the manifest names; a row of which nothing is known, or something that has no such
     value, has no score, nor has one that is infinite.
@@ -78,12 +82,14 @@ class OnnxPredictor:
     def spec(self) -> DataSpec:
         return self._spec
 
-    def predict(self, rows: Floats) -> Floats:
-        scores = np.full(len(rows), np.nan)
+    def predict(self, rows: Floats) -> Forecasts:
+        told = np.zeros((len(rows), 2))
+        told[:, 0] = np.nan
         filled, sound = self._filled(rows)
         if sound.any():
-            scores[sound] = self._answers(filled[sound])
-        return np.where((scores >= 0.0) & (scores <= 1.0), scores, np.nan)
+            told[sound] = self._answers(filled[sound])
+        scores, abstains = told.T
+        return Forecasts(np.where((scores >= 0.0) & (scores <= 1.0), scores, np.nan), abstains != 0.0)
 
     def _filled(self, rows: Floats) -> tuple[Matrix, Flags]:
         """The rows in the model's precision with their unknown values filled in, and which of them may be scored."""
@@ -93,12 +99,12 @@ class OnnxPredictor:
         return filled, np.asarray(np.isfinite(filled).all(axis=1) & ~np.isnan(given).all(axis=1))
 
     def _answers(self, rows: Matrix) -> Floats:
-        """In one call; should it fail, each row by itself, so that only those fail that must."""
+        """Score and abstention [rows, 2], in one call; should it fail, each row by itself, so that only those fail that must."""
         try:
             return self._call(rows)
         except self._errors:
             if len(rows) == 1:
-                return np.asarray([np.nan])
+                return np.asarray([[np.nan, 0.0]])
             return np.concatenate([self._answers(rows[place : place + 1]) for place in range(len(rows))])
 
     def _call(self, rows: Matrix) -> Floats:
@@ -109,27 +115,29 @@ class OnnxPredictor:
         return self._answer(last, rows)
 
     def _answer(self, session: "onnxruntime.InferenceSession", rows: Matrix) -> Floats:
-        (output,) = session.run(None, {self._input: rows})
-        if not isinstance(output, np.ndarray) or output.shape not in ((len(rows),), (len(rows), 1)):
-            shape = list(output.shape) if isinstance(output, np.ndarray) else type(output).__name__
-            raise BadInput(f"its output for {len(rows)} rows is {shape}, not one score a row")
-        return output.reshape(-1).astype(np.float64)
+        told = np.zeros((len(rows), 2))
+        for place, output in enumerate(session.run(None, {self._input: rows})):
+            if not isinstance(output, np.ndarray) or output.shape not in ((len(rows),), (len(rows), 1)):
+                shape = list(output.shape) if isinstance(output, np.ndarray) else type(output).__name__
+                raise BadInput(f"its output for {len(rows)} rows is {shape}, not one score a row")
+            told[:, place] = output.reshape(-1)
+        return told
 
     def _require_canary(self, rows: Floats, expected: Floats) -> None:
         filled, sound = self._filled(rows)
         try:
-            raw = self._call(filled[sound])
+            raw = self._call(filled[sound])[:, 0]
         except self._errors as error:
             raise BadInput(f"its canary cannot be computed: {error}") from error
         if not np.isfinite(raw).all():
             raise BadInput("its output is not finite")
         if ((raw < 0.0) | (raw > 1.0)).any():
             raise BadInput(f"its output is not within [0, 1]: {raw.min():.6g} to {raw.max():.6g}")
-        together = self.predict(rows)
+        together = self.predict(rows).scores
         for place, (told, found) in enumerate(zip(expected, together, strict=True)):
             if not _same(told, found):
                 raise BadInput(f"row {place + 1} of its canary gives {found:.9g}, and gave {told:.9g} when it was made")
-        alone = np.concatenate([self.predict(rows[place : place + 1]) for place in range(len(rows))])
+        alone = np.concatenate([self.predict(rows[place : place + 1]).scores for place in range(len(rows))])
         if not all(_same(one, other) for one, other in zip(together, alone, strict=True)):
             raise BadInput("a row of its canary gives another score alone than among others")
 
@@ -188,8 +196,11 @@ def _session(
 def _signature(session: "onnxruntime.InferenceSession", features: int) -> tuple[str, type[np.floating[Any]]]:
     """Name and precision of its one input."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise BadInput(f"it has {len(inputs)} inputs and {len(outputs)} outputs: one matrix in, one score a row out")
+    named = [output.name for output in outputs[1:]]
+    if len(inputs) != 1 or not outputs or named not in ([], [ABSTAINS]):
+        raise BadInput(
+            f"it has {len(inputs)} inputs and {len(outputs)} outputs: one matrix in, one score a row out, and {ABSTAINS} at most"
+        )
     (only,) = inputs
     if only.type not in _DTYPES:
         raise BadInput(f"its input is {only.type}: it must be {' or '.join(_DTYPES)}")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from finagent.adapters.models.learners import specialist_training
+from finagent.adapters.models.onnx_predictor import ABSTAINS
 from finagent.adapters.models.package import Canary
 from finagent.adapters.models.row_files import open_rows
 from finagent.domain.errors import BadInput
@@ -30,7 +31,8 @@ GAP = "gap"
 
 
 class _Score(nn.Module):
-    """One score a row: the probability that the price goes the way of the gap."""
+    """A score a row, the probability that the price goes the way of the gap; and whether the conformal set of the row cannot rule
+    out the other way, or rules out everything."""
 
     mean: Tensor
     deviation: Tensor
@@ -43,14 +45,19 @@ class _Score(nn.Module):
         self.register_buffer("deviation", torch.from_numpy(trained.scaling.deviation))
         self.register_buffer("base_rates", torch.from_numpy(trained.base_rates.astype(np.float32)))
         self.temperature, self.skill, self.gap_column = trained.temperature, trained.skill, gap_column
+        self.conformal = trained.conformal
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """[batch, 1] of rows [batch, features]."""
+    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """[batch, 1] twice, of rows [batch, features]."""
         scaled = torch.clip((rows - self.mean) / self.deviation, -DEVIATIONS_MAX, DEVIATIONS_MAX)[:, None, :]
         logits = torch.stack([network(scaled)[0] for network in self.networks]).mean(0)
         told = self.skill * torch.softmax(logits / self.temperature, dim=1) + (1.0 - self.skill) * self.base_rates
         up, down = told[:, Outcome.UP : Outcome.UP + 1], told[:, Outcome.DOWN : Outcome.DOWN + 1]
-        return torch.where(rows[:, self.gap_column : self.gap_column + 1] > 0.0, up, down)
+        upward = rows[:, self.gap_column : self.gap_column + 1] > 0.0
+        own, other = torch.where(upward, up, down), torch.where(upward, down, up)
+        if self.conformal is None:
+            return own, torch.zeros_like(own, dtype=torch.bool)
+        return own, (own < self.conformal.probability_min) | (other >= self.conformal.probability_min)
 
 
 def export_specialist(recipe: Mapping[str, Any], data: Path, state: State) -> Exported:
@@ -70,7 +77,7 @@ def exported(trained: TrainedSpecialist, features: tuple[str, ...]) -> Exported:
     noise = generator.normal(size=(CANARY_ROWS, len(features))).astype(np.float32)
     rows = trained.scaling.mean + noise * trained.scaling.deviation
     with torch.inference_mode():
-        scores = module(torch.from_numpy(rows)).numpy()[:, 0]
+        scores = module(torch.from_numpy(rows))[0].numpy()[:, 0]
     if not np.isfinite(scores).all():
         raise BadInput("export: its scores are not finite")
     canary = Canary(
@@ -92,7 +99,7 @@ def _graph(module: nn.Module, features: int) -> bytes:
             dynamo=False,
             opset_version=OPSET,
             input_names=["x"],
-            output_names=["score"],
-            dynamic_axes={"x": {0: "rows"}, "score": {0: "rows"}},
+            output_names=["score", ABSTAINS],
+            dynamic_axes={"x": {0: "rows"}, "score": {0: "rows"}, ABSTAINS: {0: "rows"}},
         )
     return buffer.getvalue()

@@ -17,10 +17,9 @@ Sets = NDArray[np.bool_]
 @dataclass(frozen=True, slots=True)
 class ConformalSets:
     """A class is in the set when its probability is at least `probability_min`; 0 where too few rows were at hand to rule out
-    anything. `miss_fraction`: how often, at most, the set may lack what happens."""
+    anything."""
 
     probability_min: float
-    miss_fraction: float
 
     def sets(self, probabilities: Floats) -> Sets:
         """[rows, classes]; a forecast that is not finite rules out nothing."""
@@ -39,7 +38,7 @@ def fit_conformal(probabilities: Floats, outcomes: Classes, miss_fraction: float
         raise BadInput(f"conformal sets: miss_fraction is {miss_fraction}, must be between 0 and 1")
     of_truth = np.sort(probabilities[np.arange(len(outcomes)), outcomes])
     allowed = math.floor(miss_fraction * (len(of_truth) + 1) * (1.0 + 1e-12))  # so that 0.1 of 10 rows is one row
-    return ConformalSets(float(of_truth[allowed - 1]) if allowed else 0.0, miss_fraction)
+    return ConformalSets(float(of_truth[allowed - 1]) if allowed else 0.0)
 
 
 def sides(sets: Sets) -> NDArray[np.int8]:

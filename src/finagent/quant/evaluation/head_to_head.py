@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from finagent.domain.bars import Floats
 from finagent.domain.errors import BadInput
+from finagent.domain.ports.predictor import Forecasts
 from finagent.quant.evaluation.calibration import reliability
 from finagent.quant.evaluation.comparison import day_differences, evidence
 from finagent.quant.evaluation.overfitting import deflated_sharpe
@@ -59,12 +60,14 @@ class Burden:
     size_bytes: int
 
 
-def weigh(rows: DecidedRows, champion: Floats, challenger: Floats, score_min: float, search: Search, burden: Burden) -> Evidence:
-    """The evidence for the challenger. Scores [rows] are probabilities of `won`, NaN for none; a model trades the rows that it
-    scores `score_min` or more, and the benchmark trades all. Figures that so few rows cannot have are NaN. BadInput for scores
+def weigh(
+    rows: DecidedRows, champion: Forecasts, challenger: Forecasts, score_min: float, search: Search, burden: Burden
+) -> Evidence:
+    """The evidence for the challenger. Scores are probabilities of `won`; a model trades the rows that it scores `score_min` or
+    more and does not abstain from, the benchmark trades all. Figures that so few rows cannot have are NaN. BadInput for scores
     outside [0, 1] and of another shape."""
-    told, other = _forecasts(champion, rows), _forecasts(challenger, rows)
-    old, new = (session_returns(rows.days, rows.net_return, scores >= score_min) for scores in (champion, challenger))
+    told, other = _probabilities(champion, rows), _probabilities(challenger, rows)
+    old, new = (session_returns(rows.days, rows.net_return, each.traded(score_min)) for each in (champion, challenger))
     benchmark = session_returns(rows.days, rows.net_return, np.ones(len(rows.won), dtype=np.bool_))
     enough = len(new) >= SESSIONS_MIN
     return Evidence(
@@ -85,20 +88,21 @@ def weigh(rows: DecidedRows, champion: Floats, challenger: Floats, score_min: fl
     )
 
 
-def health(rows: DecidedRows, champion: Floats, previous: Floats | None, score_min: float) -> Health:
-    """What came of what the champion said, beside the model before it where there is one; scores as for `weigh`. No figure where
-    there are no rows."""
+def health(rows: DecidedRows, champion: Forecasts, previous: Forecasts | None, score_min: float) -> Health:
+    """What came of what the champion said, beside the model before it where there is one, as for `weigh`. No figure where there
+    are no rows."""
     if not len(rows.won):
         return Health()
-    told = _forecasts(champion, rows)
+    told = _probabilities(champion, rows)
     return Health(
         calibration_error=_calibration(told, rows.won),
-        drawdown_fraction=_drawdown(session_returns(rows.days, rows.net_return, champion >= score_min)),
-        evidence_against=None if previous is None else _loss_evidence(told, _forecasts(previous, rows), rows),
+        drawdown_fraction=_drawdown(session_returns(rows.days, rows.net_return, champion.traded(score_min))),
+        evidence_against=None if previous is None else _loss_evidence(told, _probabilities(previous, rows), rows),
     )
 
 
-def _forecasts(scores: Floats, rows: DecidedRows) -> Floats:
+def _probabilities(forecasts: Forecasts, rows: DecidedRows) -> Floats:
+    scores = forecasts.scores
     if scores.shape != rows.won.shape or ((scores < 0.0) | (scores > 1.0)).any():
         raise BadInput(f"scores of shape {scores.shape} for {len(rows.won)} rows: one in [0, 1] or NaN for each is needed")
     return np.where(np.isnan(scores), UNDECIDED, scores)

@@ -14,6 +14,7 @@ import numpy as np
 
 from finagent.domain.bars import Floats
 from finagent.domain.data_spec import DataSpec
+from finagent.domain.ports.predictor import Forecasts
 from finagent.quant.features.catalogue import CANDIDATE
 
 SPEC = CANDIDATE.select("gap and go", ("gap_magnitude", "log_relative_volume", "position_in_range"))
@@ -32,8 +33,8 @@ class GapAndGoFormula:
     def spec(self) -> DataSpec:
         return SPEC
 
-    def predict(self, rows: Floats) -> Floats:
-        """Scores [n] of rows [n, 3]; NaN where a feature is not finite."""
+    def predict(self, rows: Floats) -> Forecasts:
+        """Of rows [n, 3]; NaN where a feature is not finite."""
         terms = np.stack([np.minimum(rows[:, 0], GAP_CAP), rows[:, 1], rows[:, 2] - 0.5], axis=1)
         score: Floats = 1.0 / (1.0 + np.exp(-(terms @ np.asarray(WEIGHTS))))
-        return np.where(np.isfinite(rows).all(axis=1), score, np.nan)
+        return Forecasts.sure(np.where(np.isfinite(rows).all(axis=1), score, np.nan))

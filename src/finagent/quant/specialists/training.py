@@ -56,12 +56,13 @@ class Recipe:
 @dataclass(frozen=True, slots=True)
 class TrainedSpecialist:
     """`networks` in evaluation mode, one a seed; `temperature` divides their mean logits. `skill` is their share in what is told,
-    the rest are `base_rates` [classes]: who has learned nothing says how often each class happens."""
+    the rest are `base_rates` [classes]: who has learned nothing says how often each class happens. Without `conformal` sets it
+    never abstains."""
 
     networks: tuple[Specialist, ...]
     scaling: Scaling
     temperature: float
-    conformal: ConformalSets
+    conformal: ConformalSets | None
     skill: float = 1.0
     base_rates: Floats = field(default_factory=lambda: np.full(CLASSES, 1.0 / CLASSES))
 
@@ -147,8 +148,7 @@ class SpecialistTraining:
         networks = tuple(member.network for member in self._members)
         rows, outcome = self._rows, self._rows.outcome[self._calibrate]
         base_rates = np.bincount(rows.outcome, weights=rows.weight, minlength=CLASSES) / rows.weight.sum()
-        unset = ConformalSets(0.0, self.recipe.miss_fraction)
-        raw = TrainedSpecialist(networks, self.scaling, 1.0, unset, 1.0, base_rates)
+        raw = TrainedSpecialist(networks, self.scaling, 1.0, None, 1.0, base_rates)
         logits = raw.logits(rows.values[self._calibrate])
         temperature = fit_temperature(logits, outcome)
         told = softmax(logits, temperature)

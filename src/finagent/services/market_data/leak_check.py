@@ -193,5 +193,5 @@ class _ScanPath:
                 unread = no_news(len(found.ranked.columns))
                 told = candidate_rows(found, session, self.days, no_quotes(len(symbols)), unread)
                 values[row, found.ranked.columns, :-1] = told
-                values[row, found.ranked.columns, -1] = self.predictor.predict(told[:, wanted])
+                values[row, found.ranked.columns, -1] = self.predictor.predict(told[:, wanted]).scores
         return values

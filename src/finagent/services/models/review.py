@@ -9,7 +9,7 @@ import numpy as np
 
 from finagent.domain.bars import BarQuality, Floats, SessionBars
 from finagent.domain.gap import Direction, FeatureVector, GapCandidate
-from finagent.domain.ports.predictor import Predictor
+from finagent.domain.ports.predictor import Forecasts, Predictor
 from finagent.domain.ports.store import Reads
 from finagent.domain.sessions import Session
 from finagent.quant.evaluation.head_to_head import Burden, DecidedRows, Search, weigh
@@ -100,7 +100,7 @@ def review(
     champion: Contender, challenger: Contender, decided: Decided, search: Search, burden: Burden, policy: ReviewPolicy
 ) -> Review:
     """Both on the same rows, and the gate's verdict."""
-    old, new = (scores_of(each.predictor, decided.rows.features) for each in (champion, challenger))
+    old, new = (forecasts_of(each.predictor, decided.rows.features) for each in (champion, challenger))
     evidence = weigh(decided.rows, old, new, policy.score_min, search, burden)
     return Review(
         champion.predictor.model_version,
@@ -143,7 +143,7 @@ def _label(candidate: GapCandidate, vector: FeatureVector, bars: SessionBars, po
     return Outcome(int(labels.outcome[0])), float(labels.target_atr[0]) * range_fraction
 
 
-def scores_of(predictor: Predictor, rows: Floats) -> Floats:
-    """Scores [rows] of whole rows of the catalogue."""
+def forecasts_of(predictor: Predictor, rows: Floats) -> Forecasts:
+    """Of whole rows of the catalogue."""
     columns = [CANDIDATE.columns[name] for name in predictor.spec.names]
-    return predictor.predict(rows[:, columns]) if len(rows) else np.empty(0)
+    return predictor.predict(rows[:, columns]) if len(rows) else Forecasts.sure(np.empty(0))

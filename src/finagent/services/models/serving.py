@@ -34,13 +34,14 @@ class Refusal(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What the model of that version says of a row. Without a score `value` is NaN and `reason` says why; `version` is empty
-    where no model was asked, `digest` where it is a formula."""
+    """What the model of that version says of a row, and whether it abstains. Without a score `value` is NaN and `reason` says
+    why; `version` is empty where no model was asked, `digest` where it is a formula."""
 
     value: float
     version: str
     reason: str = ""
     digest: str = ""
+    abstains: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -303,30 +304,31 @@ def _by_handle(serving: Serving, subjects: Sequence[Subject]) -> list[tuple[Hand
 
 def _called(handle: Handle, rows: Floats, monotonic: Callable[[], float]) -> tuple[list[Score], Call]:
     began = monotonic()
-    values, errors = _predicted(handle, rows[:, handle.columns])
+    values, abstains, errors = _predicted(handle, rows[:, handle.columns])
     seconds = monotonic() - began
     version = handle.version
     scores, unscored = [], 0
-    for value, error in zip(values, errors, strict=True):
+    for value, abstaining, error in zip(values, abstains, errors, strict=True):
         if error:
             scores.append(Score(math.nan, version, error))
         elif 0.0 <= value <= 1.0:
-            scores.append(Score(value, version, digest=handle.predictor.digest))
+            scores.append(Score(value, version, digest=handle.predictor.digest, abstains=abstaining))
         else:  # NaN, too
             unscored += 1
             scores.append(Score(math.nan, version, f"no score in [0, 1]: {value}"))
     return scores, Call(version, len(rows), sum(map(bool, errors)), unscored, seconds)
 
 
-def _predicted(handle: Handle, rows: Floats) -> tuple[list[float], list[str]]:
-    """What the model says, and why it failed where it did: a batch that fails is asked row by row."""
+def _predicted(handle: Handle, rows: Floats) -> tuple[list[float], list[bool], list[str]]:
+    """Scores, abstentions, and why the model failed where it did: a batch that fails is asked row by row."""
     try:
-        values = handle.predictor.predict(rows)
-        if np.shape(values) != (len(rows),):
-            raise BadInput(f"it answers {len(rows)} rows with the shape {np.shape(values)}")  # noqa: TRY301 - one end for all that fails
+        told = handle.predictor.predict(rows)
+        if np.shape(told.scores) != (len(rows),) or np.shape(told.abstains) != (len(rows),):
+            raise BadInput(f"it answers {len(rows)} rows with the shape {np.shape(told.scores)}")  # noqa: TRY301 - one end for all that fails
     except Exception as error:  # noqa: BLE001 - whatever a model raises costs its own row alone
         if len(rows) == 1:
-            return [math.nan], [f"model {handle.version} failed: {type(error).__name__}: {error}"]
+            return [math.nan], [False], [f"model {handle.version} failed: {type(error).__name__}: {error}"]
         alone = [_predicted(handle, rows[place : place + 1]) for place in range(len(rows))]
-        return [values[0] for values, _ in alone], [errors[0] for _, errors in alone]
-    return np.asarray(values, dtype=np.float64).tolist(), [""] * len(rows)
+        values, abstains, errors = zip(*alone, strict=True)
+        return [one[0] for one in values], [one[0] for one in abstains], [one[0] for one in errors]
+    return np.asarray(told.scores, dtype=np.float64).tolist(), np.asarray(told.abstains).tolist(), [""] * len(rows)

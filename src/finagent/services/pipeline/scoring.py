@@ -67,10 +67,14 @@ class ScoringService:
             return ended(candidate, Stage.SCORE, SignalOutcome.NO_TRADE, scored.reason, now)
         score, version = round(scored.value, self.policy.score_decimals), scored.version
         prediction = Prediction(candidate.decision_id, version, vector.data_spec_hash, score, now)
-        package = {"model_sha256": scored.digest} if scored.digest else {}
+        package: dict[str, Any] = {"model_sha256": scored.digest} if scored.digest else {}
+        if scored.abstains:
+            package["abstains"] = True
         told = Effect((prediction,), events=(story(candidate, "candidate_scored", now, score=score, model=version, **package),))
-        if score < self.policy.score_min:
+        if scored.abstains or score < self.policy.score_min:
             reason = f"score {score} < {self.policy.score_min}"
+            if scored.abstains:
+                reason = f"the model abstains: at a score of {score} it cannot rule out that the price goes the other way"
             return told + ended(candidate, Stage.SCORE, SignalOutcome.NO_TRADE, reason, now)
         key = f"plan:{candidate.decision_id}"
         following = Next("plan", key, {"decision_id": candidate.decision_id} | share, trace_id=candidate.trace_id)

@@ -64,15 +64,15 @@ def test_its_share_is_taken_when_it_is_loaded(device: Device) -> None:
     assert device.told["gpu_mem_limit"] == SHARE.bytes_max
     assert device.rows[0] == SHARE.rows_max, "the largest batch comes first"
     asked = len(device.rows)
-    np.testing.assert_allclose(predictor.predict(ROWS), packages.logistic_score(ROWS, packages.WEIGHTS), atol=1e-6)
+    np.testing.assert_allclose(predictor.predict(ROWS).scores, packages.logistic_score(ROWS, packages.WEIGHTS), atol=1e-6)
     assert device.rows[asked:] == [2]
 
 
 def test_where_the_device_fails_the_cpu_scores(device: Device) -> None:
     predictor = OnnxPredictor(packages.logistic_package(), CANDIDATE, cuda=SHARE)
-    whole = predictor.predict(ROWS)
+    whole = predictor.predict(ROWS).scores
     device.lost = True
-    np.testing.assert_array_equal(predictor.predict(ROWS), whole)
+    np.testing.assert_array_equal(predictor.predict(ROWS).scores, whole)
 
 
 def test_a_device_that_has_no_room_or_scores_otherwise_is_refused(device: Device) -> None:

@@ -23,7 +23,7 @@ def package_of(model: bytes, **other: Any) -> ModelPackage:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_scores_are_those_of_the_formula(dtype: type) -> None:
     predictor = OnnxPredictor(packages.logistic_package(dtype=dtype), CANDIDATE)
-    np.testing.assert_allclose(predictor.predict(ROWS), packages.logistic_score(ROWS, packages.WEIGHTS), atol=1e-6)
+    np.testing.assert_allclose(predictor.predict(ROWS).scores, packages.logistic_score(ROWS, packages.WEIGHTS), atol=1e-6)
     assert predictor.model_version == "gap-logistic@1"
     assert predictor.spec == packages.SPEC.select("gap-logistic@1", packages.SPEC.names)
 
@@ -33,17 +33,17 @@ def test_it_is_made_for_any_part_of_the_catalogue() -> None:
     weights = np.linspace(-0.2, 0.2, len(spec.features)).tolist()
     rows = np.random.default_rng(3).normal(size=(7, len(weights)))
     predictor = OnnxPredictor(packages.logistic_package(spec, weights), CANDIDATE)
-    np.testing.assert_allclose(predictor.predict(rows), packages.logistic_score(rows, weights), atol=1e-6)
+    np.testing.assert_allclose(predictor.predict(rows).scores, packages.logistic_score(rows, weights), atol=1e-6)
 
 
 def test_nothing_to_score_is_no_score() -> None:
-    assert OnnxPredictor(packages.logistic_package(), CANDIDATE).predict(np.empty((0, 3))).shape == (0,)
+    assert OnnxPredictor(packages.logistic_package(), CANDIDATE).predict(np.empty((0, 3))).scores.shape == (0,)
 
 
 def test_unknown_values_take_what_the_manifest_says() -> None:
     predictor = OnnxPredictor(packages.logistic_package(imputation={"gap_magnitude": 0.05}), CANDIDATE)
     nan = np.nan
-    scores = predictor.predict(np.asarray([[nan, 0.7, 0.9], [0.05, nan, 0.9], [nan, nan, nan], [0.05, 0.7, 0.9]]))
+    scores = predictor.predict(np.asarray([[nan, 0.7, 0.9], [0.05, nan, 0.9], [nan, nan, nan], [0.05, 0.7, 0.9]])).scores
     assert scores[0] == scores[3]
     np.testing.assert_array_equal(np.isnan(scores), [False, True, True, False])
 
@@ -51,7 +51,7 @@ def test_unknown_values_take_what_the_manifest_says() -> None:
 def test_a_row_of_which_nothing_is_known_has_no_score_even_where_all_is_imputed() -> None:
     imputation = dict.fromkeys(packages.SPEC.names, 0.1)
     predictor = OnnxPredictor(packages.logistic_package(imputation=imputation), CANDIDATE)
-    scores = predictor.predict(np.asarray([[np.nan] * 3, [0.1, np.nan, np.nan]]))
+    scores = predictor.predict(np.asarray([[np.nan] * 3, [0.1, np.nan, np.nan]])).scores
     np.testing.assert_array_equal(np.isnan(scores), [True, False])
 
 
@@ -60,9 +60,9 @@ def test_a_bad_row_has_no_score_and_harms_nobody(bad: float) -> None:
     predictor = OnnxPredictor(packages.logistic_package(), CANDIDATE)
     rows = ROWS.copy()
     rows[1, 2] = bad
-    scores = predictor.predict(rows)
+    scores = predictor.predict(rows).scores
     np.testing.assert_array_equal(np.isnan(scores), [False, True, False])
-    np.testing.assert_array_equal(scores[[0, 2]], predictor.predict(ROWS)[[0, 2]])
+    np.testing.assert_array_equal(scores[[0, 2]], predictor.predict(ROWS).scores[[0, 2]])
 
 
 def test_a_score_outside_its_range_is_none() -> None:
@@ -70,7 +70,7 @@ def test_a_score_outside_its_range_is_none() -> None:
     model = packages.logistic_model((1.0, 0.0, 0.0), 0.5, last="Identity")
     canary = Canary(inputs=((0.1, 0.0, 0.0), (0.2, 0.0, 0.0)), outputs=(0.6, 0.7))
     predictor = OnnxPredictor(sealed(packages.facts_of(packages.SPEC, canary), model), CANDIDATE)
-    scores = predictor.predict(np.asarray([[0.3, 0.0, 0.0], [0.6, 0.0, 0.0], [-0.6, 0.0, 0.0]]))
+    scores = predictor.predict(np.asarray([[0.3, 0.0, 0.0], [0.6, 0.0, 0.0], [-0.6, 0.0, 0.0]])).scores
     np.testing.assert_allclose(scores, [0.8, np.nan, np.nan], atol=1e-6)
 
 
@@ -79,13 +79,13 @@ def test_output_that_is_not_finite_is_no_score() -> None:
     model = packages.logistic_model((1.0, 0.0, 0.0), 0.0, last="Log")
     canary = Canary(inputs=((1.5, 0.0, 0.0), (2.0, 0.0, 0.0)), outputs=(float(np.log(1.5)), float(np.log(2.0))))
     predictor = OnnxPredictor(sealed(packages.facts_of(packages.SPEC, canary), model), CANDIDATE)
-    scores = predictor.predict(np.asarray([[1.5, 0.0, 0.0], [0.0, 0.0, 0.0], [-1.0, 0.0, 0.0]]))
+    scores = predictor.predict(np.asarray([[1.5, 0.0, 0.0], [0.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])).scores
     np.testing.assert_array_equal(np.isnan(scores), [False, True, True])
 
 
 def test_a_batch_that_fails_is_asked_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = OnnxPredictor(packages.logistic_package(), CANDIDATE)
-    whole, call = predictor.predict(ROWS), OnnxPredictor._call
+    whole, call = predictor.predict(ROWS).scores, OnnxPredictor._call
 
     def failing(self: OnnxPredictor, rows: Any) -> Any:
         if any(row[0] > 0.1 for row in rows):
@@ -93,7 +93,7 @@ def test_a_batch_that_fails_is_asked_row_by_row(monkeypatch: pytest.MonkeyPatch)
         return call(self, rows)
 
     monkeypatch.setattr(OnnxPredictor, "_call", failing)
-    np.testing.assert_array_equal(predictor.predict(ROWS), [whole[0], np.nan, whole[2]])
+    np.testing.assert_array_equal(predictor.predict(ROWS).scores, [whole[0], np.nan, whole[2]])
 
 
 WORDS = {

@@ -29,7 +29,7 @@ def model(network: str) -> TrainedSpecialist:
     features = len(SPEC.names)
     scaling = Scaling(np.linspace(-1, 1, features).astype(np.float32), np.linspace(0.5, 2, features).astype(np.float32))
     networks = tuple(specialist(network, features, 1, 16, 0.3, seed).eval() for seed in (1, 2))
-    return TrainedSpecialist(networks, scaling, 1.3, ConformalSets(0.2, 0.2), 0.7, np.asarray([0.3, 0.2, 0.5]))
+    return TrainedSpecialist(networks, scaling, 1.3, ConformalSets(0.33), 0.7, np.asarray([0.3, 0.2, 0.5]))
 
 
 def packed(trained: TrainedSpecialist) -> ModelPackage:
@@ -59,13 +59,22 @@ def test_the_package_scores_as_torch_does(tmp_path: Path, network: str) -> None:
     up = rows[:, 0] > 0.0
 
     expected = np.where(up, told[:, Outcome.UP], told[:, Outcome.DOWN])
-    assert np.abs(predictor.predict(rows) - expected).max() < 1e-5
+    assert np.abs(predictor.predict(rows).scores - expected).max() < 1e-5
     assert np.unique(up).size == 2
+    assert trained.conformal is not None
+    sets = trained.conformal.sets(told)
+    own, other = (np.where(up, sets[:, one], sets[:, two]) for one, two in ((2, 0), (0, 2)))
+    abstains = predictor.predict(rows).abstains
+    assert (abstains == ~(own & ~other)).mean() > 0.99, "but for what single precision rounds"
+    assert 0.1 < abstains.mean() < 0.9
+    sure = OnnxPredictor(packed(replace(trained, conformal=None)), CANDIDATE).predict(rows)
+    assert not sure.abstains.any()
+    assert np.array_equal(sure.scores, predictor.predict(rows).scores)
     unknown = rows.copy()
     unknown[:, 3] = np.nan
     at_mean = rows.copy()
     at_mean[:, 3] = trained.scaling.mean[3]
-    assert np.array_equal(predictor.predict(unknown), predictor.predict(at_mean))
+    assert np.array_equal(predictor.predict(unknown).scores, predictor.predict(at_mean).scores)
 
 
 def test_a_model_that_does_not_know_the_gap_has_no_score() -> None:
@@ -103,6 +112,6 @@ def test_a_damaged_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
 def test_the_score_is_a_probability_for_any_row(tmp_path: Path) -> None:
     write_package(tmp_path / "package", packed(replace(model("flat"), temperature=0.05)))
     predictor = OnnxPredictor(open_package(tmp_path / "package"), CANDIDATE)
-    scores = predictor.predict(np.random.default_rng(1).normal(size=(200, 4)) * 1e6)
+    scores = predictor.predict(np.random.default_rng(1).normal(size=(200, 4)) * 1e6).scores
 
     assert ((scores >= 0.0) & (scores <= 1.0)).all()

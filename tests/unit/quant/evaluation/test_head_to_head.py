@@ -8,6 +8,7 @@ import pytest
 
 from finagent.domain.bars import Floats
 from finagent.domain.errors import BadInput
+from finagent.domain.ports.predictor import Forecasts
 from finagent.quant.evaluation.head_to_head import Burden, DecidedRows, Search, health, weigh
 from finagent.quant.evaluation.promotion import Evidence, Gate, Guards, Health, Line, judge_demotion, judge_promotion
 
@@ -26,7 +27,7 @@ def rows_of(seed: int, skill: float) -> tuple[DecidedRows, Floats]:
 
 
 def weighed(rows: DecidedRows, champion: Floats, challenger: Floats, search: Search = SEARCH) -> Evidence:
-    return weigh(rows, champion, challenger, 0.5, search, BURDEN)
+    return weigh(rows, Forecasts.sure(champion), Forecasts.sure(challenger), 0.5, search, BURDEN)
 
 
 def test_who_knows_the_truth_is_promoted_over_who_knows_nothing() -> None:
@@ -45,8 +46,8 @@ def test_who_knows_the_truth_is_promoted_over_who_knows_nothing() -> None:
 def test_a_champion_that_guesses_falls_to_one_that_knows_and_not_the_other_way() -> None:
     rows, chance = rows_of(1, 2.0)
     guess = np.random.default_rng(9).permutation(chance)
-    assert Line.LOSS_EVIDENCE in judge_demotion(health(rows, guess, chance, 0.5), Guards()).failed
-    told = health(rows, chance, guess, 0.5)
+    assert Line.LOSS_EVIDENCE in judge_demotion(health(rows, Forecasts.sure(guess), Forecasts.sure(chance), 0.5), Guards()).failed
+    told = health(rows, Forecasts.sure(chance), Forecasts.sure(guess), 0.5)
     assert not judge_demotion(told, Guards()).positive
     assert told.calibration_error == weighed(rows, guess, chance).calibration_error
     assert told.drawdown_fraction == weighed(rows, guess, chance).drawdown_fraction
@@ -54,9 +55,9 @@ def test_a_champion_that_guesses_falls_to_one_that_knows_and_not_the_other_way()
 
 def test_without_rows_or_a_model_before_it_there_is_no_figure() -> None:
     rows, chance = rows_of(1, 2.0)
-    assert health(rows, chance, None, 0.5).evidence_against is None
+    assert health(rows, Forecasts.sure(chance), None, 0.5).evidence_against is None
     none = DecidedRows(rows.features[:0], rows.won[:0], rows.net_return[:0], rows.days[:0])
-    assert health(none, chance[:0], chance[:0], 0.5) == Health()
+    assert health(none, Forecasts.sure(chance[:0]), Forecasts.sure(chance[:0]), 0.5) == Health()
 
 
 def test_the_same_forecasts_are_no_evidence() -> None:
@@ -73,6 +74,17 @@ def test_silence_is_worth_a_coin() -> None:
     assert weighed(rows, chance, silent).loss_evidence < 1.0
     coin = weighed(rows, chance, np.where(np.isnan(silent), 0.5, silent))
     assert weighed(rows, chance, silent).loss_evidence == coin.loss_evidence
+
+
+def test_who_abstains_trades_less_and_is_judged_on_what_it_said_all_the_same() -> None:
+    rows, chance = rows_of(3, 2.0)
+    sure = weigh(rows, Forecasts.sure(chance), Forecasts.sure(chance), 0.5, SEARCH, BURDEN)
+    wary = weigh(rows, Forecasts.sure(chance), Forecasts(chance, chance < 0.8), 0.5, SEARCH, BURDEN)
+    assert (wary.loss_evidence, wary.calibration_error) == (sure.loss_evidence, sure.calibration_error)
+    assert wary.drawdown_fraction < sure.drawdown_fraction
+    assert Forecasts(np.asarray([0.6, 0.6, 0.4, np.nan]), np.asarray([True, False, False, False])).traded(0.5).tolist() == [
+        False, True, False, False,
+    ]  # fmt: skip
 
 
 def test_returns_are_means_of_sessions_and_losses_count_from_the_peak() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from finagent.domain.bars import Floats
 from finagent.domain.data_spec import AvailableAt, DataSpec, FeatureSpec, Group
+from finagent.domain.ports.predictor import Forecasts
 from finagent.services.models.serving import Call, Handle, ModelServer, Refusal, Serving, ServingPolicy
 
 CATALOGUE = DataSpec(
@@ -29,18 +30,17 @@ class Constant:
         self.gate, self.reached = threading.Event(), threading.Event()
         self.gate.set()
 
-    def predict(self, rows: Floats) -> Floats:
+    def predict(self, rows: Floats) -> Forecasts:
         self.asked.append(len(rows))
         self.reached.set()
         self.gate.wait()
-        values: Floats = rows[:, 0] * self.score
-        return values
+        return Forecasts.sure(rows[:, 0] * self.score)
 
 
 class Faulty(Constant):
     """Fails a whole batch for a row of infinity."""
 
-    def predict(self, rows: Floats) -> Floats:
+    def predict(self, rows: Floats) -> Forecasts:
         if np.isinf(rows).any():
             raise ValueError("infinite")
         return super().predict(rows)

@@ -10,6 +10,7 @@ from tests.unit.services.models.linear_models import CATALOGUE, Constant, Faulty
 
 from finagent.domain.errors import BadInput
 from finagent.domain.experiment import Subject
+from finagent.domain.ports.predictor import Forecasts
 from finagent.services.metering import InferenceMeter
 from finagent.services.models.serving import Handle, ModelServer, Score, Serving
 from finagent.telemetry.metrics import Metrics
@@ -75,11 +76,20 @@ async def test_a_bad_row_costs_nobody_but_itself() -> None:
 
 async def test_an_answer_of_another_shape_is_no_score() -> None:
     model = Constant("m@1")
-    model.predict = lambda rows: np.zeros((len(rows), 2))  # type: ignore[method-assign] # a model that is wrong
+    model.predict = lambda rows: Forecasts.sure(np.zeros((len(rows), 2)))  # type: ignore[method-assign] # a model that is wrong
     server = server_of(model)
     async with server.running():
         answers = await server.score(rows_of(1.0, 2.0), ONE * 2)
     assert all("BadInput: it answers 1 rows with the shape (1, 2)" in answer.reason for answer in answers)
+
+
+async def test_who_abstains_has_a_score_all_the_same() -> None:
+    model = Constant("m@1")
+    model.predict = lambda rows: Forecasts(rows[:, 0], rows[:, 0] < 0.5)  # type: ignore[method-assign] # a model that is wary
+    server = server_of(model)
+    async with server.running():
+        answers = await server.score(rows_of(0.4, 0.6), ONE * 2)
+    assert answers == [Score(0.4, "m@1", abstains=True), Score(0.6, "m@1")]
 
 
 async def test_a_request_of_another_shape_is_refused_before_it_meets_others() -> None:

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from finagent.domain.data_spec import AvailableAt, DataSpec, FeatureSpec, Group
-from finagent.domain.decision import DecisionOutcome, SignalOutcome
+from finagent.domain.decision import DecisionEvent, DecisionOutcome, SignalOutcome
 from finagent.domain.effect import Effect
 from finagent.domain.errors import BadInput, Permanent
 from finagent.domain.gap import FeatureVector
 from finagent.domain.jobs import JobStatus, Next, RetryPolicy
+from finagent.domain.ports.predictor import Forecasts
 from finagent.domain.prediction import Prediction
 from finagent.domain.runs import Stage
 from finagent.services.failpoints import unarmed
@@ -28,17 +29,18 @@ SPEC = VECTORS.select("model", ("b",))
 
 
 class Table:
-    """A predictor that reads its scores from a table, by the first feature."""
+    """A predictor that reads its scores from a table, by the first feature, and abstains from those of `wary`."""
 
     model_version, spec, digest = "m1", SPEC, "a1" * 32
 
-    def __init__(self, scores: dict[float, float]) -> None:
-        self.scores = scores
+    def __init__(self, scores: dict[float, float], wary: frozenset[float] = frozenset()) -> None:
+        self.scores, self.wary = scores, wary
         self.batches: list[int] = []
 
     def predict(self, rows: Any) -> Any:
         self.batches.append(len(rows))
-        return np.array([self.scores[float(row[0])] for row in rows])
+        named = [float(row[0]) for row in rows]
+        return Forecasts(np.array([self.scores[name] for name in named]), np.array([name in self.wary for name in named]))
 
 
 def service(desk: Any, predictor: Table) -> ScoringService:
@@ -80,6 +82,19 @@ async def test_all_that_wait_are_one_inference_and_scores_are_rounded(desk: Any)
     assert predictor.batches == [3]
     assert [desk.reads.get(Prediction, c.decision_id).score for c in found] == [0.612, 0.35, 0.35]
     assert sorted(desk.keys("plan")) == sorted(f"plan:{c.decision_id}" for c in found)
+
+
+async def test_a_model_that_abstains_has_said_its_score_and_there_is_no_trade(desk: Any) -> None:
+    found = await candidate(desk, await desk.run(), "IBM", 1.0)
+    (effect,) = await service(desk, Table({1.0: 0.61}, frozenset({1.0}))).score(jobs_of(desk, found), desk.reads)
+    await desk.commit(effect)
+    outcome = desk.reads.get(DecisionOutcome, found.decision_id)
+
+    assert desk.reads.get(Prediction, found.decision_id).score == 0.61
+    assert (outcome.outcome, desk.keys("plan")) == (SignalOutcome.NO_TRADE, [])
+    assert outcome.reason == "the model abstains: at a score of 0.61 it cannot rule out that the price goes the other way"
+    (scored,) = [event for event in desk.reads.find(DecisionEvent) if event.kind == "candidate_scored"]
+    assert scored.body["abstains"] is True
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), -0.01, 1.01])
