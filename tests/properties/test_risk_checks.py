@@ -4,11 +4,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from finagent.domain.errors import BadInput
 from finagent.domain.orders import Side
 from finagent.domain.risk import (
     SWITCHES,
@@ -490,3 +492,29 @@ def test_a_plan_that_was_cut_or_refused_warns_of_the_cut_or_nothing() -> None:
 )
 def test_only_what_can_be_used_up_has_a_utilisation(code: RiskCode, limit: str, value: str, used: Decimal | None) -> None:
     assert CheckResult(code, Decimal(limit), Decimal(value), 0).utilisation == used
+
+
+@given(
+    past_questions(), st.sampled_from(["1E-300", "1E-30", "0.0001", "1E+22", "1E+300"]), st.sampled_from(["1E-30", "1", "1E+30"])
+)
+def test_no_amount_that_is_a_number_makes_a_check_fail(question: Question, last: str, opened: str) -> None:
+    """One absurd bar or a wrong account must refuse its plan, not end the questioning of all that come after it."""
+    absurd = replace(
+        question,
+        line=replace(question.line, last_price=Decimal(last)),
+        snapshot=replace(question.snapshot, session_open_equity=Decimal(opened)),
+        past=replace(past_of(question), trade=TradeRisk(1e300, 1e300, 0, -1e300, 0, 0.0, 5)),
+    )
+    verdict = decide(absurd, 0, AT)
+
+    assert verdict.quantity == 0
+    assert all(check.limit >= 0 for check in verdict.checks)
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [({"quantity": 10**9 + 1}, "between 1 and"), ({"quantity": 0}, "between 1 and"), ({"target": Decimal(10**8)}, "USD a share")],
+)
+def test_a_plan_beyond_what_exists_is_refused_by_name(changed: dict[str, Any], why: str) -> None:
+    with pytest.raises(BadInput, match=why):
+        replace(small_question(Decimal(1)).plan, **changed)

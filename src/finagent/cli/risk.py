@@ -206,6 +206,7 @@ async def _answer(settings: "Settings", store: "Store", at: str | None, wish: "W
     from finagent.policies import risk_profile
     from finagent.services.reporting.risk_figures import instant
     from finagent.services.reporting.what_if import what_if
+    from finagent.store_access import HALT_FILE
 
     when = instant(at, store.now())
     async with open_market(settings) as market:
@@ -219,6 +220,7 @@ async def _answer(settings: "Settings", store: "Store", at: str | None, wish: "W
             settings.risk.sectors,
             settings.scan.bad_bars_max,
             build_return_history(settings, market),
+            "HALT file" if at is None and (settings.storage.directory / HALT_FILE).exists() else "",
         )
 
 

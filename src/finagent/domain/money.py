@@ -7,6 +7,7 @@ from math import isfinite
 from finagent.domain.errors import BadInput
 
 ZERO = Decimal(0)
+LARGEST = Decimal(10) ** 18  # USD; below it a decimal of 28 digits has room for its fractions
 CENT = Decimal("0.01")
 SUB_DOLLAR_TICK = Decimal("0.0001")
 
@@ -38,6 +39,11 @@ def exact(number: float | Decimal) -> Decimal:
     if not isfinite(number):
         raise BadInput(f"{number} is not a finite amount")
     return Decimal(repr(float(number)))
+
+
+def rounded(amount: Decimal, digits: int) -> Decimal:
+    """To so many digits after the point; as it stands where it has none, being no number or larger than money is."""
+    return round(amount, digits) if amount.is_finite() and abs(amount) < LARGEST else amount
 
 
 def plain(amount: Decimal) -> str:

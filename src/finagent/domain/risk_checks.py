@@ -12,7 +12,7 @@ from decimal import Decimal
 from functools import cached_property
 from math import isfinite
 
-from finagent.domain.money import ZERO
+from finagent.domain.money import ZERO, rounded
 from finagent.domain.orders import Side
 from finagent.domain.risk import (
     CheckResult,
@@ -139,7 +139,7 @@ def price_collar(question: Question) -> CheckResult:
     """The worst entry price lies near the last price."""
     last, limit = question.line.last_price, question.profile.price_collar_fraction
     distance = abs(question.plan.entry_limit / last - 1) if last is not None and last > 0 else Decimal(1)
-    return _yes_or_no(RiskCode.PRICE_COLLAR, question, limit, round(distance, 6), met=distance <= limit)
+    return _yes_or_no(RiskCode.PRICE_COLLAR, question, limit, rounded(distance, 6), met=distance <= limit)
 
 
 def symbol_lock(question: Question) -> CheckResult:
@@ -167,7 +167,7 @@ def daily_loss(question: Question) -> CheckResult:
     opened = question.snapshot.session_open_equity
     loss = (opened - question.snapshot.equity) / opened if opened > 0 else Decimal(1)
     limit = question.profile.daily_loss_fraction_max
-    return _yes_or_no(RiskCode.DAILY_LOSS, question, limit, round(loss, 6), met=loss < limit)
+    return _yes_or_no(RiskCode.DAILY_LOSS, question, limit, rounded(loss, 6), met=loss < limit)
 
 
 def position_count(question: Question) -> CheckResult:
@@ -216,7 +216,7 @@ def drawdown(past: Past, question: Question) -> CheckResult:
     """Equity stands less than the limit below the highest it ever had."""
     peak = max(past.peak_equity, question.snapshot.equity)
     below, limit = (peak - question.snapshot.equity) / peak, question.profile.portfolio.drawdown_fraction_max
-    return _yes_or_no(RiskCode.DRAWDOWN, question, limit, round(below, 6), met=below < limit)
+    return _yes_or_no(RiskCode.DRAWDOWN, question, limit, rounded(below, 6), met=below < limit)
 
 
 def repeated_entry(past: Past, question: Question) -> CheckResult:
@@ -276,7 +276,7 @@ def _measured(code: RiskCode, question: Question, limit: Decimal, measured: tupl
     if measured is None or not isfinite(measured[0]):
         return CheckResult(code, limit, limit + 1, 0)
     value, allowed = measured
-    return CheckResult(code, limit, round(Decimal(repr(value)), 6), min(max(allowed, 0), question.plan.quantity))
+    return CheckResult(code, limit, rounded(Decimal(repr(value)), 6), min(max(allowed, 0), question.plan.quantity))
 
 
 CHECKS: tuple[Callable[[Question], CheckResult], ...] = (

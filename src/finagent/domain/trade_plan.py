@@ -8,6 +8,9 @@ from finagent.domain.errors import BadInput
 from finagent.domain.finite import require_finite
 from finagent.domain.orders import Side
 
+SHARES_MAX = 10**9  # nobody has as many to sell
+PRICE_USD_MAX = 10**7  # ten times the dearest share there is
+
 
 @dataclass(frozen=True, slots=True)
 class TradePlan:
@@ -30,11 +33,13 @@ class TradePlan:
 
     def __post_init__(self) -> None:
         require_finite(self)
-        if self.quantity <= 0:
-            raise BadInput(f"plan {self.decision_id}: quantity {self.quantity} is not positive")
+        if not 0 < self.quantity <= SHARES_MAX:
+            raise BadInput(f"plan {self.decision_id}: quantity {self.quantity} is not between 1 and {SHARES_MAX:,}")
         ladder = (self.stop, self.entry, self.entry_limit, self.target)
         if self.side is Side.SELL:
             ladder = (self.target, self.entry_limit, self.entry, self.stop)
         low, middle, upper, high = ladder
         if not 0 < low < middle <= upper < high:
             raise BadInput(f"plan {self.decision_id}: prices out of order: {ladder}")
+        if high > PRICE_USD_MAX:
+            raise BadInput(f"plan {self.decision_id}: {high} USD a share is more than {PRICE_USD_MAX:,}")

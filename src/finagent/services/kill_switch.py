@@ -40,6 +40,30 @@ def state_change(reads: Reads, state: TradingState, reason: str, by: str, at: da
     )
 
 
+def state_at(reads: Reads, at: datetime) -> TradingStateRecord | None:
+    """The record as it stood: the last change by then, else what it was before the first one."""
+    record = reads.get(TradingStateRecord, STATE_KEY)
+    changes = sorted(reads.find(DecisionEvent, subject_type=SubjectType.TRADING_STATE), key=lambda event: event.at)
+    earlier = [event for event in changes if event.at <= at]
+    if record is None or record.at <= at or not changes:
+        return record
+    if not earlier:
+        return TradingStateRecord(STATE_KEY, TradingState(changes[0].body["from"]), "first start", "finagent", at)
+    body = earlier[-1].body
+    return TradingStateRecord(STATE_KEY, TradingState(body["to"]), body["reason"], body["by"], earlier[-1].at)
+
+
+def strategies_locked_at(reads: Reads, at: datetime) -> dict[str, str]:
+    """Those that took no new risk then, each with the reason."""
+    locked: dict[str, str] = {}
+    for event in reads.find(DecisionEvent, kind=["strategy_locked", "strategy_released"]):
+        if event.at <= at and event.kind == "strategy_locked":
+            locked[event.body["strategy"]] = event.body["reason"]
+        elif event.at <= at:
+            locked.pop(event.body["strategy"], None)
+    return locked
+
+
 def strategy_lock(run_id: str, reads: Reads) -> str:
     """Why the strategy of a run takes no new risk; empty when it may."""
     run = reads.get(PipelineRun, run_id)

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from finagent.domain.decision import DecisionEvent, SubjectType
 from finagent.domain.effect import Effect, Set
+from finagent.domain.orders import BrokerOrder, Leg
 from finagent.domain.ports.store import Reads
 from finagent.domain.trading_state import LockState, SymbolLock
 
@@ -39,6 +40,28 @@ def release(known: SymbolLock, by: str, at: datetime, quantity: int, orders: tup
 def locked_symbols(reads: Reads) -> set[str]:
     """Those that take no new risk."""
     return {known.symbol for known in reads.find(SymbolLock, state=LockState.LOCKED)}
+
+
+def locked_at(reads: Reads, at: datetime) -> set[str]:
+    """Those that took no new risk then: locked, or with an entry that was parked."""
+    locked: set[str] = set()
+    for event in reads.find(DecisionEvent, kind=["symbol_locked", "symbol_released"]):
+        if event.at <= at:
+            (locked.add if event.kind == "symbol_locked" else locked.discard)(event.body["symbol"])
+    for parked in reads.find(DecisionEvent, kind="order_parked"):
+        order = reads.get(BrokerOrder, parked.body["client_order_id"])
+        since = [one.at for one in reads.find(DecisionEvent, subject_id=parked.subject_id) if _ends_parking(one, parked)]
+        if order is not None and order.leg is Leg.ENTRY and parked.at <= at and not any(one <= at for one in since):
+            locked.add(order.symbol)
+    return locked
+
+
+def _ends_parking(event: DecisionEvent, parked: DecisionEvent) -> bool:
+    return (
+        event.at > parked.at
+        and event.kind.startswith("order_")
+        and event.body.get("client_order_id") == parked.body["client_order_id"]
+    )
 
 
 def objection(symbol: str, reads: Reads) -> str:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from finagent.domain.gap import GapCandidate
@@ -25,8 +25,8 @@ class AccountPast:
     sold_at_loss: frozenset[str]
 
 
-def account_past(reads: Reads, today: date) -> AccountPast:
-    """As committed by now."""
+def account_past(reads: Reads, today: date, until: datetime | None = None) -> AccountPast:
+    """As committed by now, or from what had been filled by an instant."""
     opened = sorted(snapshot.session_date for snapshot in reads.find(AccountSnapshot, kind="OPEN"))
     since = today - timedelta(days=WASH_SALE_DAYS)
     recent = [day for day in opened if since <= day <= today] or [today]
@@ -34,7 +34,8 @@ def account_past(reads: Reads, today: date) -> AccountPast:
     candidates = {one.decision_id: one for one in reads.find(GapCandidate, session_date=recent)}
     fills: dict[str, list[Fill]] = defaultdict(list)
     for fill in reads.find(Fill, decision_id=list(candidates)):
-        fills[fill.decision_id].append(fill)
+        if until is None or fill.filled_at <= until:
+            fills[fill.decision_id].append(fill)
     traded = [candidates[decision] for decision in fills]
     return AccountPast(
         day_trades=sum(1 for candidate in traded if candidate.session_date in counted),

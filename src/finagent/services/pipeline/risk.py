@@ -13,7 +13,7 @@ from finagent.domain.errors import BadInput, Permanent
 from finagent.domain.gap import GapCandidate
 from finagent.domain.identity import trace_id
 from finagent.domain.jobs import Job, Next
-from finagent.domain.money import ZERO
+from finagent.domain.money import ZERO, rounded
 from finagent.domain.orders import BrokerOrder, Leg, OrderIntent, OrderState, SendOutcome
 from finagent.domain.portfolio import AccountSnapshot
 from finagent.domain.ports.clock import Clock
@@ -338,6 +338,6 @@ def figures_after(question: Question, verdict: RiskDecision, book: Book | None) 
     trade = trade_risk(book, question, verdict.quantity)
     if trade is not None:
         amounts = {"value_at_risk": trade.value_at_risk, "expected_shortfall": trade.expected_shortfall, "beta": trade.beta}
-        told |= {name: round(Decimal(repr(value)), 2) for name, value in amounts.items()}
-        told["correlation"] = round(Decimal(repr(trade.correlation)), 6)
+        told |= {name: rounded(Decimal(repr(value)), 2) for name, value in amounts.items()}
+        told["correlation"] = rounded(Decimal(repr(trade.correlation)), 6)
     return {name: str(value) for name, value in (told | {"equity": question.snapshot.equity}).items()}

@@ -15,7 +15,7 @@ from finagent.domain.portfolio import AccountSnapshot, Position, flat
 from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.ports.store import Reads
 from finagent.domain.risk import Exposure
-from finagent.domain.sessions import Session
+from finagent.domain.sessions import MINUTE, Session
 from finagent.services.pipeline.risk import UNKNOWN_SECTOR
 from finagent.services.portfolio import Portfolio, ledger
 
@@ -40,9 +40,19 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class LastPrices:
+    """By symbol, of the session or before its first the close before it: `usd`, and `age_seconds`, infinity for that close.
+    `unusable_fraction` of the universe is out for the session or has refused bars."""
+
+    usd: Mapping[str, Decimal]
+    age_seconds: Mapping[str, float]
+    unusable_fraction: float
+
+
+@dataclass(frozen=True, slots=True)
 class BookAt:
     """USD. `unpriced`: open symbols without a price; then `equity` is not known. `orders_today`, `messages_last_minute` as the
-    gate counts them; `unusable_fraction` of the universe is out for the session or has refused bars."""
+    gate counts them."""
 
     at: datetime
     session: Session
@@ -53,7 +63,7 @@ class BookAt:
     open_equity: Decimal | None
     orders_today: int
     messages_last_minute: int
-    unusable_fraction: float
+    last: LastPrices
 
     @property
     def exposures(self) -> tuple[Exposure, ...]:
@@ -69,7 +79,8 @@ class BookAt:
 async def book_at(reads: Reads, market: MarketDataPort, at: datetime, sectors: Mapping[str, str], bad_bars_max: int) -> BookAt:
     """BadInput before the first session of the market data."""
     session = _session(market, at)
-    prices, unusable = await prices_at(market, session, at, bad_bars_max)
+    last = await _prices(market, session, at, bad_bars_max)
+    prices = last.usd
     fills = [fill for fill in reads.find(Fill) if fill.filled_at <= at]
     holdings = _holdings(reads, fills)
     ordered = _ordered(reads, fills, at, prices)
@@ -99,7 +110,7 @@ async def book_at(reads: Reads, market: MarketDataPort, at: datetime, sectors: M
         open_equity=opened.equity if opened is not None and opened.at <= at else None,
         orders_today=sum(one.leg is Leg.ENTRY for one in sent),
         messages_last_minute=sum((at - one.committed_at).total_seconds() < 60 for one in sent),
-        unusable_fraction=unusable,
+        last=last,
     )
 
 
@@ -124,22 +135,21 @@ def _session(market: MarketDataPort, at: datetime) -> Session:
     return begun[-1]
 
 
-async def prices_at(
-    market: MarketDataPort, session: Session, at: datetime, bad_bars_max: int
-) -> tuple[dict[str, Decimal], float]:
-    """By symbol, and how much of the universe is not to be traded on."""
+async def _prices(market: MarketDataPort, session: Session, at: datetime, bad_bars_max: int) -> LastPrices:
     bars, prior = await market.session_bars(session), await market.prior_facts(session, ())
     past = slice(0, session.minute_of(at))
     usable, closes = np.isin(bars.quality[past], _USABLE), bars.close[past]
     out = (bars.quality[past] == BarQuality.BAD).sum(axis=0) > bad_bars_max
-    prices = {}
+    prices, ages = {}, {}
     for column, symbol in enumerate(market.symbols):
         rows = np.flatnonzero(usable[:, column])
         price = float(closes[rows[-1], column] if len(rows) else prior.previous_close[column])
         out[column] |= symbol in prior.excluded
         if np.isfinite(price) and price > 0:
             prices[symbol] = exact(price)
-    return prices, float(out.mean())
+            told_at = session.opens_at + (int(rows[-1]) + 1) * MINUTE if len(rows) else None
+            ages[symbol] = (at - told_at).total_seconds() if told_at is not None else float("inf")
+    return LastPrices(prices, ages, float(out.mean()))
 
 
 def _holdings(reads: Reads, fills: list[Fill]) -> Portfolio:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from finagent.domain.circuit_breakers import BreakerLimits
-from finagent.domain.decision import DecisionEvent, SubjectType
 from finagent.domain.errors import BadInput
 from finagent.domain.gap import GapCandidate
 from finagent.domain.money import ZERO
@@ -20,6 +19,7 @@ from finagent.domain.risk import RiskProfile
 from finagent.domain.trading_state import TradingStateRecord
 from finagent.quant.risk.drawdown import drawdowns
 from finagent.quant.risk.value_at_risk import CONFIDENCE
+from finagent.services.kill_switch import state_at
 from finagent.services.market_data.return_history import ReturnHistory
 from finagent.services.pipeline.risk import book_of
 from finagent.services.reporting.book_at import BookAt, book_at, largest_at
@@ -124,7 +124,7 @@ async def risk_report(
         source_id=market.source_id,
         ledger_id=identity[1],
         notes=_notes(reads, book, {symbol: int(past.known_days()[column[symbol]]) for symbol in exposures}, policy),
-        state=_state(reads, at),
+        state=state_at(reads, at),
         equity=book.equity,
         cash=book.cash,
         gross_usd=gross,
@@ -182,19 +182,6 @@ def _falls(reads: Reads, book: BookAt) -> tuple[Fall, ...]:
         return ()
     below = drawdowns(np.asarray([float(equity) for _, equity in points]))
     return tuple(Fall(at, equity, float(part)) for (at, equity), part in zip(points, below, strict=True))
-
-
-def _state(reads: Reads, at: datetime) -> TradingStateRecord | None:
-    """The record as it stood: the last change by then, else what it was before the first one."""
-    record = reads.get(TradingStateRecord, 1)
-    changes = sorted(reads.find(DecisionEvent, subject_type=SubjectType.TRADING_STATE), key=lambda event: event.at)
-    earlier = [event for event in changes if event.at <= at]
-    if record is None or record.at <= at or not changes:
-        return record
-    if not earlier:
-        return TradingStateRecord(1, type(record.state)(changes[0].body["from"]), "first start", "finagent", at)
-    body = earlier[-1].body
-    return TradingStateRecord(1, type(record.state)(body["to"]), body["reason"], body["by"], earlier[-1].at)
 
 
 def _notes(reads: Reads, book: BookAt, days: dict[str, int], policy: RiskReportPolicy) -> tuple[str, ...]:

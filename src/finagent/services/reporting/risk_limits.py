@@ -165,7 +165,7 @@ def breakers(reads: Reads, book: BookAt, limits: BreakerLimits) -> tuple[Gauge, 
         Breaker.DRAWDOWN: (Unit.FRACTION, limits.drawdown_fraction_max, fallen),
         Breaker.SLIPPAGE: (Unit.BASIS_POINTS, limits.slippage_bps_max, mean if enough else None),
         Breaker.REFUSALS: (Unit.COUNT, Decimal(limits.refusals_max), Decimal(refusals)),
-        Breaker.DATA_QUALITY: (Unit.PART, limits.unusable_fraction_max, Decimal(repr(book.unusable_fraction))),
+        Breaker.DATA_QUALITY: (Unit.PART, limits.unusable_fraction_max, Decimal(repr(book.last.unusable_fraction))),
     }
     few = f"{len(fills)} of {limits.slippage_fills_min} fills needed"
     return tuple(
