@@ -234,6 +234,22 @@ def test_models_are_told(folder: Path) -> None:
     said(folder.parent / "elsewhere", "models", "list", code=4)
 
 
+def test_the_page_of_a_model_is_that_of_who_scores_unless_another_is_named(folder: Path) -> None:
+    page = said(folder, "models", "report")
+    assert (page["version"], page["roles"], page["evidence"]) == (ONE, ["champion"], None)
+    text = Path(page["report"]).read_text()
+    assert Path(page["report"]) == folder / "reports" / f"model-{ONE}.html"
+    assert "brings no learning curve" in text
+    assert said(folder, "models", "report", TWO)["roles"] == []
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert run(["models", "report", "--set", f"storage.directory={folder}", "--set", "model.serve=shipped"]) == 0
+    assert out.getvalue().strip() == str(folder / "reports" / f"model-{open_package(SHIPPED).version}.html")
+    assert "is not registered" in said(folder, "models", "report", "gap-logistic@9", code=2)["error"]
+    assert "is no version" in said(folder, "models", "report", "../../etc", code=2)["error"]
+    (folder / "models" / "aliases.json").write_text("{}")
+    assert "no model is champion" in said(folder, "models", "report", code=2)["error"]
+
+
 def test_people_read_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--set", f"storage.directory={folder}"]
     assert run(["models", "list", *options]) == 0

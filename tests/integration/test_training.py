@@ -9,6 +9,7 @@ import shutil
 import signal
 import sqlite3
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ import pytest
 from tests.integration.test_live_day import at_alpaca, lived, simulator
 
 from finagent.adapters.models.mlflow_store import MlflowStore
-from finagent.adapters.models.package import MODEL
+from finagent.adapters.models.package import MODEL, open_package
+from finagent.adapters.models.row_files import open_rows
 from finagent.adapters.models.tracking import KEY_TAG
 from finagent.bootstrap import build_alpaca_simulator, build_application, build_daily_features, build_market, open_market
 from finagent.bootstrap.models import build_training_command, training_success
@@ -26,6 +28,7 @@ from finagent.cli.app import run
 from finagent.domain.errors import Permanent
 from finagent.domain.prediction import Prediction
 from finagent.policies import gap_past_policy
+from finagent.quant.evaluation.labels import Outcome
 from finagent.quant.specialists.networks import NETWORKS
 from finagent.services.market_data.daily_features import anchor
 from finagent.services.market_data.feature_past import sessions_between
@@ -113,6 +116,36 @@ def test_what_was_tried_is_in_mlflow_once_and_is_not_tried_again(whole: tuple[Pa
     assert {path for path, at in checkpoints.items() if path.stat().st_mtime_ns != at} == {unfinished}
     tracked()
     assert said(folder, "models", "train", "gap", "1", "--to", "2008-09-30", "--register")["digest"] == told["digest"]
+
+
+def test_what_a_training_found_out_is_in_its_package_and_on_its_page(whole: tuple[Path, Any], tmp_path: Path) -> None:
+    """As the checkpoints have it: the page computes nothing."""
+    folder, told = whole
+    evidence = open_package(Path(told["folder"])).facts.evidence
+    assert evidence is not None
+    last = {each["key"].split("-", 3)[3]: each for each in told["trainings"]}
+    assert (evidence.model, len(evidence.learning)) == ("flat", last["flat-all"]["done"])
+    assert evidence.learning[-1].train_loss == last["flat-all"]["figures"]["train_loss"]
+    (block,) = evidence.blocks
+    for kind in ("climatology", "logistic", "boosting", *NETWORKS):
+        assert block.log_loss[kind] == last[f"{kind}-block-1"]["figures"]["test_log_loss"]
+        assert block.brier[kind] == last[f"{kind}-block-1"]["figures"]["test_brier"]
+    assert block.rows == sum(each.rows for each in evidence.reliability) == told["metrics"]["tested_rows"]
+    assert block.log_loss["flat"] == pytest.approx(told["metrics"]["log_loss"])
+    (rows_folder,) = folder.glob("training/*/rows")
+    file = open_rows(rows_folder)
+    tested = np.asarray([day >= block.first for day in file.dates])[file.rows.days]
+    with_gap = np.where(file.rows.values[tested, 0, file.features.index("gap")] > 0.0, Outcome.UP, Outcome.DOWN)
+    went_with_it = int((file.rows.outcome[tested] == with_gap).sum())
+    assert sum(each.happened * each.rows for each in evidence.reliability) == pytest.approx(went_with_it)
+    assert {each.feature for each in evidence.importance} == set(open_package(Path(told["folder"])).facts.features)
+    assert block.last <= evidence.held_out.last == date.fromisoformat(told["trained_until"])
+    assert any(each.log_loss_increase for each in evidence.importance)
+
+    page = said(folder, "models", "report", "gap@1", "--out", str(tmp_path / "page.html"))
+    assert (page["version"], page["digest"]) == ("gap@1", told["digest"])
+    assert page["evidence"]["learning"][0]["validation_loss"] == evidence.learning[0].validation_loss
+    assert f"{block.log_loss['boosting']:.4f}" in (tmp_path / "page.html").read_text()
 
 
 async def test_a_scheduled_training_is_the_command_with_the_agents_settings(whole: tuple[Path, Any]) -> None:

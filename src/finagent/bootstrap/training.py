@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from finagent.adapters.models.accelerator_memory import accelerator_memory
-from finagent.adapters.models.checkpoint_files import CHECKPOINT, open_checkpoint
 from finagent.adapters.models.package import ModelFacts, ModelPackage, open_package, sealed, write_package
 from finagent.adapters.models.roles import known_form
 from finagent.adapters.models.row_files import RowFile, open_rows, write_rows
@@ -25,6 +24,7 @@ from finagent.bootstrap.features import build_daily_features
 from finagent.bootstrap.live import open_market
 from finagent.bootstrap.models import TRAINING_FOLDER, open_mlflow
 from finagent.bootstrap.store import build_hash
+from finagent.bootstrap.training_evidence import last_checkpoint, training_evidence
 from finagent.domain.bars import DailyHistory, Floats
 from finagent.domain.errors import BadInput
 from finagent.domain.identity import digest
@@ -240,12 +240,8 @@ def _recipe(settings: Settings) -> Recipe:
     return {**told, "seeds": tuple(range(1, told["seeds"] + 1))}
 
 
-def _state(training: Training) -> Mapping[str, Any]:
-    return open_checkpoint(Path(training.folder) / CHECKPOINT).state
-
-
 def _report(settings: Settings, plan: TrainingPlan) -> TrialReport:
-    told = {kind: np.concatenate([_state(each)[TOLD] for each in blocks]) for kind, blocks in plan.trials.items()}
+    told = {kind: np.concatenate([last_checkpoint(each).state[TOLD] for each in blocks]) for kind, blocks in plan.trials.items()}
     tested = np.concatenate([split.test for split in plan.splits])
     return trial_report(plan.file.rows, tested, told, plan.file.long_return, settings.model.training.miss_fraction)
 
@@ -255,20 +251,21 @@ def _package(settings: Settings, plan: TrainingPlan, order: Order, trials: Trial
     file, export = plan.file, MODEL_KINDS[plan.kind].export
     assert export is not None, "settings name what may serve"
     module, _, name = export.partition(":")
-    graph, canary, imputation = getattr(import_module(module), name)(plan.final.recipe, Path(plan.final.data), _state(plan.final))
+    made = getattr(import_module(module), name)(plan.final.recipe, Path(plan.final.data), last_checkpoint(plan.final).state)
     facts = ModelFacts(
         name=order.name,
         version=order.version,
         description=_description(settings, plan),
         data_spec_hash=file.data_spec_hash,
         features=file.features,
-        imputation=imputation,
+        imputation=made.imputation,
         trained_until=file.dates[int(file.rows.days[-1])],
         metrics=_metrics(trials, plan.kind),
         created_by=order.by,
-        canary=canary,
+        canary=made.canary,
+        evidence=training_evidence(plan, made.skill, made.importance),
     )
-    return sealed(facts, graph)
+    return sealed(facts, made.graph)
 
 
 def _description(settings: Settings, plan: TrainingPlan) -> str:

@@ -14,6 +14,7 @@ import typer
 from finagent.cli.control_client import NoAgent, NoAnswer, ask
 from finagent.cli.halt import ANSWER_SECONDS, REASON_LENGTH_MAX, Reason
 from finagent.cli.model_import import import_
+from finagent.cli.model_page import report
 from finagent.cli.options import AsJson, Overrides, SettingsFile, settings_in_force
 from finagent.cli.retention import gc
 from finagent.cli.training import train
@@ -75,6 +76,7 @@ def show(version: Version, settings_file: SettingsFile = None, overrides: Overri
     known["roles"] = ", ".join(known["roles"]) or "none"
     known["metrics"] = ", ".join(f"{name} {value:.6g}" for name, value in known["metrics"].items()) or "none"
     known["features"] = ", ".join(known["features"])
+    known["evidence"] = "`finagent models report` shows it" if known["evidence"] else "none"
     typer.echo("\n".join(f"{name.replace('_', ' '):<15} {value}" for name, value in known.items()))
 
 
@@ -128,6 +130,7 @@ app.command(
 app.command("import", epilog="Example: finagent models import gap-flat 7 seed-1.pth seed-2.pth --about weights.json --register")(
     import_
 )
+app.command(epilog="Example: finagent models report gap-flat@7 --out model.html")(report)
 app.command(epilog="Example: finagent models gc --dry-run")(gc)
 
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from finagent.adapters.durable_files import sync_folder, temporary_name, write_file
 from finagent.adapters.models.onnx_format import require_self_contained
 from finagent.domain.errors import BadInput, Transient
+from finagent.domain.model_evidence import ModelEvidence
 from finagent.domain.ports.model_registry import ModelVersion
 
 MODEL, MANIFEST = "model.onnx", "manifest.json"
@@ -44,7 +45,8 @@ class Canary(BaseModel):
 
 class ModelFacts(BaseModel):
     """What whoever makes a model says of it. `features` are the columns of its input, in their order, and `data_spec_hash` says
-    what they mean; `imputation` holds the values that unknown features take, of those that may be unknown."""
+    what they mean; `imputation` holds the values that unknown features take, of those that may be unknown; `evidence` what a
+    training has found out, where there was one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -58,6 +60,7 @@ class ModelFacts(BaseModel):
     metrics: dict[str, Number]
     created_by: Text
     canary: Canary
+    evidence: ModelEvidence | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -82,7 +85,8 @@ class Manifest(ModelFacts):
 
     def encoded(self) -> bytes:
         """Its one form in bytes."""
-        return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
+        told = self.model_dump(mode="json", exclude=None if self.evidence else {"evidence"})
+        return json.dumps(told, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
 
     def closed(self) -> "Manifest":
         """With the digest that belongs to it."""
@@ -117,6 +121,7 @@ class ModelPackage:
             told.trained_until,
             told.metrics,
             told.created_by,
+            told.evidence,
         )
 
 

@@ -6,6 +6,7 @@ Needs torch and onnx (`pip install "finagent[models]"`).
 import io
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from finagent.adapters.models.row_files import open_rows
 from finagent.domain.errors import BadInput
 from finagent.quant.evaluation.labels import Outcome
 from finagent.quant.specialists.experiment import State
+from finagent.quant.specialists.importance import Importance, permutation_importance
 from finagent.quant.specialists.training import TrainedSpecialist
 from finagent.quant.specialists.training_rows import DEVIATIONS_MAX
 
@@ -60,12 +62,31 @@ class _Score(nn.Module):
         return own, (own < self.conformal.probability_min) | (other >= self.conformal.probability_min)
 
 
-def export_specialist(recipe: Mapping[str, Any], data: Path, state: State) -> Exported:
-    """Of a training that has ended: the graph, what it says to some rows, and what unknown features take."""
-    file = open_rows(data, verify=False)
-    training = specialist_training(recipe, file.rows)
-    training.restore(state)
-    return exported(training.trained(), file.features)
+@dataclass(frozen=True, slots=True)
+class SpecialistExport:
+    """Of a training that has ended: the graph, what it says to some rows, what unknown features take, the share of the networks
+    in what it tells, and what they rely on, whatever that share is."""
+
+    graph: bytes
+    canary: Canary
+    imputation: dict[str, float]
+    skill: float
+    importance: Importance
+
+
+def export_specialist(recipe: Mapping[str, Any], data: Path, state: State) -> SpecialistExport:
+    """On one thread, whose sums any machine makes in the same order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        file = open_rows(data, verify=False)
+        training = specialist_training(recipe, file.rows)
+        training.restore(state)
+        trained = training.trained()
+        importance = permutation_importance(replace(trained, skill=1.0).probabilities, training.held_out)
+        return SpecialistExport(*exported(trained, file.features), trained.skill, importance)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def exported(trained: TrainedSpecialist, features: tuple[str, ...]) -> Exported:

@@ -7,6 +7,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
+from finagent.domain.model_evidence import ModelEvidence
+
 
 class Alias(Enum):
     """A role, which one version has at a time: the champion trades, the previous one did before it."""
@@ -20,7 +22,7 @@ class Alias(Enum):
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
     """What is known of a version. `version` is name@version, as predictions carry it; `digest` depends on every byte of the
-    package; `trained_until` is the last day that it has seen."""
+    package; `trained_until` is the last day that it has seen; `evidence` is what its training found out, None without one."""
 
     version: str
     digest: str
@@ -30,6 +32,7 @@ class ModelVersion:
     trained_until: date
     metrics: Mapping[str, float]
     created_by: str
+    evidence: ModelEvidence | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,6 +140,11 @@ class SpecialistTraining:
         train, held_out = np.asarray(losses).mean(axis=0)
         return {"train_loss": float(train), "validation_loss": float(held_out), "members": float(len(losses))}
 
+    @property
+    def held_out(self) -> TrainingRows:
+        """The last days, from which no weights were learned and which stopped nothing; they calibrate."""
+        return self._rows.take(self._calibrate)
+
     def trained(self) -> TrainedSpecialist:
         """The best weights of each member, calibrated on days that no member has seen."""
         for member in self._members:

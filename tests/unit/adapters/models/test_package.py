@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.adapters.models import packages
+from tests.unit.services.reporting.test_model_page import EVIDENCE
 
 from finagent.adapters.models.onnx_format import require_self_contained
 from finagent.adapters.models.package import MANIFEST, MODEL, ModelFacts, ModelPackage, open_package, sealed, write_package
@@ -121,6 +122,27 @@ def test_every_bit_counts(folder: Path) -> None:
                 open_package(folder)
         (folder / name).write_bytes(whole)
     assert open_package(folder) == PACKAGE
+
+
+def test_evidence_is_part_of_what_is_sealed(tmp_path: Path) -> None:
+    """It comes back as it was, each figure counts, and one that cannot be is refused."""
+    facts = packages.facts_of(packages.SPEC, PACKAGE.manifest.canary, evidence=EVIDENCE)
+    package = sealed(facts, SOUND)
+    write_package(tmp_path / "package", package)
+    assert open_package(tmp_path / "package").facts.evidence == EVIDENCE
+    assert PACKAGE.facts.evidence is None
+    assert b"evidence" not in PACKAGE.manifest.encoded()
+    whole = (tmp_path / "package" / MANIFEST).read_text()
+    for old, new, words in (
+        ("1.0987", "1.0986", "manifest.json was changed"),
+        ('"members": 3', '"members": "3"', "manifest.json was changed"),
+        ('"skill": 0.25', '"skill": 7.0', "a fraction is not from 0 to 1"),
+        ('"skill": 0.25', '"skill": "much"', "of another format: evidence.skill"),
+        ("1.0987", "1e999", "a figure is not finite"),
+    ):
+        (tmp_path / "package" / MANIFEST).write_text(whole.replace(old, new, 1))
+        with pytest.raises(BadInput, match=words):
+            open_package(tmp_path / "package")
 
 
 def test_numbers_of_the_manifest_fit_together() -> None:
