@@ -90,12 +90,15 @@ class RiskService:
         run_id = job.payload["run_id"]
         if reads.get(RiskSnapshot, run_id) is not None:
             return Effect()
-        ahead = "" if "last_call" in job.payload else self._being_judged(reads)
-        if ahead:
-            return Effect(next=(Next("gather", f"gather:{run_id}:after:{ahead}", job.payload, trace_id=trace_id(run_id)),))
+        ahead = self._being_judged(reads)
+        if ahead and "last_call" not in job.payload:
+            after = f"{ahead[0].run_id}:{reads.count(RiskDecision, run_id=ahead[0].run_id)}"
+            return Effect(next=(Next("gather", f"gather:{run_id}:after:{after}", job.payload, trace_id=trace_id(run_id)),))
         now = self.clock.now()
         ranked = self._ranked(run_id, reads)
         late = self._too_late(run_id, {line.decision_id for line in ranked}, reads)
+        for snapshot in ahead:
+            late += self._overtaken(snapshot, reads)
         if not ranked:
             return late + self._finished(run_id, reads)
         snapshot = self._snapshot(run_id, ranked, reads)
@@ -108,14 +111,24 @@ class RiskService:
         told = DecisionEvent(SubjectType.RUN, run_id, "risk_gathered", now, trace_id(run_id), body=body)
         return late + Effect((snapshot,), (self._judge(run_id, 0),), (told,))
 
-    def _being_judged(self, reads: Reads) -> str:
-        """A gathered run that has verdicts to come, and how many it has; empty when there is none."""
-        for run in reads.find(PipelineRun, state=RunState.RUNNING, session_date=self.feed.session.date):
-            snapshot = reads.get(RiskSnapshot, run.run_id)
-            verdicts = reads.count(RiskDecision, run_id=run.run_id)
-            if snapshot is not None and verdicts < len(snapshot.ranked):
-                return f"{run.run_id}:{verdicts}"
-        return ""
+    def _being_judged(self, reads: Reads) -> list[RiskSnapshot]:
+        """Of gathered runs that have verdicts to come."""
+        running = reads.find(PipelineRun, state=RunState.RUNNING, session_date=self.feed.session.date)
+        found = [snapshot for run in running if (snapshot := reads.get(RiskSnapshot, run.run_id)) is not None]
+        return [one for one in found if reads.count(RiskDecision, run_id=one.run_id) < len(one.ranked)]
+
+    def _overtaken(self, snapshot: RiskSnapshot, reads: Reads) -> Effect:
+        """What a run has not judged when another one can wait no longer expires: its snapshot does not know what that one will be
+        allowed, and both would fill the same room."""
+        effect = Effect()
+        for line in snapshot.ranked:
+            candidate = reads.get(GapCandidate, line.decision_id)
+            judged = reads.get(RiskDecision, line.decision_id) is not None
+            if candidate is not None and not judged and not self._over(line.decision_id, reads):
+                reason = "not judged when the next run could wait no longer"
+                outcome = ended(candidate, Stage.RISK, SignalOutcome.EXPIRED, reason, self.clock.now())
+                effect += Effect(outcome.records, (), outcome.events)
+        return effect
 
     def _ranked(self, run_id: str, reads: Reads) -> tuple[RankedPlan, ...]:
         lines = []
@@ -148,9 +161,8 @@ class RiskService:
             intent = reads.get(OrderIntent, order.client_order_id)
             if intent is None or order.outcome is SendOutcome.DENIED:
                 continue
-            price = self.feed.last_price(order.symbol)[0] or ZERO
             left = intent.side.sign * (intent.quantity - order.filled_quantity)
-            exposures.append(self._exposure(order.symbol, left, left * max(intent.limit_price or ZERO, price)))
+            exposures.append(self._exposure(order.symbol, left, left * self._worst_price(intent)))
             if order.state is OrderState.PARKED:
                 locked.add(order.symbol)
         unsent = self._unsent(run_id, reads)
@@ -173,6 +185,11 @@ class RiskService:
             ranked=ranked,
             strategy_lock=strategy_lock(run_id, reads) or None,
         )
+
+    def _worst_price(self, intent: OrderIntent) -> Decimal:
+        """USD a share that an entry may bind at most; NaN where nobody can say, on which nothing passes."""
+        prices = (intent.limit_price or intent.stop_price, self.feed.last_price(intent.symbol)[0])
+        return max((price for price in prices if price is not None), default=Decimal("NaN"))
 
     def _with_past(self, snapshot: RiskSnapshot, reads: Reads) -> RiskSnapshot:
         """Each line with what the checks of the past ask of account and symbol."""

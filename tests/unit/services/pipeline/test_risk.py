@@ -10,7 +10,7 @@ from finagent.domain.decision import DecisionOutcome, SignalOutcome
 from finagent.domain.effect import Effect, Set
 from finagent.domain.errors import Conflict, Permanent
 from finagent.domain.gap import GapCandidate
-from finagent.domain.orders import BrokerOrder, Leg, OrderState, SendOutcome, Side
+from finagent.domain.orders import BrokerOrder, Leg, OrderIntent, OrderState, OrderType, SendOutcome, Side
 from finagent.domain.portfolio import Position
 from finagent.domain.risk import RiskCode, RiskDecision, RiskProfile, RiskSnapshot, Verdict
 from finagent.domain.runs import PipelineRun, RunState, Stage, SymbolRun, SymbolState
@@ -139,6 +139,25 @@ async def test_a_run_that_never_ends_does_not_keep_the_next_one_waiting(desk: An
     assert desk.reads.get(RiskSnapshot, second) is not None
 
 
+async def test_two_runs_never_fill_the_same_room_even_where_one_was_held_up(desk: Any, market: Any, open_feed: Any) -> None:
+    """The first run's judge comes back after the second one could wait no longer: what it had not judged has expired."""
+    service = await gate(desk, market, open_feed, positions_max=2)
+    first, second = await desk.run(entry="first"), await desk.run(entry="second")
+    judged_in_time = await desk.planned(first, "AAPL", 10, score=0.9)
+    held_up = await desk.planned(first, "IBM", 10, score=0.8)
+    overtaking = await desk.planned(second, "MSFT", 10)
+    await gather(desk, service, first)
+    await desk.commit(await service.check(desk.job("risk", run_id=first, rank=0), desk.reads))
+    await gather(desk, service, second, last_call=True)
+    await judge(desk, service, second)
+    await desk.commit(await service.check(desk.job("risk", run_id=first, rank=1), desk.reads))
+
+    assert desk.keys("execute") == [f"execute:{plan.decision_id}" for plan in (judged_in_time, overtaking)]
+    outcome = desk.reads.get(DecisionOutcome, held_up.decision_id)
+    assert (outcome.outcome, outcome.reason) == (SignalOutcome.EXPIRED, "not judged when the next run could wait no longer")
+    assert desk.reads.get(PipelineRun, first).state is RunState.SUCCESS
+
+
 async def test_candidates_not_planned_in_time_expire_and_their_late_jobs_change_nothing(
     desk: Any, market: Any, open_feed: Any
 ) -> None:
@@ -207,6 +226,21 @@ async def test_open_orders_bind_alike_whether_their_send_was_answered_or_not(
     assert [(e.symbol, e.quantity, e.notional) for e in snapshot.exposures] == [("AAPL", 100, 100 * Decimal("104.27"))]
     assert snapshot.locked_symbols == ()
     assert (again.verdict, again.code, again.quantity) == (Verdict.REDUCED, RiskCode.POSITION_SIZE, 139)
+
+
+async def test_an_open_entry_of_no_known_price_lets_nothing_pass(desk: Any, market: Any, open_feed: Any) -> None:
+    """A market order of a symbol without a bar may cost anything: zero would be a guess in our favour."""
+    service = await gate(desk, market, open_feed)
+    plan = await with_entry(desk, "ZZZZ")
+    (entry,) = desk.reads.find(OrderIntent, decision_id=plan.decision_id, leg=Leg.ENTRY)
+    unpriced = {"limit_price": None, "stop_price": None}
+    await desk.commit(Set(OrderIntent, (entry.client_order_id,), {"type": OrderType.MARKET} | unpriced))
+    run = await desk.run(entry="second")
+    await desk.planned(run, "IBM", 10)
+    await gather(desk, service, run)
+    (verdict,) = await judge(desk, service, run)
+
+    assert (verdict.verdict, verdict.code) == (Verdict.REFUSED, RiskCode.BAD_INPUT)
 
 
 async def test_a_parked_order_locks_its_symbol(desk: Any, market: Any, open_feed: Any) -> None:
