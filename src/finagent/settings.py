@@ -264,6 +264,7 @@ class ServingSettings(Section):
     batch_max: Annotated[int, Field(ge=1, le=4096)]
     queue_max: AtLeastOne
     deadline_seconds: Annotated[float, Field(gt=0, le=60)]
+    call_seconds_max: Annotated[float, Field(gt=0, le=600)]
     poll_seconds: Annotated[float, Field(gt=0, le=3600)]
     warm_max: AtLeastOne
 

@@ -78,7 +78,7 @@ class Stand:
 
     def load(self, version: str) -> Handle:
         self.loaded.append(version)
-        return Handle.of(OnnxPredictor(opened(self.registry, version), CANDIDATE), CANDIDATE)
+        return Handle.of(OnnxPredictor(opened(self.registry, version), CANDIDATE, call_seconds_max=0.1), CANDIDATE)
 
     async def record(self, event: DecisionEvent) -> None:
         if self.record_error:
@@ -272,6 +272,29 @@ async def test_a_champion_that_fails_goes_back_to_the_one_before_it(stand: Stand
     )
     assert event.body["reason"].startswith("FAILURES")
     assert any(line.startswith("LATENCY") for line in event.body["evidence"]), "what it did not breach is told, too"
+
+
+async def test_a_champion_that_never_ends_costs_its_own_scores_and_the_one_before_it_serves(stand: Stand, tmp_path: Path) -> None:
+    """The worker comes back from it, so whoever serves next does."""
+    write_package(tmp_path / "endless", packages.endless_package(100.0, version="endless"))
+    stand.registry.register(tmp_path / "endless")
+    stand.registry.promote("gap-logistic@endless")
+    follower = stand.follower()
+    await follower.look()
+    sound = np.tile(np.linspace(-0.5, 0.5, len(CANDIDATE.features)), (len(SUBJECTS), 1))
+    assert {score.version for score in await stand.server.score(sound, SUBJECTS) if score.value >= 0.0} == {
+        "gap-logistic@endless"
+    }
+    odd = sound.copy()
+    odd[:, CANDIDATE.columns["gap_magnitude"]] = 200.0
+    for rows in (odd, sound):
+        told = await stand.server.score(rows, SUBJECTS)
+        assert all(score.reason.startswith("model gap-logistic@endless failed: Unending: ") for score in told)
+    await follower.look()
+    assert stand.champion == VERSION[0]
+    assert {score.version for score in await stand.asked()} == {VERSION[0]}
+    (event,) = stand.events_of(CHAMPION)
+    assert event.body["reason"].startswith("FAILURES")
 
 
 @pytest.mark.parametrize(("figure", "line"), [("calibration_error", "CALIBRATION"), ("evidence_against", "LOSS_EVIDENCE")])

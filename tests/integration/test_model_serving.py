@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from tests.unit.adapters.models import packages
 
+from finagent.adapters.models.onnx_predictor import OnnxPredictor
 from finagent.adapters.models.package import MODEL, SHIPPED, open_package, write_package
 from finagent.adapters.models.registry_files import VERSIONS
 from finagent.adapters.models.warm_copy import SERVED
@@ -318,6 +319,13 @@ def test_who_scores_is_part_of_a_replay_and_where_models_lie_is_not(tmp_path: Pa
     assert settings_of(tmp_path, "model.serving.device=cuda").settings_hash != served.settings_hash
     assert served.decisive()["model"].keys() == {"score_decimals", "score_min", "serve"}
     assert formula.decisive()["model"].keys() == {"score_decimals", "score_min"}, "replays of earlier builds stay what they are"
+
+
+def test_wall_time_ends_no_call_of_a_replay(folder: Path) -> None:
+    """The canary is bounded, what decides is not."""
+    predictor = build_predictor(settings_of(folder))
+    assert isinstance(predictor, OnnxPredictor)
+    assert predictor._watch is None
 
 
 def test_the_formula_asks_for_no_registry(tmp_path: Path) -> None:

@@ -246,7 +246,8 @@ def _loaded(settings: Settings, package: ModelPackage) -> OnnxPredictor:
     """On the device that serves."""
     serving, reserve = settings.model.serving, settings.model.training.processes.inference_reserve_bytes
     cuda = CudaShare(reserve // serving.warm_max, serving.batch_max) if serving.device == "cuda" else None
-    return OnnxPredictor(package, CANDIDATE, cuda=cuda)
+    bound = serving.call_seconds_max if settings.on_wall_time else None  # wall time decides nothing in a replay
+    return OnnxPredictor(package, CANDIDATE, cuda=cuda, call_seconds_max=bound)
 
 
 def _champion(registry: ModelRegistry) -> ModelPackage:

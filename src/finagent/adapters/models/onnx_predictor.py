@@ -2,15 +2,16 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from finagent.adapters.models.call_watch import CallWatch
 from finagent.adapters.models.package import ModelPackage
 from finagent.domain.bars import Floats
 from finagent.domain.data_spec import DataSpec
-from finagent.domain.errors import BadInput
+from finagent.domain.errors import BadInput, Permanent
 from finagent.domain.ports.predictor import Forecasts
 
 if TYPE_CHECKING:
@@ -19,12 +20,17 @@ if TYPE_CHECKING:
     import onnxruntime
 
 TOLERANCE = 1e-5
+CANARY_SECONDS_MAX = 10.0  # a call: a thousand rows take milliseconds
 ABSTAINS = "abstains"  # the output beside the score: true where the model cannot rule out the other way
 Matrix = npt.NDArray[np.floating[Any]]
 Flags = npt.NDArray[np.bool_]
 _DTYPES: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(double)": np.float64}
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _QUIET = 4  # severity "fatal": what is wrong is raised, and need not be on stderr too
+
+
+class Unending(Permanent):
+    """A model that does not come to an end: none of its rows has a score any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +51,31 @@ class OnnxPredictor:
     value, has no score, nor has one that is infinite.
 
     With a `cuda` share it scores there, and on the CPU where that fails; it must be the same model on both.
+
+    A call that has not ended after `call_seconds_max` is ended, and the model is not asked again: each call raises Unending from
+    then on. Without that bound only the canary has one.
     """
 
-    def __init__(self, package: ModelPackage, catalogue: DataSpec, *, threads: int = 1, cuda: CudaShare | None = None) -> None:
+    def __init__(
+        self,
+        package: ModelPackage,
+        catalogue: DataSpec,
+        *,
+        threads: int = 1,
+        cuda: CudaShare | None = None,
+        call_seconds_max: float | None = None,
+    ) -> None:
+        from onnxruntime import RunOptions
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
+        self._run_options = RunOptions
         raised = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
         self._errors: tuple[type[Exception], ...] = (*raised, BadInput)
+        refusals: tuple[type[Exception], ...] = (*self._errors, Unending)
         manifest = package.manifest
         self._version, self._digest = package.version, package.digest
+        self._seconds, self._ended = call_seconds_max or CANARY_SECONDS_MAX, False
+        self._watch: CallWatch | None = CallWatch(self._seconds)
         try:
             self._spec = _spec(package, catalogue)
             cpu = _session(package.model, self._errors, threads)
@@ -67,7 +89,9 @@ class OnnxPredictor:
                 self._call(np.zeros((cuda.rows_max, len(manifest.features)), dtype=self._dtype))
                 self._require_canary(_rows(manifest.canary.inputs), _rows([manifest.canary.outputs])[0])
                 self._sessions = (*self._sessions, cpu)
-        except self._errors as refusal:
+            if call_seconds_max is None:
+                self._watch = None
+        except refusals as refusal:
             raise BadInput(f"model {package.version} is refused: {refusal}") from refusal
 
     @property
@@ -116,12 +140,28 @@ class OnnxPredictor:
 
     def _answer(self, session: "onnxruntime.InferenceSession", rows: Matrix) -> Floats:
         told = np.zeros((len(rows), 2))
-        for place, output in enumerate(session.run(None, {self._input: rows})):
+        for place, output in enumerate(self._run(session, rows)):
             if not isinstance(output, np.ndarray) or output.shape not in ((len(rows),), (len(rows), 1)):
                 shape = list(output.shape) if isinstance(output, np.ndarray) else type(output).__name__
                 raise BadInput(f"its output for {len(rows)} rows is {shape}, not one score a row")
             told[:, place] = output.reshape(-1)
         return told
+
+    def _run(self, session: "onnxruntime.InferenceSession", rows: Matrix) -> "Sequence[Any]":
+        if self._ended:
+            raise Unending(f"a call of it was ended after {self._seconds:g} s, and it is not asked again")
+        if self._watch is None:
+            return cast("Sequence[Any]", session.run(None, {self._input: rows}))
+        options = self._run_options()
+        options.log_severity_level = _QUIET
+        try:
+            with self._watch.over(options):
+                return cast("Sequence[Any]", session.run(None, {self._input: rows}, options))
+        except self._errors as error:
+            if not options.terminate:
+                raise
+            self._ended = True
+            raise Unending(f"its call of {len(rows)} rows had not ended after {self._seconds:g} s") from error
 
     def _require_canary(self, rows: Floats, expected: Floats) -> None:
         filled, sound = self._filled(rows)

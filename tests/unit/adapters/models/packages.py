@@ -134,3 +134,33 @@ def of_whole_batches() -> bytes:
     model = onnx.load_model_from_string(graph_model(nodes, len(SPEC.features), {}))
     model.graph.initializer.append(numpy_helper.from_array(np.asarray([1], dtype=np.int64), "one"))
     return bytes(model.SerializeToString())
+
+
+def endless_model(beyond: float) -> bytes:
+    """The logistic model, which never comes to an end where a value of the rows is beyond that."""
+    condition, carried = (
+        helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("before", "after")],
+    )
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go_on"], ["goes_on"]), helper.make_node("Identity", ["before"], ["after"])],
+        "for ever",
+        [helper.make_tensor_value_info("turn", TensorProto.INT64, []), condition, carried[0]],
+        [helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []), carried[1]],
+    )
+    numbers = {"w": np.asarray(WEIGHTS).reshape(-1, 1), "b": np.asarray([BIAS]), "beyond": np.asarray(beyond)}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["xw"]),
+        helper.make_node("Add", ["xw", "b"], ["z"]),
+        helper.make_node("Sigmoid", ["z"], ["s"]),
+        helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
+        helper.make_node("Greater", ["largest", "beyond"], ["odd"]),
+        helper.make_node("Loop", ["", "odd", "s"], ["y"], body=body),
+    ]
+    return graph_model(nodes, len(WEIGHTS), numbers)
+
+
+def endless_package(beyond: float, **other: Any) -> ModelPackage:
+    """Its canary has no value beyond 100."""
+    sound = logistic_package()
+    return sealed(facts_of(SPEC, sound.manifest.canary, **other), endless_model(beyond))

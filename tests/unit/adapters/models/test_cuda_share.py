@@ -42,13 +42,13 @@ class Device:
             def get_providers(self) -> list[str]:
                 return [CUDA, CPU] if self.cuda and device.opens else [CPU]
 
-            def run(self, names: Any, given: dict[str, Any]) -> list[Any]:
+            def run(self, names: Any, given: dict[str, Any], options: Any = None) -> list[Any]:
                 if not self.cuda:
-                    return list(self.inner.run(names, given))
+                    return list(self.inner.run(names, given, options))
                 device.rows.append(len(next(iter(given.values()))))
                 if device.lost:
                     raise state.EPFail("CUDA failure 2: out of memory")
-                return [output + device.off for output in self.inner.run(names, given)]
+                return [output + device.off for output in self.inner.run(names, given, options)]
 
         monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
         monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])

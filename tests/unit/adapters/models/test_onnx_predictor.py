@@ -1,5 +1,6 @@
 """A model that has proven itself scores; one that has not is refused by name."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from tests.unit.adapters.models import packages
 
-from finagent.adapters.models.onnx_predictor import OnnxPredictor
+from finagent.adapters.models.onnx_predictor import OnnxPredictor, Unending
 from finagent.adapters.models.package import Canary, ModelPackage, sealed
 from finagent.domain.errors import BadInput
 from finagent.quant.features.catalogue import CANDIDATE
@@ -153,3 +154,39 @@ def test_a_canary_reproduces_to_the_promised_precision() -> None:
         else:
             with pytest.raises(BadInput, match="of its canary gives"):
                 OnnxPredictor(package, CANDIDATE)
+
+
+SECONDS = 0.05
+
+
+def watchers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "model-calls"]
+
+
+def test_a_call_that_would_never_end_is_ended_and_the_model_is_not_asked_again() -> None:
+    predictor = OnnxPredictor(packages.endless_package(100.0), CANDIDATE, call_seconds_max=SECONDS)
+    np.testing.assert_allclose(predictor.predict(ROWS).scores, packages.logistic_score(ROWS, packages.WEIGHTS), atol=1e-5)
+    with pytest.raises(Unending, match=r"its call of 4 rows had not ended after 0.05 s"):
+        predictor.predict(np.concatenate((ROWS, [[200.0, 0.0, 0.0]])))
+    with pytest.raises(Unending, match="it is not asked again"):
+        predictor.predict(ROWS[:1])
+
+
+def test_a_canary_that_never_ends_is_refused_by_name() -> None:
+    with pytest.raises(BadInput, match=r"model gap-logistic@1 is refused: its call of 4 rows had not ended after 0.05 s"):
+        OnnxPredictor(packages.endless_package(-100.0), CANDIDATE, call_seconds_max=SECONDS)
+
+
+def test_one_thread_watches_all_calls_and_goes_when_there_are_none() -> None:
+    before = set(watchers())
+    predictor = OnnxPredictor(packages.logistic_package(), CANDIDATE, call_seconds_max=1.0)
+    seen: set[threading.Thread] = set()
+    for _ in range(500):
+        predictor.predict(ROWS)
+        now = set(watchers()) - before
+        assert len(now) <= 1
+        seen |= now
+    assert seen
+    for thread in seen:
+        thread.join(60.0)
+        assert not thread.is_alive()
