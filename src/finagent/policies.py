@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from finagent.adapters.broker.alpaca.policy import (
     DATA_URL,
@@ -66,6 +67,7 @@ def check(settings: Settings) -> None:
         plan_policy,
         allocation_policy,
         risk_profile,
+        partial(return_history_policy, index=None, sessions=0),
         execution_policy,
         files_policy,
         simulated_policy,
@@ -380,9 +382,14 @@ SESSIONS_PER_YEAR = 250  # a few less than there are
 
 
 def return_history_policy(settings: Settings, index: int | None, sessions: int) -> ReturnHistoryPolicy:
-    """What a book is measured on; `index` is the column of the market index, so many `sessions` are read at least."""
+    """What a book is measured on; `index` is the column of the market index, so many `sessions` are read at least. BadInput where
+    no symbol could ever have history enough."""
     chosen, years = settings.risk.portfolio, max(1, -(-sessions // SESSIONS_PER_YEAR))
     holes = settings.market_data.hole_sessions_max
+    if chosen.history_days_min > chosen.history_days:
+        raise BadInput(
+            f"risk.portfolio: history_days_min {chosen.history_days_min} must be at most history_days {chosen.history_days}"
+        )
     return ReturnHistoryPolicy(chosen.history_days, chosen.history_days_min, holes, index, years)
 
 

@@ -142,6 +142,9 @@ def test_the_risk_of_a_finished_replay_and_of_an_instant_in_it(replayed: tuple[P
     used = {gauge["name"]: gauge["utilisation"] for gauge in limits["limits"]}
     assert 0 < used["POSITION_SIZE"] <= 1
     assert 0 < used["VALUE_AT_RISK"] <= 1
+    full = finagent("risk", "limits", "--at", busy.group(1), *of(folder), "--set", "risk.positions_max=1")
+    assert (full.returncode, finagent("risk", "limits", "--at", busy.group(1), *of(folder)).returncode) == (3, 0)
+    assert re.search(r"POSITION_COUNT +\d of +1 count +used up", full.stdout)
     few, many, none = (
         finagent("risk", "check", *asked, "--at", busy.group(1), "--json", *of(folder))
         for asked in (("MSFT", "--quantity", "1"), ("MSFT", "--quantity", "9000"), ("NOSUCH", "--quantity", "1"))

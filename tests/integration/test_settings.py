@@ -74,3 +74,9 @@ def test_how_risk_is_split_is_of_a_replay_only_where_it_is_split() -> None:
 def test_rules_that_leave_no_history_to_split_risk_by_are_refused() -> None:
     with pytest.raises(BadInput, match=r"risk.allocation_rules: days_min 300 must be 2 or more and at most days 250"):
         check(load_settings(overrides=("risk.allocation_rules.days_min=300",)))
+
+
+def test_a_history_that_nobody_could_have_is_refused() -> None:
+    """Else nothing new would ever pass, each time for want of history."""
+    with pytest.raises(BadInput, match=r"risk.portfolio: history_days_min 40 must be at most history_days 30"):
+        check(load_settings(overrides=("risk.portfolio.history_days=30",)))

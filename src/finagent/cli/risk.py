@@ -101,7 +101,7 @@ async def _report(settings: "Settings", store: "Store", at: str | None) -> "Risk
 def limits(at: Instant = None, settings_file: SettingsFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Every limit with what is used of it: those of the account, those that the session's plans came nearest to, the breakers.
 
-    Exits 3 where one is used up.
+    Exits 3 where a limit of the account or a breaker is used up.
     """
     settings = settings_in_force(settings_file, overrides)
     from finagent.cli.output import print_json
@@ -120,7 +120,7 @@ def limits(at: Instant = None, settings_file: SettingsFile = None, overrides: Ov
             typer.echo(name.replace("_", " ") if gauges else f"{name.replace('_', ' ')}: none")
             for gauge in gauges:
                 typer.echo(_gauge_line(gauge))
-    if any(gauge.utilisation is not None and gauge.utilisation > 1 for gauge in found.limits):
+    if any(gauge.used_up for gauge in (*found.limits, *found.breakers)):
         raise typer.Exit(WRONG)
 
 
@@ -226,8 +226,8 @@ async def _answer(settings: "Settings", store: "Store", at: str | None, wish: "W
 
 def _gauge_line(gauge: "Gauge") -> str:
     value = "not known" if gauge.value is None else f"{gauge.value:,f}"
-    used = "" if gauge.utilisation is None else f"{gauge.utilisation:.0%}"
-    return f"  {gauge.name:<16} {value:>14} of {gauge.limit:>12,f} {gauge.unit.value:<24} {used:>6}  {gauge.detail}".rstrip()
+    used = "used up" if gauge.used_up else "" if gauge.utilisation is None else f"{gauge.utilisation:.0%}"
+    return f"  {gauge.name:<16} {value:>14} of {gauge.limit:>12,f} {gauge.unit.value:<24} {used:>7}  {gauge.detail}".rstrip()
 
 
 def _require_same_market(settings: "Settings", store: "Store", market: "MarketDataPort") -> str:

@@ -57,6 +57,11 @@ class Gauge:
         """1 is the limit; None where the value is not known, or where a limit of zero has no share that could be used."""
         return float(self.value / self.limit) if self.value is not None and self.limit > 0 else None
 
+    @property
+    def used_up(self) -> bool:
+        """Nothing is left of it; of a limit of zero there never was."""
+        return self.value is not None and self.value >= self.limit
+
 
 def gauges(reads: Reads, book: BookAt, profile: RiskProfile, drawdown: float, measured: Book | None) -> tuple[Gauge, ...]:
     """Of the gate's limits that an account has a state of; what is asked of one plan alone (its price, its age, its collar) has

@@ -92,14 +92,17 @@ async def what_if(
     )
     question = replace(question, past=past)
     verdict = decide(question, 0, at)
-    said = (*warnings(question, verdict), *_notes(reads, book, held_back))
+    said = (*warnings(question, verdict), *_notes(reads, book, wish, held_back))
     return Answer(wish, at, verdict, figures_after(question, verdict, held), said)
 
 
-def _notes(reads: Reads, book: BookAt, held_back: str) -> tuple[str, ...]:
+def _notes(reads: Reads, book: BookAt, wish: Wish, held_back: str) -> tuple[str, ...]:
     """What the verdict of one trade does not say."""
     notes = [f"nothing new passes: {held_back}"] if held_back else []
     notes += [] if book.open_equity is not None else ["the account at the session's open is not known: nor is the day's loss"]
+    shares = sum(one.shares for one in book.held if one.symbol == wish.symbol)
+    if shares * wish.side.sign < 0:
+        notes.append(f"{shares} shares of {wish.symbol} are held: to close them is an exit, which no limit stops")
     locked = strategies_locked_at(reads, book.at)
     return (*notes, *(f"strategy {name} is locked: {reason}; its own plans are refused" for name, reason in locked.items()))
 

@@ -275,6 +275,7 @@ async def test_limits_show_what_is_used_and_of_what(desk: Any, past: Any) -> Non
 
     assert limits["POSITION_SIZE"].detail == "IBM"
     assert limits["POSITION_SIZE"].utilisation == pytest.approx(20_000 / 99_998 / 0.25, abs=1e-5)
+    assert not any(gauge.used_up for gauge in limits.values())
     assert (limits["SECTOR_EXPOSURE"].detail, limits["POSITION_COUNT"].value) == ("technology", Decimal(3))
     assert (limits["ORDER_COUNT"].value, limits["MESSAGE_RATE"].value) == (Decimal(3), Decimal(1))
     assert "VALUE_AT_RISK" not in limits
@@ -341,7 +342,8 @@ async def test_of_what_is_asked_of_a_plan_the_plan_of_the_day_that_used_most_is_
 async def test_a_limit_of_zero_allows_nothing_and_says_so(desk: Any, past: Any) -> None:
     found = await report_of(desk, past, profile=replace(PROFILE, positions_max=0))
 
-    assert next(gauge for gauge in found.limits if gauge.name == "POSITION_COUNT").utilisation is None
+    count = next(gauge for gauge in found.limits if gauge.name == "POSITION_COUNT")
+    assert (count.utilisation, count.used_up) == (None, True)
     assert "0, allows nothing" in risk_page(found)
 
 

@@ -135,6 +135,15 @@ async def test_day_trades_and_wash_sales_are_those_of_the_instant(desk: Account,
     assert ["wash sale" in " ".join(one.warnings) for one in answers] == [False, False, True]
 
 
+async def test_who_wants_to_sell_what_is_held_is_told_that_exits_are_free(desk: Account, past: Any) -> None:
+    held(desk)
+    sold, bought = await asked(desk, past, symbol="IBM", side=Side.SELL), await asked(desk, past, symbol="IBM")
+
+    assert sold.verdict.code is RiskCode.SHORT_SELLING
+    assert sold.warnings == ("200 shares of IBM are held: to close them is an exit, which no limit stops",)
+    assert not any("exit" in warning for warning in bought.warnings)
+
+
 async def test_what_stops_new_risk_beside_the_store_refuses(desk: Account, past: Any) -> None:
     answer = await asked(desk, past, held_back="HALT file")
 
