@@ -112,6 +112,27 @@ def test_a_lock_outlives_a_kill(limit: str, by: str, state: str, tmp_path: Path)
 
 
 @pytest.mark.drill
+def test_a_locked_strategy_stays_locked_over_kills(tmp_path: Path) -> None:
+    """Killed, locked by a command, killed again once it was refused something: to the end it gets nothing, and others do."""
+    folder, days = tmp_path / "killed", ("market_data.last_session=2008-10-14", "http.enabled=false")
+    kill_when(folder, "SELECT EXISTS (SELECT 1 FROM account_snapshot WHERE kind = 'CLOSE')", *days)
+    locked = finagent("halt", "--strategy", "first", "--reason", "a test", *command(folder, *days)[2:])
+    assert locked.returncode == 0, locked.stderr
+    kill_when(folder, "SELECT EXISTS (SELECT 1 FROM risk_decision WHERE code = 'STRATEGY_LOCKED')", *days)
+    finished(folder, *days)
+    verdicts = (
+        "SELECT run.entry, verdict.code, count(*) FROM risk_decision AS verdict JOIN pipeline_run AS run USING (run_id) "
+        "WHERE verdict.at > (SELECT at FROM strategy_lock WHERE strategy = 'first' AND state = 'LOCKED') GROUP BY 1, 2"
+    )
+    with sqlite3.connect(folder / "finagent.db") as store:
+        found = {(entry, code): count for entry, code, count in store.execute(verdicts)}
+
+    assert {code for entry, code in found if entry == "first"} == {"STRATEGY_LOCKED"}
+    assert {code for entry, code in found if entry != "first"} - {"STRATEGY_LOCKED"}
+    check(folder)
+
+
+@pytest.mark.drill
 def test_at_a_pace_the_market_runs_on_and_what_came_too_late_is_expired(tmp_path: Path) -> None:
     """Killed before the first scan and started after it: the scan is EXPIRED, the rest goes on, the checker finds nothing."""
     folder = tmp_path / "paced"
