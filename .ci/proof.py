@@ -40,6 +40,7 @@ PROOFS: dict[str, tuple[str | tuple[str, int], ...]] = {
     "bench-scan": ("finagent bench scan --json",),
     "bench-features": ("finagent bench features --json",),
     "planted-edges": ("python -m tests.properties.planted_edges 1500",),
+    "real-data": ("python -m tests.benchmarks.real_data {folder}",),
     "promotion": ("python -m tests.properties.promotion_control 400 100",),
     "bench-inference": ("finagent bench inference --json",),
     "bench-risk": ("finagent bench risk --json",),

@@ -22,7 +22,7 @@ from finagent.adapters.models.warm_copy import SERVED
 from finagent.bootstrap import build_application, build_predictor, open_registry
 from finagent.bootstrap.models import build_serving
 from finagent.cli.app import run
-from finagent.domain.decision import DecisionEvent, SubjectType
+from finagent.domain.decision import DecisionEvent, DecisionOutcome, SubjectType
 from finagent.domain.errors import BadInput
 from finagent.domain.experiment import Subject, takes_part
 from finagent.domain.gap import FeatureVector, GapCandidate
@@ -359,6 +359,11 @@ def test_the_shipped_model_was_fitted_before_what_is_replayed_and_scores_without
     )
     assert ended.stderr.rstrip().endswith("0 []")
     with reading(load_settings(overrides=(f"storage.directory={tmp_path}", *DAYS, "model.serve=shipped"))) as store:
-        predictions = store.reads.find(Prediction)
+        predictions, outcomes = store.reads.find(Prediction), store.reads.find(DecisionOutcome)
     assert {prediction.model_version for prediction in predictions} == {facts.version}
-    assert len({prediction.score for prediction in predictions}) > 1
+    assert facts.evidence is not None
+    assert facts.evidence.skill == 0.0
+    assert "0% of that is what it has learned" in facts.description
+    assert len({prediction.score for prediction in predictions}) == 2, "how often the price went the way of a gap up, and down"
+    assert outcomes
+    assert all("the model abstains" in outcome.reason for outcome in outcomes)

@@ -39,7 +39,7 @@ from finagent.store_access import reading
 
 WINDOW = ("market_data.first_session=2008-01-02", "market_data.last_session=2008-10-08")
 SMALL = ("model.training.seeds=1", "model.training.width=8", "model.training.epochs=4", "model.training.first_test_days=120",
-         "model.training.test_days=200", "model.training.processes.workers=1")  # fmt: skip
+         "model.training.test_days=200", "model.training.processes.workers=1", "model.training.processes.nice=0")  # fmt: skip
 
 
 def settings_of(folder: Path, *more: str) -> Settings:

@@ -255,7 +255,7 @@ def _package(settings: Settings, plan: TrainingPlan, order: Order, trials: Trial
     facts = ModelFacts(
         name=order.name,
         version=order.version,
-        description=_description(settings, plan),
+        description=_description(settings, plan, made.skill),
         data_spec_hash=file.data_spec_hash,
         features=file.features,
         imputation=made.imputation,
@@ -268,12 +268,13 @@ def _package(settings: Settings, plan: TrainingPlan, order: Order, trials: Trial
     return sealed(facts, made.graph)
 
 
-def _description(settings: Settings, plan: TrainingPlan) -> str:
+def _description(settings: Settings, plan: TrainingPlan, skill: float) -> str:
     file, specialist, seeds = plan.file, settings.model.training.specialist, settings.model.training.seeds
     return (
         f"{specialist}, {plan.kind} network, {seeds} seeds, of {len(file.rows.days)} gaps of {file.source_id}, "
         f"{file.dates[0]} to {file.dates[-1]}: the probability that the price goes the way of the gap by half "
-        "of its usual range before it goes as far the other way, from what is known at the open"
+        "of its usual range before it goes as far the other way, from what is known at the open; "
+        f"{skill:.0%} of that is what it has learned, the rest how often it happened"
     )
 
 
