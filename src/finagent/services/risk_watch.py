@@ -79,8 +79,11 @@ class RiskWatch:
         return (self._judged(reads, now) if known else Effect()) + Effect(next=following)
 
     def _judged(self, reads: Reads, now: datetime) -> Effect:
+        held = self.kill_switch.state()
         for trip in tripped(self.readings(reads), self.policy.limits):
-            if _GRAVITY.index(trip.state) > _GRAVITY.index(self.kill_switch.state().state):
+            stricter = _GRAVITY.index(trip.state) - _GRAVITY.index(held.state)
+            outlasts = held.by == DAY_LOCK and trip.breaker is not Breaker.DAILY_LOSS  # the end of the day must not end this one
+            if stricter > 0 or (stricter == 0 and outlasts):
                 return state_change(reads, trip.state, str(trip), f"breaker {trip.breaker.value}", now)
         return Effect()
 

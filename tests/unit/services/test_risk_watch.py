@@ -131,6 +131,17 @@ async def test_fills_worse_than_their_triggers_reduce(desk: Any, watch: RiskWatc
     assert await looked(desk, watch) == (TradingState.REDUCING, "breaker SLIPPAGE")
 
 
+async def test_what_waits_for_a_person_does_not_end_with_a_locked_day(desk: Any, watch: RiskWatch) -> None:
+    """Bad fills on a day that was locked for its loss: the next session begins REDUCING, and a person looks."""
+    await desk.commit(state_change(desk.reads, TradingState.REDUCING, "lost", DAY_LOCK, desk.minute(1)))
+    for symbol in ("AAPL", "GOOG"):
+        await order(desk, symbol, SendOutcome.CONFIRMED, "104.90")
+    assert await looked(desk, watch) == (TradingState.REDUCING, "breaker SLIPPAGE")
+    assert (await looked(desk, watch))[1] == "breaker SLIPPAGE"
+    await desk.commit(unlocked(desk.reads, desk.kill_switch, desk.next_session.opens_at))
+    assert desk.state().state is TradingState.REDUCING
+
+
 async def test_a_market_of_bad_data_reduces(desk: Any, market: Any, open_feed: Any) -> None:
     market.excluded = {"IBM": "an hour of it is missing"}
     market.bars.quality[:, market.symbols.index("AAPL")] = 3

@@ -19,7 +19,8 @@ from finagent.domain.risk import RiskProfile
 from finagent.domain.trading_state import TradingStateRecord
 from finagent.quant.risk.drawdown import drawdowns
 from finagent.quant.risk.value_at_risk import CONFIDENCE
-from finagent.services.kill_switch import state_at
+from finagent.services.execution.symbol_locks import locked_at
+from finagent.services.kill_switch import state_at, strategies_locked_at
 from finagent.services.market_data.return_history import ReturnHistory
 from finagent.services.pipeline.risk import book_of
 from finagent.services.reporting.book_at import BookAt, book_at, largest_at
@@ -190,6 +191,10 @@ def _notes(reads: Reads, book: BookAt, days: dict[str, int], policy: RiskReportP
         when = largest_at(reads)
         hint = f"; it was largest at {when.isoformat()}, ask with --at" if when is not None else "; nothing was ever traded"
         notes.append(f"The book is empty: no position is open and no entry waits{hint}.")
+    locked = sorted(locked_at(reads, book.at))
+    notes += [f"Locked, nothing new passes: {', '.join(locked)}."] if locked else []
+    for strategy, reason in strategies_locked_at(reads, book.at).items():
+        notes.append(f"Strategy {strategy} is locked, its plans are refused: {reason}.")
     if book.unpriced:
         notes.append(f"No price for {', '.join(book.unpriced)}: the market data do not have it, so equity is not known.")
     silent = [f"{one.symbol} ({days[one.symbol]})" for one in book.held if days[one.symbol] < policy.window_sessions]

@@ -120,11 +120,16 @@ def _of_the_past(
 
     at_risk = None if measured is None else part(measured.tail().value_at_risk + 0.0)  # no -0
     moved = None if measured is None else part(abs(measured.beta))
-    unknown = "" if measured is not None else "too little history: nothing new passes"
+    days = 0 if measured is None else len(measured.profits)
+    unknown = "" if days else "too little history: nothing new passes"
     return [
         Gauge(RiskCode.DRAWDOWN.value, Unit.FRACTION, limits.drawdown_fraction_max, fallen, "of the peak"),
         Gauge(
-            RiskCode.VALUE_AT_RISK.value, Unit.FRACTION, limits.value_at_risk_fraction_max, at_risk, unknown or "one day, 95 %"
+            RiskCode.VALUE_AT_RISK.value,
+            Unit.FRACTION,
+            limits.value_at_risk_fraction_max,
+            at_risk,
+            unknown or f"one day, 95 %, as the gate has it from {days} sessions",
         ),
         Gauge(RiskCode.BETA.value, Unit.MULTIPLE, limits.beta_max, moved, unknown),
         Gauge(RiskCode.ORDER_NOTIONAL.value, Unit.USD, limits.order_notional_max, round(dearest, 2), "largest entry today"),

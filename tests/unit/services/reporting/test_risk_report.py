@@ -388,6 +388,23 @@ async def test_the_trading_state_is_that_of_the_instant(desk: Any, past: Any) ->
     assert [state.reason for state in states if state] == ["first start", "a person saw something", "it was nothing"]
 
 
+async def test_what_is_locked_is_told_first(desk: Any, past: Any) -> None:
+    held(desk)
+    for kind, body in (
+        ("symbol_locked", {"symbol": "GOOG", "reason": "not ours", "by": "reconciliation"}),
+        ("strategy_locked", {"strategy": "first", "reason": "fills look wrong", "by": "ann"}),
+    ):
+        desk.commit(DecisionEvent(SubjectType.ACCOUNT, "account", kind, desk.minute(2), body=body))
+    before, after = await report_of(desk, past, desk.minute(1.5)), await report_of(desk, past)
+
+    assert not any("ocked" in note for note in before.notes)
+    assert after.notes == (
+        "Locked, nothing new passes: GOOG.",
+        "Strategy first is locked, its plans are refused: fills look wrong.",
+    )
+    assert "fills look wrong" in risk_page(after)
+
+
 async def test_a_drawdown_adds_up_over_the_days(desk: Any, past: Any) -> None:
     for back, equity in ((3, 100_000), (2, 110_000), (1, 99_000)):
         day = date(2008, 10, 1) - timedelta(days=back)
