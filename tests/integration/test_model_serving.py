@@ -244,7 +244,9 @@ def test_the_page_of_a_model_is_that_of_who_scores_unless_another_is_named(folde
     assert said(folder, "models", "report", TWO)["roles"] == []
     with contextlib.redirect_stdout(io.StringIO()) as out:
         assert run(["models", "report", "--set", f"storage.directory={folder}", "--set", "model.serve=shipped"]) == 0
-    assert out.getvalue().strip() == str(folder / "reports" / f"model-{open_package(SHIPPED).version}.html")
+    of_shipped = folder / "reports" / f"model-{open_package(SHIPPED).version}.html"
+    assert out.getvalue().strip() == str(of_shipped)
+    assert "brings no learning curve" not in of_shipped.read_text()
     assert "is not registered" in said(folder, "models", "report", "gap-logistic@9", code=2)["error"]
     assert "is no version" in said(folder, "models", "report", "../../etc", code=2)["error"]
     (folder / "models" / "aliases.json").write_text("{}")

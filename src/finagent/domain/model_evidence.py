@@ -7,6 +7,8 @@ from datetime import date
 
 from finagent.domain.errors import BadInput
 
+FIGURE_MAX = 1e9  # of a loss: nobody can draw what is beyond, and nothing that was measured is
+
 
 @dataclass(frozen=True, slots=True)
 class LearningStep:
@@ -76,11 +78,14 @@ class ModelEvidence:
         losses = [loss for step in self.learning for loss in (step.train_loss, step.validation_loss)]
         scores = [score for block in self.blocks for told in (block.log_loss, block.brier) for score in told.values()]
         increases = [number for each in self.importance for number in (each.log_loss_increase, each.standard_error)]
-        if not all(map(math.isfinite, (*losses, *scores, *increases))):
-            raise BadInput("evidence: a figure is not finite")
+        if not all(math.fabs(figure) < FIGURE_MAX for figure in (*losses, *scores, *increases)):
+            raise BadInput(f"evidence: a figure is not below {FIGURE_MAX:g}, or not finite")
         fractions = [self.skill, *(part for each in self.reliability for part in (each.forecast, each.happened))]
         if not all(0.0 <= part <= 1.0 for part in fractions):
             raise BadInput("evidence: a fraction is not from 0 to 1")
         counts = [each.rows for each in self.reliability] + [each.rows for each in self.blocks] + [self.held_out.rows]
         if min(counts) < 1 or not (self.learning and self.reliability and self.blocks):
             raise BadInput("evidence: a part of it has no rows")
+        models = self.blocks[0].log_loss.keys()
+        if self.model not in models or any(not models == each.log_loss.keys() == each.brier.keys() for each in self.blocks):
+            raise BadInput(f"evidence: blocks tell of different models, or not of {self.model}")

@@ -138,7 +138,7 @@ def test_evidence_is_part_of_what_is_sealed(tmp_path: Path) -> None:
         ('"members": 3', '"members": "3"', "manifest.json was changed"),
         ('"skill": 0.25', '"skill": 7.0', "a fraction is not from 0 to 1"),
         ('"skill": 0.25', '"skill": "much"', "of another format: evidence.skill"),
-        ("1.0987", "1e999", "a figure is not finite"),
+        ("1.0987", "1e999", "or not finite"),
     ):
         (tmp_path / "package" / MANIFEST).write_text(whole.replace(old, new, 1))
         with pytest.raises(BadInput, match=words):
