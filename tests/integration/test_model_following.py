@@ -19,7 +19,7 @@ from finagent.adapters.models.registry_files import VERSIONS, RegistryFiles
 from finagent.bootstrap import build_alpaca_simulator, build_application, build_market
 from finagent.bootstrap.models import opened
 from finagent.domain.decision import DecisionEvent, SubjectType
-from finagent.domain.errors import Transient
+from finagent.domain.errors import BadInput, Transient
 from finagent.domain.experiment import Subject
 from finagent.domain.ports.model_registry import Alias, ModelRegistry
 from finagent.quant.evaluation.promotion import Guards, Health
@@ -355,6 +355,36 @@ async def test_a_champion_that_cannot_be_judged_now_goes_on_and_so_does_the_regi
     await follower.look()
     assert stand.champion == VERSION[1]
     assert not stand.events_of(CHAMPION)
+
+
+async def test_a_champion_that_fails_goes_also_where_what_was_decided_cannot_be_weighed(stand: Stand) -> None:
+    """How it answers is known without bars, and without the model before it."""
+    stand.registry.promote(VERSION[1])
+    follower = stand.follower()
+    stand.health = BadInput("the model before it is damaged")
+    await follower.look()
+    assert stand.champion == VERSION[1]
+    for call in calls(VERSION[1], failed=5):
+        follower.model_called(call)
+    await follower.look()
+    assert stand.champion == VERSION[0]
+    assert stand.events_of(CHAMPION)[0].body["reason"].startswith("FAILURES")
+
+
+async def test_where_the_one_before_it_cannot_serve_nobody_scores(stand: Stand) -> None:
+    """A champion that was demoted does not go on because nothing is left."""
+    stand.registry.promote(VERSION[1])
+    follower = stand.follower()
+    await follower.look()
+    (stand.folder / VERSIONS / VERSION[0] / MODEL).write_bytes(b"")
+    for call in calls(VERSION[1], failed=5):
+        follower.model_called(call)
+    for _ in range(3):
+        await follower.look()
+        assert {score.reason for score in await stand.asked()} == {"no model serves"}
+    assert [event.kind for event in stand.events_of(CHAMPION)] == [DEMOTED]
+    (refused,) = [event for event in stand.events if event.kind == "model_refused"]
+    assert refused.body["version"] == VERSION[0]
 
 
 @asynccontextmanager

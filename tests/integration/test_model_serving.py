@@ -20,7 +20,7 @@ from finagent.adapters.models.package import MODEL, SHIPPED, open_package, write
 from finagent.adapters.models.registry_files import VERSIONS
 from finagent.adapters.models.warm_copy import SERVED
 from finagent.bootstrap import build_application, build_predictor, open_registry
-from finagent.bootstrap.models import build_serving
+from finagent.bootstrap.models import _forecasts, build_serving
 from finagent.cli.app import run
 from finagent.domain.decision import DecisionEvent, DecisionOutcome, SubjectType
 from finagent.domain.errors import BadInput
@@ -278,7 +278,7 @@ def test_a_start_without_a_champion_is_refused_with_the_cure(tmp_path: Path, mad
     said(tmp_path / "agent", "models", "register", str(made[ONE]))
     with pytest.raises(BadInput, match=r"it has no champion: `finagent models promote"):
         started(tmp_path / "agent")
-    said(tmp_path / "agent", "orchestrate", code=2)
+    said(tmp_path / "agent", "orchestrate", "--set", "http.enabled=false", code=2)
     assert not (tmp_path / "agent" / "finagent.db").exists()
 
 
@@ -328,6 +328,16 @@ def test_wall_time_ends_no_call_of_a_replay(folder: Path) -> None:
     predictor = build_predictor(settings_of(folder))
     assert isinstance(predictor, OnnxPredictor)
     assert predictor._watch is None
+
+
+def test_what_a_champion_said_is_weighed_also_where_it_would_never_end(tmp_path: Path) -> None:
+    """The agent weighs it beside what it does."""
+    settings = settings_of(tmp_path, "model.serving.call_seconds_max=0.05")
+    sound, odd = np.zeros((2, len(CANDIDATE.features))), np.full((2, len(CANDIDATE.features)), 200.0)
+    told = _forecasts(settings, packages.endless_package(100.0), sound)
+    assert told is not None
+    np.testing.assert_allclose(told.scores, packages.logistic_score(np.zeros((2, 3)), packages.WEIGHTS), atol=1e-5)
+    assert _forecasts(settings, packages.endless_package(100.0), odd) is None
 
 
 def test_the_formula_asks_for_no_registry(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import structlog
 
 from finagent.adapters.models.mlflow_store import MlflowStore
-from finagent.adapters.models.onnx_predictor import CudaShare, OnnxPredictor
+from finagent.adapters.models.onnx_predictor import CudaShare, OnnxPredictor, Unending
 from finagent.adapters.models.package import SHIPPED, ModelPackage, open_package
 from finagent.adapters.models.registry_files import RegistryFiles
 from finagent.adapters.models.registry_mlflow import RegistryMlflow
@@ -24,7 +24,7 @@ from finagent.domain.effect import Effect
 from finagent.domain.errors import BadInput, Transient
 from finagent.domain.ports.market_data import MarketDataPort
 from finagent.domain.ports.model_registry import Alias, ModelRegistry
-from finagent.domain.ports.predictor import Predictor
+from finagent.domain.ports.predictor import Forecasts, Predictor
 from finagent.domain.ports.store import JobQueue, Reads
 from finagent.policies import follow_policy, guard_policy, review_policy, serving_policy
 from finagent.quant.evaluation.head_to_head import Burden, Search, health
@@ -213,11 +213,20 @@ async def _decided_health(
         return Health()
 
     def weighed() -> Health:
-        packages = [opened(registry, version) for version in versions]
-        told = [forecasts_of(OnnxPredictor(package, CANDIDATE), rows.features) for package in packages]
+        told = [_forecasts(settings, opened(registry, version), rows.features) for version in versions]
+        if told[0] is None:
+            return Health(failed_fraction=1.0)
         return health(rows, told[0], told[1] if previous else None, policy.score_min)
 
     return await asyncio.to_thread(weighed)
+
+
+def _forecasts(settings: Settings, package: ModelPackage, rows: Floats) -> Forecasts | None:
+    """None of a model that does not come to an end."""
+    try:
+        return forecasts_of(OnnxPredictor(package, CANDIDATE, call_seconds_max=settings.model.serving.call_seconds_max), rows)
+    except Unending:
+        return None
 
 
 def build_training_command(settings: Settings) -> TrainingCommand:

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 def report(
     version: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[VERSION]", help="name@version, as `finagent models list` shows it; default: the one that scores."
-        ),
+        typer.Argument(metavar="VERSION", help="name@version, as `finagent models list` shows it; default: the one that scores."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(dir_okay=False, help="The page; default: model-VERSION.html among the reports.")

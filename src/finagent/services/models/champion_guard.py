@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import date
 
+from finagent.domain.errors import BadInput, Transient
 from finagent.quant.evaluation.promotion import Guards, Health, Verdict, judge_demotion
 from finagent.services.models.canary import CallWindow
 from finagent.services.models.serving import Call
@@ -35,15 +36,22 @@ class ChampionGuard:
         self._window.add(call)
 
     async def verdict(self, champion: str, previous: str | None) -> Verdict:
-        """Positive: demote it. BadInput and Transient where what was decided cannot be weighed now."""
-        question = (champion, self._today())
+        """Positive: demote it. BadInput and Transient where what was decided cannot be weighed now, and how it answers is no
+        reason to demote it either."""
+        question, trouble = (champion, self._today()), None
         if self._decided is None or self._decided[0] != question:
-            self._decided = (question, await self._judged(champion, previous))
-        health, figures = self._decided[1], self._window.figures() if self._window.version == champion else None
+            try:
+                self._decided = (question, await self._judged(champion, previous))
+            except (BadInput, Transient) as error:
+                self._decided, trouble = None, error
+        health = self._decided[1] if self._decided is not None else Health()
+        figures = self._window.figures() if self._window.version == champion else None
         if figures is not None:
             latency_ms = figures.p95_seconds * _MILLISECONDS
             health = replace(health, latency_p95_ms=latency_ms, failed_fraction=figures.failed_fraction)
         verdict = judge_demotion(health, self._policy.guards)
         if verdict.positive:  # whoever makes it champion again gives it another chance
             self._window, self._decided = CallWindow("", self._policy.calls_rows_min), None
+        elif trouble is not None:
+            raise trouble
         return verdict

@@ -63,8 +63,8 @@ class ModelFollower:
     that version. The swap is one assignment; loading and proving happen before it, off the loop.
 
     With a `guard` a champion that breaches it goes: that is recorded first, then the registry goes back to the previous one,
-    then that one serves; whoever dies in between does the rest at the next look. Where there is none to go back to, nobody
-    scores, and so nobody trades.
+    then that one serves; whoever dies in between does the rest at the next look. Where there is none to go back to, or it
+    cannot serve, nobody scores, and so nobody trades.
     """
 
     def __init__(
@@ -159,9 +159,13 @@ class ModelFollower:
             event = demotion(champion, back, verdict, self._journal.now())
             log.error(event.kind, **event.body)
             await self._journal.record(event)
-        if back is None:
+        if back is None or back in self._refused:
             return aliases, True
-        await self._source.in_thread(self._source.registry.rollback)
+        try:
+            await self._source.in_thread(self._source.registry.rollback)
+        except BadInput as refusal:  # nobody scores rather than one that may not
+            self._refuse(back, refusal)
+            return aliases, True
         return await self._source.in_thread(self._source.registry.aliases), False
 
     async def _verdict(self, guard: ChampionGuard, champion: str, previous: str | None) -> Verdict | None:
@@ -184,11 +188,14 @@ class ModelFollower:
             try:
                 self._warm[version] = await self._source.in_thread(self._source.load, version)
             except BadInput as refusal:
-                self._refused.add(version)
-                self._note("model_refused", version=version, reason=str(refusal))
+                self._refuse(version, refusal)
                 return None
         self._warm[version] = self._warm.pop(version)
         return self._warm[version]
+
+    def _refuse(self, version: str, refusal: BadInput) -> None:
+        self._refused.add(version)
+        self._note("model_refused", version=version, reason=str(refusal))
 
     async def _canary(self, version: str | None) -> Handle | None:
         if not self._policy.canary_share or version in self._stopped | self._journal.stopped():
