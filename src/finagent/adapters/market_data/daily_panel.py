@@ -97,10 +97,11 @@ class DailyPanel:
                 reasons[day].setdefault(symbols[place], reason)
         reasons = [dict(told) | faults for told, faults in zip(suspect, reasons, strict=True)]
         place_of = {symbol: place for place, symbol in enumerate(symbols)}
-        for day, named in enumerate(reasons):
-            refused = [place_of[symbol] for symbol in named]
+        refused = [(day, place_of[symbol]) for day, named in enumerate(reasons) for symbol in named]
+        if refused:
+            days, places = zip(*refused, strict=True)
             for column in columns.values():
-                column[day, refused] = np.nan
+                column[days, places] = np.nan
         return cls(symbols, sessions, **columns, split=split, excluded=tuple(reasons), suspect=suspect)
 
     def of_symbols(self, symbols: tuple[str, ...]) -> "DailyPanel":

@@ -13,9 +13,10 @@ import hashlib
 import io
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from importlib.resources import files
+from functools import cache
 from operator import itemgetter
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from finagent.domain.errors import BadInput
 from finagent.domain.ports.calendar import ExchangeCalendar
 from finagent.domain.ports.market_data import MarketDataPort
 
-FOLDER = files("finagent.adapters.market_data").joinpath("data")
+FOLDER = Path(__file__).with_name("data")
 BARS_FILE, PROVENANCE_FILE = "sample_daily_bars.csv.gz", "sample_daily_bars.json"
 HEADER = ["symbol", "date", "open", "high", "low", "close", "volume", "adjusted_close"]
 VALUES = HEADER[2:]
@@ -66,7 +67,7 @@ def sample_market(
 
 def sample_panel(calendar: ExchangeCalendar) -> DailyPanel:
     """All five symbols over all their sessions, splits told from gaps."""
-    table = read_sample()
+    table = read_sample(FOLDER)
     dates = sorted({day for series in table.values() for day in series.dates})
     sessions = calendar.sessions(dates[0], dates[-1])
     row_of = {session.date: row for row, session in enumerate(sessions)}
@@ -90,21 +91,22 @@ class DailySeries:
     values: Floats
 
 
-def read_sample() -> dict[str, DailySeries]:
-    """Symbol -> its series, from the embedded file; BadInput when the file is not the one its provenance names."""
-    text = gzip.decompress(FOLDER.joinpath(BARS_FILE).read_bytes())
+@cache
+def read_sample(folder: Path) -> Mapping[str, DailySeries]:
+    """Symbol -> its series, from the file in that folder, read once a process; BadInput when the file is not the one its
+    provenance names."""
+    text = gzip.decompress(folder.joinpath(BARS_FILE).read_bytes())
     if hashlib.sha256(text).hexdigest() != _content_digest():
         raise BadInput(f"{BARS_FILE} is damaged: its digest is not the one in {PROVENANCE_FILE}; install finagent again")
     rows: dict[str, list[list[str]]] = {}
     for row in list(csv.reader(io.StringIO(text.decode())))[1:]:
         rows.setdefault(row[0], []).append(row)
-    return {
-        symbol: DailySeries(
-            dates=tuple(date.fromisoformat(row[1]) for row in series),
-            values=np.array([row[2:] for row in series], dtype=np.float64),
-        )
-        for symbol, series in rows.items()
-    }
+    found = {}
+    for symbol, series in rows.items():
+        values = np.array([row[2:] for row in series], dtype=np.float64)
+        values.setflags(write=False)
+        found[symbol] = DailySeries(tuple(date.fromisoformat(row[1]) for row in series), values)
+    return found
 
 
 def _content_digest() -> str:
