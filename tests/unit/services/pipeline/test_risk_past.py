@@ -21,7 +21,7 @@ from finagent.domain.risk import PortfolioLimits, RiskCode, RiskDecision, RiskSn
 from finagent.quant.features.gap_scan import ScanRules
 from finagent.quant.risk.exposure import Book
 from finagent.services.market_data.feed import Feed
-from finagent.services.market_data.return_history import MeasuredHistory, ReturnHistory, ReturnHistoryPolicy
+from finagent.services.market_data.return_history import DailyReturns, MeasuredHistory, ReturnHistory, ReturnHistoryPolicy
 from finagent.services.pipeline.account_past import account_past
 from finagent.services.pipeline.execution import ExecutionService
 from finagent.services.pipeline.risk import RiskService
@@ -294,3 +294,17 @@ async def test_a_source_that_is_away_measures_nothing_now_and_is_asked_again(des
     assert found is not None
     assert await history.of(desk.session, frozenset({"IBM"})) is found
     assert isinstance(Book.of(found.history, {"IBM": 1.0}), Book)
+
+
+async def test_a_market_that_never_moved_measures_nothing(desk: Any, past: Any) -> None:
+    past.history.close[:, 2] = 100.0
+
+    assert await _measured(past, desk, "AAPL", "MSFT", index=2) is None
+    assert await _measured(past, desk, "AAPL", "MSFT") is not None
+
+
+def test_no_day_at_all_is_known_of_nobody() -> None:
+    nothing = DailyReturns((), np.empty((0, 3)), np.empty(0))
+
+    assert nothing.known_days().tolist() == [0, 0, 0]
+    assert nothing.last(5).days == ()
