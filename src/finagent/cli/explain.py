@@ -10,7 +10,6 @@ from finagent.domain.errors import BadInput, Transient, Unavailable
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from rich.table import Table
     from rich.tree import Tree
 
     from finagent.domain.gap import GapCandidate
@@ -71,6 +70,7 @@ def _tree(told: "Explanation", articles: "tuple[Article, ...] | None") -> "Tree"
     from rich.text import Text
     from rich.tree import Tree
 
+    from finagent.cli.result_table import gate_table
     from finagent.services.reporting.canonical import as_plain
 
     tree = Tree(
@@ -90,7 +90,7 @@ def _tree(told: "Explanation", articles: "tuple[Article, ...] | None") -> "Tree"
         if facts:
             branch.add(Text(", ".join(f"{name} {_short(value)}" for name, value in facts.items()), style="dim"))
         if checks:
-            branch.add(_checks(checks))
+            branch.add(gate_table(checks))
     if articles is not None:
         written = tree.add("[bold]news of the day before[/bold]" + ("" if articles else " none"))
         for article in articles:
@@ -108,29 +108,6 @@ def _tree(told: "Explanation", articles: "tuple[Article, ...] | None") -> "Tree"
     for name, ids in told.related.items():
         tree.add(Text(f"{name}: {', '.join(ids)}", style="dim"))
     return tree
-
-
-def _checks(checks: dict[str, Any]) -> "Table":
-    """What the gate asked: each limit, what was measured against it, the part of it that is used, the largest quantity."""
-    from rich.table import Table
-
-    table = Table("check", box=None, pad_edge=False, header_style="dim", style="dim")
-    for heading in ("value", "limit", "used", "at most"):
-        table.add_column(heading, justify="right")
-    least = min(check["allowed"] for check in checks.values())
-    for code, check in checks.items():
-        used = "" if check["utilisation"] is None else f"{check['utilisation']:.0%}"
-        bound = "bold" if check["allowed"] == least < max(one["allowed"] for one in checks.values()) else ""
-        table.add_row(code, _amount(check["value"]), _amount(check["limit"]), used, f"{check['allowed']:,}", style=bound)
-    return table
-
-
-def _amount(value: str) -> str:
-    from decimal import Decimal
-
-    from finagent.services.forensics.steps import amount
-
-    return amount(Decimal(value))
 
 
 _STYLES = {"verdict": "cyan", "fill": "green", "outcome": "bold", "exit": "bold", "send": "yellow"}

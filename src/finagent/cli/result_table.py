@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from finagent.domain.money import ZERO
+from finagent.services.forensics.steps import amount
 from finagent.services.progress import RecoveryInfo, ReplaySummary
 from finagent.services.reporting.day_report import DayReport, DecisionRow
 
@@ -22,6 +25,20 @@ def terminal() -> Console:
     """Where people read: as wide as the terminal, and wide enough for whole lines in a pipe."""
     console = Console()
     return console if console.is_terminal else Console(width=PIPE_WIDTH)
+
+
+def gate_table(checks: dict[str, dict[str, Any]]) -> Table:
+    """What the gate asked (see `forensics.steps.asked`, as plain values); the check that decided stands out."""
+    table = Table("check", box=None, pad_edge=False, header_style="dim", style="dim")
+    for heading in ("value", "limit", "used", "at most"):
+        table.add_column(heading, justify="right")
+    allowed = [check["allowed"] for check in checks.values()]
+    for code, check in checks.items():
+        used = "" if check["utilisation"] is None else f"{check['utilisation']:.0%}"
+        value, limit = amount(Decimal(check["value"])), amount(Decimal(check["limit"]))
+        style = "bold" if check["allowed"] == min(allowed) < max(allowed) else ""
+        table.add_row(code, value, limit, used, f"{check['allowed']:,}", style=style)
+    return table
 
 
 def print_result(console: Console, report: DayReport) -> None:

@@ -141,7 +141,10 @@ def check(
     """
     settings = settings_in_force(settings_file, overrides)
     from finagent.cli.output import print_json
+    from finagent.cli.result_table import gate_table, terminal
     from finagent.domain.orders import Side
+    from finagent.services.forensics.steps import asked
+    from finagent.services.reporting.canonical import as_plain
     from finagent.services.reporting.what_if import Wish
     from finagent.store_access import reading
 
@@ -154,10 +157,7 @@ def check(
     else:
         cut = f"{verdict.quantity} of {quantity} shares of {symbol}"
         typer.echo(f"{verdict.verdict.value}: {cut}" + ("" if verdict.code.value == "OK" else f", by {verdict.code.value}"))
-        for one in verdict.checks:
-            used = "" if one.utilisation is None else f"{one.utilisation:.0%}"
-            allowed = "" if one.allowed_quantity >= quantity else f"  at most {one.allowed_quantity}"
-            typer.echo(f"  {one.code.value:<16} {one.value:>16,f} of {one.limit:>14,f} {used:>8}{allowed}")
+        terminal().print(gate_table(as_plain(asked(verdict))))
         typer.echo("after: " + ", ".join(f"{name} {value}" for name, value in answer.after.items()))
         for warning in answer.warnings:
             typer.echo(f"warning: {warning}")

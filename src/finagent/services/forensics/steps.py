@@ -85,8 +85,9 @@ def _verdict(verdict: RiskDecision) -> str:
     return f"{verdict.verdict.value}: {measured}; {verdict.quantity} shares allowed"
 
 
-def _gate_facts(verdict: RiskDecision, snapshot: RiskSnapshot | None) -> dict[str, Any]:
-    checks = {
+def asked(verdict: RiskDecision) -> dict[str, dict[str, Any]]:
+    """What the gate asked, by code: each limit, what was measured against it, the part that is used, the largest quantity."""
+    return {
         one.code.value: {
             "limit": one.limit,
             "value": one.value,
@@ -95,11 +96,14 @@ def _gate_facts(verdict: RiskDecision, snapshot: RiskSnapshot | None) -> dict[st
         }
         for one in verdict.checks
     }
+
+
+def _gate_facts(verdict: RiskDecision, snapshot: RiskSnapshot | None) -> dict[str, Any]:
     seen: dict[str, Any] = {}
     if snapshot is not None:
         seen = {"equity": snapshot.equity, "cash": snapshot.cash, "trading_state": snapshot.trading_state}
         seen |= {"strategy_lock": snapshot.strategy_lock} if snapshot.strategy_lock else {}
-    return {"rank": verdict.rank, "notional": verdict.notional, **seen, "checks": checks}
+    return {"rank": verdict.rank, "notional": verdict.notional, **seen, "checks": asked(verdict)}
 
 
 def _traded(story: Story) -> list[Step]:

@@ -211,7 +211,8 @@ def document(report: RiskReport) -> dict[str, Any]:
     told: dict[str, Any] = as_plain(report)
     for name in ("limits", "plan_limits", "breakers"):
         told[name] = [
-            row | {"utilisation": gauge.utilisation} for row, gauge in zip(told[name], getattr(report, name), strict=True)
+            row | {"utilisation": gauge.utilisation, "used_up": gauge.used_up}
+            for row, gauge in zip(told[name], getattr(report, name), strict=True)
         ]
     for row, one in zip(told["forecasts"], report.forecasts, strict=True):
         if one.coverage is not None:
