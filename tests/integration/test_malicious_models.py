@@ -144,6 +144,7 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
     "another model": (rewritten(other_model(packages.logistic_model((9.0, 0.5, 2.0)))), "of its canary gives"),
     "output without an end": (rewritten(other_model(packages.logistic_model((3.0, 1.5, 1.0), -9.0, last="Log"))), "not finite"),
     "output of another kind": (rewritten(other_model(packages.logistic_model((3.0, 1.5, 1.0), 3.0, last="Exp"))), "not within"),
+    "more memory than there is": (rewritten(other_model(packages.greedy_package(1e10).model)), "its canary cannot be computed"),
     SWAPPED: (rewritten(packages.logistic_package()), "says that it is gap-logistic@1"),
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-5
 CANARY_SECONDS_MAX = 10.0  # a call: a thousand rows take milliseconds
 ABSTAINS = "abstains"  # the output beside the score: true where the model cannot rule out the other way
+MEMORY_BYTES_MAX = 1 << 30  # of all models in a process: several of the largest that a package may hold, and their batches
 Matrix = npt.NDArray[np.floating[Any]]
 Flags = npt.NDArray[np.bool_]
 _DTYPES: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(double)": np.float64}
@@ -227,10 +229,22 @@ def _session(
     options.use_deterministic_compute = True
     options.log_severity_level = _QUIET
     options.add_session_config_entry("session.load_model_format", "ONNX")
+    _bound_memory()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     try:
         return onnxruntime.InferenceSession(model, options, providers=list(providers))
     except errors as error:
         raise BadInput(f"ONNX Runtime does not load it: {error}") from error
+
+
+@cache
+def _bound_memory() -> None:
+    """Once in a process: what a graph asks for beyond is an error of its call, and not the end of the process."""
+    import onnxruntime
+
+    kind = (onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT)
+    arena = onnxruntime.OrtArenaCfg(MEMORY_BYTES_MAX, 0, -1, -1)  # but for the bound as it is without one
+    onnxruntime.create_and_register_allocator(onnxruntime.OrtMemoryInfo("Cpu", *kind), arena)
 
 
 def _signature(session: "onnxruntime.InferenceSession", features: int) -> tuple[str, type[np.floating[Any]]]:

@@ -164,3 +164,20 @@ def endless_package(beyond: float, **other: Any) -> ModelPackage:
     """Its canary has no value beyond 100."""
     sound = logistic_package()
     return sealed(facts_of(SPEC, sound.manifest.canary, **other), endless_model(beyond))
+
+
+def greedy_package(numbers_a_unit: float) -> ModelPackage:
+    """The logistic model, which also asks for so many numbers for each unit of the largest value of its rows."""
+    numbers = {"w": np.asarray(WEIGHTS).reshape(-1, 1), "b": np.asarray([BIAS]), "a_unit": np.asarray([numbers_a_unit])}
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
+        helper.make_node("Mul", ["largest", "a_unit"], ["wanted"]),
+        helper.make_node("Cast", ["wanted"], ["shape"], to=TensorProto.INT64),
+        helper.make_node("ConstantOfShape", ["shape"], ["zeros"]),
+        helper.make_node("ReduceSum", ["zeros"], ["nothing"], keepdims=0),
+        helper.make_node("MatMul", ["x", "w"], ["xw"]),
+        helper.make_node("Add", ["xw", "b"], ["z"]),
+        helper.make_node("Add", ["z", "nothing"], ["sum"]),
+        helper.make_node("Sigmoid", ["sum"], ["y"]),
+    ]
+    return sealed(facts_of(SPEC, logistic_package().manifest.canary), graph_model(nodes, len(WEIGHTS), numbers))

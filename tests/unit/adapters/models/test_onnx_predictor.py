@@ -190,3 +190,15 @@ def test_one_thread_watches_all_calls_and_goes_when_there_are_none() -> None:
     for thread in seen:
         thread.join(60.0)
         assert not thread.is_alive()
+
+
+def test_a_row_that_takes_more_memory_than_there_may_be_has_no_score_and_harms_nobody() -> None:
+    predictor = OnnxPredictor(packages.greedy_package(1e6), CANDIDATE)
+    rows = np.concatenate((ROWS, [[2000.0, 0.0, 0.0]]))  # 8 GB
+    expected = packages.logistic_score(ROWS, packages.WEIGHTS)
+    np.testing.assert_allclose(predictor.predict(rows).scores, [*expected, np.nan], atol=1e-5)
+
+
+def test_a_canary_that_takes_more_memory_than_there_may_be_is_refused_by_name() -> None:
+    with pytest.raises(BadInput, match=r"model gap-logistic@1 is refused: its canary cannot be computed: .* memory"):
+        OnnxPredictor(packages.greedy_package(1e10), CANDIDATE)
