@@ -331,9 +331,31 @@ def _away(_registry: RegistryFiles) -> str:
 
 async def test_what_cannot_be_recorded_does_not_happen(stand: Stand) -> None:
     stand.registry.promote(VERSION[1])
-    stand.health, stand.record_error = Health(calibration_error=0.5), Transient("the disk is full")
-    await stand.follower().look()
+    follower = stand.follower()
+    await follower.look()
+    for call in calls(VERSION[1], failed=5):
+        follower.model_called(call)
+    stand.record_error = Transient("the disk is full")
+    await follower.look()
     assert stand.registry.aliases()[Alias.CHAMPION] == VERSION[1]
+    stand.record_error = None
+    await follower.look()
+    assert stand.champion == VERSION[0], "what was known of it was not forgotten"
+
+
+async def test_one_slow_call_of_a_few_takes_no_champion_away(stand: Stand) -> None:
+    """Whole batches make few calls, and the machine may hold one of them up."""
+    stand.registry.promote(VERSION[1])
+    follower = stand.follower()
+    await follower.look()
+    for seconds in (0.001, 0.002, 5.0, 0.001):
+        follower.model_called(Call(VERSION[1], 3, 0, 0, seconds))
+    await follower.look()
+    assert (stand.champion, stand.events_of(CHAMPION)) == (VERSION[1], [])
+    follower.model_called(Call(VERSION[1], 3, 0, 0, 5.0))
+    await follower.look()
+    assert stand.champion == VERSION[0]
+    assert stand.events_of(CHAMPION)[0].body["reason"].startswith("LATENCY")
 
 
 async def test_who_has_nobody_before_it_leaves_nobody_and_a_person_may_bring_it_back(stand: Stand) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 
@@ -202,8 +203,10 @@ async def _decided_health(
 ) -> Health:
     """Of the sessions that it was champion in, that are over and that neither was trained on; no figure before there is as much
     as a promotion needs."""
-    policy, versions = review_policy(settings), (champion, *([previous] if previous else []))
-    trained = [(await asyncio.to_thread(registry.facts, version)).trained_until for version in versions]
+    policy = review_policy(settings)
+    package = await asyncio.to_thread(opened, registry, champion)
+    before = await asyncio.to_thread(_sound, registry, previous)
+    trained = [each.manifest.trained_until for each in (package, before) if each is not None]
     story = reads.find(DecisionEvent, subject_type=SubjectType.MODEL, subject_id=CHAMPION)
     if (since := champion_since(story, champion)) is not None:
         trained.append(since.date())
@@ -213,12 +216,23 @@ async def _decided_health(
         return Health()
 
     def weighed() -> Health:
-        told = [_forecasts(settings, opened(registry, version), rows.features) for version in versions]
-        if told[0] is None:
+        told = _forecasts(settings, package, rows.features)
+        if told is None:
             return Health(failed_fraction=1.0)
-        return health(rows, told[0], told[1] if previous else None, policy.score_min)
+        other = None
+        if before is not None:
+            with suppress(BadInput):  # who could not serve is no reason to keep who does
+                other = _forecasts(settings, before, rows.features)
+        return health(rows, told, other, policy.score_min)
 
     return await asyncio.to_thread(weighed)
+
+
+def _sound(registry: ModelRegistry, version: str | None) -> ModelPackage | None:
+    """None of one that is damaged, too: the champion is weighed without it."""
+    with suppress(BadInput):
+        return opened(registry, version) if version else None
+    return None
 
 
 def _forecasts(settings: Settings, package: ModelPackage, rows: Floats) -> Forecasts | None:

@@ -26,6 +26,7 @@ ABSTAINS = "abstains"  # the output beside the score: true where the model canno
 MEMORY_BYTES_MAX = 1 << 30  # of all models in a process: several of the largest that a package may hold, and their batches
 Matrix = npt.NDArray[np.floating[Any]]
 Flags = npt.NDArray[np.bool_]
+_NUMBERS = "bfiu"  # kinds of numpy
 _DTYPES: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(double)": np.float64}
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _QUIET = 4  # severity "fatal": what is wrong is raised, and need not be on stderr too
@@ -146,6 +147,8 @@ class OnnxPredictor:
             if not isinstance(output, np.ndarray) or output.shape not in ((len(rows),), (len(rows), 1)):
                 shape = list(output.shape) if isinstance(output, np.ndarray) else type(output).__name__
                 raise BadInput(f"its output for {len(rows)} rows is {shape}, not one score a row")
+            if output.dtype.kind not in _NUMBERS:
+                raise BadInput(f"its output {place + 1} is no number, but {output.dtype.name}")
             told[:, place] = output.reshape(-1)
         return told
 

@@ -50,8 +50,10 @@ class ChampionGuard:
             latency_ms = figures.p95_seconds * _MILLISECONDS
             health = replace(health, latency_p95_ms=latency_ms, failed_fraction=figures.failed_fraction)
         verdict = judge_demotion(health, self._policy.guards)
-        if verdict.positive:  # whoever makes it champion again gives it another chance
-            self._window, self._decided = CallWindow("", self._policy.calls_rows_min), None
-        elif trouble is not None:
+        if trouble is not None and not verdict.positive:
             raise trouble
         return verdict
+
+    def forget(self) -> None:
+        """What was known of a champion that was demoted: whoever makes it champion again gives it another chance."""
+        self._window, self._decided = CallWindow("", self._policy.calls_rows_min), None

@@ -159,6 +159,7 @@ class ModelFollower:
             event = demotion(champion, back, verdict, self._journal.now())
             log.error(event.kind, **event.body)
             await self._journal.record(event)
+            self._guard.forget()
         if back is None or back in self._refused:
             return aliases, True
         try:

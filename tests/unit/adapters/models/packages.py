@@ -123,6 +123,16 @@ def with_two_outputs(model: bytes) -> bytes:
     return bytes(loaded.SerializeToString())
 
 
+def abstaining_in_words(model: bytes) -> bytes:
+    """A model that says in words whether it abstains."""
+    loaded = onnx.load_model_from_string(model)
+    loaded.graph.initializer.append(numpy_helper.from_array(np.asarray(["no"], dtype=object), "word"))
+    loaded.graph.node.append(helper.make_node("Shape", ["y"], ["shape"]))
+    loaded.graph.node.append(helper.make_node("Expand", ["word", "shape"], ["abstains"]))
+    loaded.graph.output.append(helper.make_tensor_value_info("abstains", TensorProto.STRING, ["rows", 1]))
+    return bytes(loaded.SerializeToString())
+
+
 def of_whole_batches() -> bytes:
     """A model whose score of a row depends on the rows beside it."""
     nodes = [

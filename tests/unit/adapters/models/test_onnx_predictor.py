@@ -118,6 +118,10 @@ WORDS = {
         lambda: package_of(packages.with_two_outputs(packages.logistic_package().model)),
         "1 inputs and 2 outputs",
     ),
+    "an answer in words": (
+        lambda: package_of(packages.abstaining_in_words(packages.logistic_package().model)),
+        "its output 2 is no number, but object",
+    ),
     "not a model to ONNX Runtime": (lambda: package_of(b"\x08\x08\x3a\x00"), "ONNX Runtime does not load it"),
     "an operator that nobody has": (
         lambda: package_of(packages.logistic_model(packages.WEIGHTS, last="Sigmund")),

@@ -1,17 +1,25 @@
 """Evidence on a challenger comes from what was decided, traded by somebody, and not seen in training."""
 
+import shutil
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.unit.adapters.models import packages
 
+from finagent.adapters.models.onnx_predictor import OnnxPredictor
+from finagent.adapters.models.package import MODEL, write_package
+from finagent.adapters.models.registry_files import VERSIONS, RegistryFiles
+from finagent.bootstrap.models import _decided_health
 from finagent.domain.gap import SIMULATED, Direction, FeatureVector, GapCandidate, GapFacts
 from finagent.quant.evaluation.labels import Barriers
 from finagent.quant.evaluation.promotion import Gate
 from finagent.quant.features.catalogue import CANDIDATE
 from finagent.services.models.review import Decided, ReviewPolicy, decided_since
+from finagent.settings import load_settings
 
 POLICY = ReviewPolicy(Gate(), Barriers(0.5, 0.5, 0.001), 0.35, 10)
 RANGE = 2.0  # natr_14 in percent: the barriers stand 1 % from the entry
@@ -87,6 +95,31 @@ async def test_what_nobody_traded_is_no_evidence(desk: Any, market: Any, run: st
     }
     market.bars = replace(market.bars, simulated=True)
     assert (await decided(desk, market)).left_out["its minutes are simulated: nobody traded so"] == 4
+
+
+@pytest.mark.parametrize("harm", ["none", "bytes", "manifest", "gone"])
+async def test_a_champion_is_weighed_also_where_the_one_before_it_is_damaged(
+    desk: Any, market: Any, run: str, tmp_path: Path, harm: str
+) -> None:
+    """One breached guard is enough, whatever became of the way back."""
+    await store(desk, run, "AAPL")
+    settings = load_settings(overrides=("model.review.predictions_min=1", "model.review.days_min=1"))
+    registry = RegistryFiles(tmp_path / "models", lambda package: OnnxPredictor(package, CANDIDATE))
+    for version in "12":
+        write_package(tmp_path / version, packages.logistic_package(version=version))
+        registry.register(tmp_path / version)
+    damaged = tmp_path / "models" / VERSIONS / "gap-logistic@1"
+    if harm == "gone":
+        shutil.rmtree(damaged)
+    elif harm != "none":
+        (damaged / {"bytes": MODEL, "manifest": "manifest.json"}[harm]).write_bytes(b"")
+
+    closes_at: datetime = desk.session.closes_at
+    found = await _decided_health(settings, registry, desk.reads, market, lambda: closes_at, "gap-logistic@2", "gap-logistic@1")
+
+    assert found.calibration_error is not None
+    assert found.drawdown_fraction is not None
+    assert (found.evidence_against is None) is (harm != "none")
 
 
 async def test_what_a_model_was_trained_on_is_no_evidence(desk: Any, market: Any, run: str) -> None:
