@@ -1,4 +1,5 @@
-"""Planted edges at length: every network beside the oracle, boosting and knowing nothing; shuffled labels; a planted leak.
+"""Planted edges at length: every network beside the oracle, boosting and knowing nothing; nothing planted, many times, where one
+side is rare; shuffled labels; a planted leak.
 
 `python -m tests.properties.planted_edges DAYS` prints the figures as JSON; it ends with 1 where a promise is not kept.
 """
@@ -27,6 +28,7 @@ from finagent.quant.specialists.training_rows import Single, TrainingRows
 A_DAY = 20
 PLANTED = ((Edge.LINEAR, 0.3), (Edge.INTERACTION, 0.6), (Edge.NONE, 0.0))
 EXCESS_KEPT_MIN, COVERAGE_MIN, COVERAGE_OF_NOTHING_MAX = 0.9, 0.2, 0.05
+FLAT_LIKELIEST, NULLS, NULL_DAYS = 0.3, 60, 300  # a side is the rarest class: the first that a conformal set rules out
 SHUFFLED_AUC_MIN, SHUFFLED_AUC_MAX = 0.47, 0.53
 RECIPE = Recipe("flat", seeds=(1, 2, 3))
 
@@ -107,6 +109,19 @@ def figures(edge: Edge, strength: float, recipe: Recipe, days: int) -> Figures:
     )
 
 
+def coverage_of_nothing(days: int, count: int, recipe: Recipe = RECIPE) -> float:
+    """Mean of so many worlds in which nothing was planted."""
+    found = []
+    for seed in range(count):
+        known, unseen = (
+            plant(Edge.NONE, 0.0, each, days=days, rows_a_day=5, flat_logit=FLAT_LIKELIEST) for each in (1000 + seed, 2000 + seed)
+        )
+        model = learned(rows_of(known), recipe)
+        assert model.conformal is not None
+        found.append(float((~abstains(model.conformal.sets(model.probabilities(values_of(unseen))))).mean()))
+    return float(np.mean(found))
+
+
 def shuffled(planted: PlantedRows, seed: int) -> PlantedRows:
     return replace(planted, outcome=np.random.Generator(np.random.Philox(key=seed)).permutation(planted.outcome))
 
@@ -156,12 +171,10 @@ def main(days: int) -> int:
     edges = [figures(*planted, replace(RECIPE, network=network), days) for planted in PLANTED for network in NETWORKS]
     aucs = [shuffled_auc(days, seed) for seed in (1, 2, 3)]
     leaks = [leak_figures(days, leak=leak) for leak in (True, False)]
-    print(
-        json.dumps(
-            {"edges": [asdict(each) for each in edges], "shuffled_auc": aucs, "leaks": [asdict(each) for each in leaks]}, indent=2
-        )
-    )
-    honest = all(SHUFFLED_AUC_MIN <= each <= SHUFFLED_AUC_MAX for each in aucs)
+    nothing = coverage_of_nothing(NULL_DAYS, NULLS)
+    told = {"shuffled_auc": aucs, "leaks": [asdict(each) for each in leaks], "coverage_of_nothing": nothing, "nulls": NULLS}
+    print(json.dumps({"edges": [asdict(each) for each in edges], **told}, indent=2))
+    honest = all(SHUFFLED_AUC_MIN <= each <= SHUFFLED_AUC_MAX for each in aucs) and nothing <= COVERAGE_OF_NOTHING_MAX
     return int(not (honest and all(each.held for each in edges) and all(each.held for each in leaks)))
 
 

@@ -10,6 +10,7 @@ from finagent.domain.errors import BadInput
 from finagent.quant.evaluation.scores import PROBABILITY_MIN, Classes, require_forecasts
 
 TEMPERATURE_MIN, TEMPERATURE_MAX = 0.05, 20.0
+SKILL_DEVIATIONS_MIN = 1.645  # of the gain by day: one in twenty who know nothing is believed
 BISECTIONS = 60  # halve the range of the temperature's logarithm to below a float's step
 
 
@@ -97,22 +98,27 @@ def pooled(told: Floats, skill: float, base_rates: Floats) -> Floats:
     return np.asarray(skill * told + (1.0 - skill) * base_rates)
 
 
-def fit_skill(told: Floats, base_rates: Floats, outcomes: Classes, weight: Floats) -> float:
+def fit_skill(told: Floats, base_rates: Floats, outcomes: Classes, weight: Floats, days: Classes) -> float:
     """The share of `told` [rows, classes] beside `base_rates` [classes] in the linear pool with the least log-loss (Hall &
-    Mitchell, Int. J. Forecast. 23, 2007), 0 to 1: 0 for who knows no more than how often each class happens. `weight` [rows]
-    above zero; errors as of log_losses.
+    Mitchell, Int. J. Forecast. 23, 2007), 0 to 1. `weight` [rows] above zero, `days` [rows]; errors as of log_losses.
+
+    0 for whose first share gains no more than chance would: while classes happen as often as `base_rates` say, told / base_rates
+    of what happened is 1 in the mean, whatever is told. Rows of one day count as one draw. A little skill that is none would be
+    enough for conformal sets to rule out the rarer side, and so for trades.
 
     The loss is convex in the share, so its slope changes sign once at most: bisection cannot miss it.
     """
     require_forecasts(told, outcomes)
     own, base = told[np.arange(len(outcomes)), outcomes], base_rates[outcomes]
+    _, place = np.unique(days, return_inverse=True)
+    gain = np.bincount(place, weights=weight * (own / np.maximum(base, PROBABILITY_MIN) - 1.0))
+    if gain.sum() <= SKILL_DEVIATIONS_MIN * np.sqrt(np.square(gain).sum()):
+        return 0.0
 
     def slope(share: float) -> float:
         return float((weight * (base - own) / np.maximum(share * own + (1.0 - share) * base, PROBABILITY_MIN)).sum())
 
     low, high = 0.0, 1.0
-    if slope(low) >= 0.0:
-        return 0.0
     if slope(high) <= 0.0:
         return 1.0
     for _ in range(BISECTIONS):

@@ -44,9 +44,12 @@ class PlantedRows:
         return float(np.bincount(self.outcome, minlength=CLASSES).max() / len(self.outcome))
 
 
-def plant(edge: Edge, strength: float, seed: int, *, days: int, rows_a_day: int, features: int = 20) -> PlantedRows:
-    """Rows with an edge of that strength. Every row of a day shares a part of its features, as candidates of one day do. BadInput
-    for a strength that is not finite or below zero, and for fewer than three features."""
+def plant(
+    edge: Edge, strength: float, seed: int, *, days: int, rows_a_day: int, features: int = 20, flat_logit: float = FLAT_LOGIT
+) -> PlantedRows:
+    """Rows with an edge of that strength. Every row of a day shares a part of its features, as candidates of one day do; above
+    zero `flat_logit` makes FLAT the likeliest class. BadInput for a strength that is not finite or below zero, and for fewer than
+    three features."""
     if not 0.0 <= strength < np.inf or features < 3 or days < 1 or rows_a_day < 1:
         raise BadInput(f"planted edge: strength {strength}, {features} features, {days} days of {rows_a_day} rows")
     draw = np.random.Generator(np.random.Philox(key=seed))
@@ -60,7 +63,7 @@ def plant(edge: Edge, strength: float, seed: int, *, days: int, rows_a_day: int,
         Edge.NONE: np.zeros(rows),
     }[edge]
     logits = np.zeros((rows, CLASSES))
-    logits[:, Outcome.FLAT] = FLAT_LOGIT
+    logits[:, Outcome.FLAT] = flat_logit
     logits[:, Outcome.UP] = LOGITS_A_UNIT * strength * signal / 2.0
     logits[:, Outcome.DOWN] = -logits[:, Outcome.UP]
     truth = softmax(logits)

@@ -157,7 +157,7 @@ class SpecialistTraining:
         logits = raw.logits(rows.values[self._calibrate])
         temperature = fit_temperature(logits, outcome)
         told = softmax(logits, temperature)
-        skill = fit_skill(told, base_rates, outcome, rows.weight[self._calibrate])
+        skill = fit_skill(told, base_rates, outcome, rows.weight[self._calibrate], rows.days[self._calibrate])
         conformal = fit_conformal(pooled(told, skill, base_rates), outcome, self.recipe.miss_fraction)
         return replace(raw, temperature=temperature, skill=skill, conformal=conformal)
 

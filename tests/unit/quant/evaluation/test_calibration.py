@@ -94,16 +94,42 @@ def test_the_skill_is_the_share_of_the_forecasts_in_what_happens(share: float) -
     base, told = np.asarray([0.5, 0.2, 0.3]), chance.dirichlet([1.0, 1.0, 1.0], 40_000)
     truth = pooled(told, share, base)
     outcomes = (chance.random((len(truth), 1)) > truth.cumsum(axis=1)).sum(axis=1).clip(max=2)
-    even = np.ones(len(truth))
-    assert fit_skill(told, base, outcomes, even) == pytest.approx(share, abs=0.03)
+    even, days = np.ones(len(truth)), np.arange(len(truth)) // 10
+    assert fit_skill(told, base, outcomes, even, days) == pytest.approx(share, abs=0.03)
 
 
 def test_skill_counts_rows_by_their_weight_and_ends_at_nothing_and_all() -> None:
-    told, base = np.asarray([[0.9, 0.1], [0.9, 0.1]]), np.asarray([0.5, 0.5])
-    outcomes = np.asarray([0, 1])
-    assert fit_skill(told, base, outcomes, np.asarray([100.0, 1.0])) == 1.0
-    assert fit_skill(told, base, outcomes, np.asarray([1.0, 1.0])) == 0.0
-    assert 0.0 < fit_skill(told, base, outcomes, np.asarray([3.0, 1.0])) < 1.0
+    told, base = np.tile([0.9, 0.1], (40, 1)), np.asarray([0.5, 0.5])
+    outcomes, days = np.tile([0, 1], 20), np.arange(40)
+
+    def skill(first: float) -> float:
+        return fit_skill(told, base, outcomes, np.tile([first, 1.0], 20), days)
+
+    assert skill(100.0) == 1.0
+    assert skill(1.0) == 0.0
+    assert 0.0 < skill(3.0) < 1.0
+
+
+@pytest.mark.statistics
+def test_who_knows_nothing_has_no_skill_by_chance() -> None:
+    """One in twenty is believed; without a test of it half were. A little skill is enough to rule out the rarer side."""
+    chance, base, days = np.random.default_rng(8), np.asarray([0.3, 0.4, 0.3]), np.repeat(np.arange(50), 5)
+    believed = 0
+    for _ in range(400):
+        told = softmax(np.log(base) + 0.3 * chance.normal(size=(250, 3)))
+        believed += fit_skill(told, base, chance.choice(3, 250, p=base), np.ones(250), days) > 0.0
+    assert believed / 400 <= 0.05 + 2.0 * math.sqrt(0.05 * 0.95 / 400)
+
+
+@pytest.mark.statistics
+def test_rows_of_one_day_are_no_more_proof_than_one() -> None:
+    """All of a day end alike, and what is told of them is alike, too."""
+    chance, base, days = np.random.default_rng(9), np.asarray([0.3, 0.4, 0.3]), np.repeat(np.arange(50), 20)
+    believed = 0
+    for _ in range(400):
+        told = np.repeat(softmax(np.log(base) + 0.3 * chance.normal(size=(50, 3))), 20, axis=0)
+        believed += fit_skill(told, base, np.repeat(chance.choice(3, 50, p=base), 20), np.ones(1000), days) > 0.0
+    assert believed / 400 <= 0.05 + 2.0 * math.sqrt(0.05 * 0.95 / 400)
 
 
 def test_large_logits_do_not_overflow() -> None:
