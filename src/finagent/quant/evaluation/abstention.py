@@ -50,6 +50,6 @@ def sides(sets: Sets) -> NDArray[np.int8]:
 
 
 def abstains(sets: Sets) -> NDArray[np.bool_]:
-    """[rows]: the set holds both signs, or nothing at all; errors as of sides."""
-    abstaining: NDArray[np.bool_] = (sides(sets) == 0) & (sets[:, Outcome.UP] | ~sets.any(axis=1))
+    """[rows]: the set holds both signs, or neither; errors as of sides."""
+    abstaining: NDArray[np.bool_] = sides(sets) == 0
     return abstaining

@@ -11,7 +11,7 @@ from finagent.domain.bars import Floats
 from finagent.domain.errors import BadInput
 from finagent.quant.evaluation.abstention import abstains, fit_conformal
 from finagent.quant.evaluation.calibration import calibration_error
-from finagent.quant.evaluation.labels import day_weights
+from finagent.quant.evaluation.labels import Outcome, day_weights
 from finagent.quant.evaluation.overfitting import backtest_overfitting, deflated_sharpe
 from finagent.quant.evaluation.scores import accuracy, brier_scores, log_losses
 from finagent.quant.evaluation.sharpe import annual_sharpe, session_returns
@@ -72,8 +72,8 @@ class Trial:
 @dataclass(frozen=True, slots=True)
 class TrialResult:
     """Over all tested rows. `coverage` the fraction with one side only (conformal sets of the half before the last), `accuracy`
-    of everything and `accuracy_covered` of those; `returns` [sessions] of trading the likelier side, a mean of the rows that are
-    not abstained from."""
+    of everything and `accuracy_covered` of those; `returns` [sessions of the later half] of trading the likelier side, a mean of
+    the rows that are not abstained from."""
 
     name: str
     log_loss: float
@@ -115,18 +115,18 @@ def trial_report(
 
 
 def _covered(told: Floats, outcome: NDArray[np.int64], miss_fraction: float) -> NDArray[np.bool_]:
-    """Rows of the later half with one side only, by sets fitted on the earlier half: as whoever trades could know them."""
+    """[rows of the later half]: with one side only, by sets fitted on the earlier half: as whoever trades could know them."""
     half = len(outcome) // 2
-    sets = fit_conformal(told[:half], outcome[:half], miss_fraction).sets(told)
-    covered = ~abstains(sets)
-    covered[:half] = False
-    return covered
+    sets = fit_conformal(told[:half], outcome[:half], miss_fraction).sets(told[half:])
+    return ~abstains(sets)
 
 
 def _returns(rows: TrainingRows, tested: NDArray[np.intp], told: Floats, long_return: Floats, miss_fraction: float) -> Floats:
-    side = np.sign(told[:, 2] - told[:, 0])
-    traded = _covered(told, rows.outcome[tested], miss_fraction)
-    return session_returns(rows.days[tested], side * long_return[tested], traded)
+    """Of sessions in which it could have traded: those before would only thin out a Sharpe ratio."""
+    later = slice(len(tested) // 2, None)
+    side = np.sign(told[later, Outcome.UP] - told[later, Outcome.DOWN])
+    covered = _covered(told, rows.outcome[tested], miss_fraction)
+    return session_returns(rows.days[tested[later]], side * long_return[tested[later]], covered)
 
 
 def _result(
@@ -149,8 +149,8 @@ def _result(
         brier=float(np.average(brier_scores(told, outcome), weights=weight)),
         accuracy=accuracy(told, outcome).fraction,
         calibration_error=calibration_error(told, outcome),
-        coverage=float(covered[half:].mean()),
-        accuracy_covered=float(right[covered].mean()) if covered.any() else float("nan"),
+        coverage=float(covered.mean()),
+        accuracy_covered=float(right[half:][covered].mean()) if covered.any() else float("nan"),
         sharpe=annual_sharpe(returns) if returns is not None else 0.0,
         deflated_sharpe=deflated_sharpe(returns, trials, deviation) if returns is not None else float("nan"),
         returns=returns if returns is not None else np.zeros(0),

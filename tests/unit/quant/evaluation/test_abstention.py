@@ -31,7 +31,7 @@ def test_sides_and_abstention() -> None:
         ]
     )
     assert sides(sets).tolist() == [1, 1, -1, 0, 0, 0, 0]
-    assert abstains(sets).tolist() == [False, False, False, True, True, False, True]
+    assert abstains(sets).tolist() == [False, False, False, True, True, True, True]
 
 
 def test_a_forecast_that_is_not_finite_rules_out_nothing() -> None:

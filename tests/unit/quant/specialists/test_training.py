@@ -1,5 +1,6 @@
 """What was planted is found, what was not is not, and a training that is stopped goes on as if nothing had been."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -181,6 +182,23 @@ def test_trials_stand_beside_plain_models_on_rows_that_nobody_has_seen() -> None
         assert report.result(name).sharpe > 3.0
     assert report.result(CLIMATOLOGY).coverage == 0.0
     assert 0.0 <= report.overfitting_probability <= 1.0
+
+
+def test_a_strategy_is_judged_on_the_sessions_that_it_could_trade() -> None:
+    """The earlier half fits the sets; rows of which FLAT alone is left take no side."""
+    days, outcome = np.arange(80), np.tile([0, 2], 40)
+    rows = TrainingRows(np.zeros((80, 1, 1), dtype=np.float32), outcome, np.zeros(80), days, np.ones(80))
+    own, flat = np.tile([[0.8, 0.15, 0.05], [0.05, 0.15, 0.8]], (40, 1)), np.asarray([0.05, 0.9, 0.05])
+    own[60:] = flat
+    other = own[::-1].copy()
+    moves = np.random.default_rng(4).normal(0.0, 0.02, 80)
+    report = trial_report(rows, np.arange(80), {"own": own, "other": other}, moves, 0.2)
+
+    found = report.result("own")
+    gained = np.concatenate((moves[40:60] * np.tile([-1.0, 1.0], 10), np.zeros(20)))
+    assert found.returns == pytest.approx(gained)
+    assert found.sharpe == pytest.approx(gained.mean() / gained.std(ddof=1) * math.sqrt(252))
+    assert found.coverage == 0.5
 
 
 def walked(trial: Trial) -> Any:
