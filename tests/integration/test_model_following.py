@@ -329,6 +329,26 @@ def _away(_registry: RegistryFiles) -> str:
     raise Transient("killed")
 
 
+async def test_who_was_demoted_scores_no_more_while_the_registry_is_away(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand.registry.promote(VERSION[1])
+    follower = stand.follower()
+    await follower.look()
+    for call in calls(VERSION[1], failed=5):
+        follower.model_called(call)
+    with monkeypatch.context() as patch:
+        patch.setattr(RegistryFiles, "rollback", _away)
+        await follower.look()
+        assert {score.reason for score in await stand.asked()} == {"no model serves"}
+    with monkeypatch.context() as patch:
+        patch.setattr(RegistryFiles, "aliases", _away)
+        stand.server.serve(Serving(stand.load(VERSION[1])))  # as a start from the copy of what served last
+        again = stand.follower()
+        await again.look()
+        assert {score.reason for score in await stand.asked()} == {"no model serves"}
+    await again.look()
+    assert stand.champion == VERSION[0]
+
+
 async def test_what_cannot_be_recorded_does_not_happen(stand: Stand) -> None:
     stand.registry.promote(VERSION[1])
     follower = stand.follower()

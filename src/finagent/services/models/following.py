@@ -100,7 +100,7 @@ class ModelFollower:
 
     async def look(self, *, anew: bool = False) -> None:
         """Serve what the registry names now; `anew`: also try what was refused before. Where the registry is away, or what it
-        names cannot serve, nothing changes."""
+        names cannot serve, nothing changes, but for a champion that was demoted: it scores no more."""
         async with self._looking:
             if anew:
                 self._refused.clear()
@@ -116,6 +116,9 @@ class ModelFollower:
                 if str(error) != self._trouble:
                     log.warning("model_registry_away", reason=str(error))
                 self._trouble = str(error)
+                serving = self._server.serving
+                if serving.champion is not None and serving.champion.version in self._journal.demoted():
+                    await self._serve(serving, replace(serving, champion=None))
             else:
                 await self._serve(before, Serving(champion, canary, self._policy.canary_share if canary else 0.0))
             await self._tell()
