@@ -18,13 +18,15 @@ from tests.properties.planted_edges import (
     leak_figures,
     learned,
     rows_of,
+    shuffled,
     shuffled_auc,
     values_of,
 )
 
 from finagent.domain.errors import BadInput
 from finagent.quant.evaluation.labels import Outcome
-from finagent.quant.evaluation.walk_forward import Blocks, walk_forward
+from finagent.quant.evaluation.scores import auc
+from finagent.quant.evaluation.walk_forward import Blocks, Split, walk_forward
 from finagent.quant.specialists.networks import NETWORKS, CausalBlock, specialist
 from finagent.quant.specialists.plain import PLAIN, PlainTraining
 from finagent.quant.specialists.planted_edges import Edge, plant
@@ -56,6 +58,21 @@ def test_what_was_planted_is_found_and_what_was_not_is_not(network: str, edge: E
 
 def test_shuffled_labels_teach_nothing() -> None:
     assert SHUFFLED_AUC_MIN <= shuffled_auc(days=400, seed=1) <= SHUFFLED_AUC_MAX
+
+
+@pytest.mark.parametrize("leak", [True, False])
+def test_walking_forward_over_shuffled_labels_finds_them_only_where_tested_rows_are_learned_from(leak: bool) -> None:
+    """Of boosting, which remembers what it has seen."""
+    rows = rows_of(shuffled(plant(Edge.LINEAR, 0.6, 1, days=200, rows_a_day=A_DAY), 1))
+    told, tested = [], []
+    for split in walk_forward(rows.days, rows.days, Blocks(100, 50, 2)):
+        known = Split(np.concatenate((split.train, split.test)), split.test) if leak else split
+        trial = Trial(rows, known, lambda some: PlainTraining(some, BOOSTING))
+        told.append(walked(trial))
+        tested.append(split.test)
+    scores = np.concatenate(told)
+    found = auc(scores[:, Outcome.UP] - scores[:, Outcome.DOWN], rows.outcome[np.concatenate(tested)] == Outcome.UP)
+    assert (SHUFFLED_AUC_MIN <= found <= SHUFFLED_AUC_MAX) is not leak
 
 
 @pytest.mark.parametrize("leak", [True, False])
