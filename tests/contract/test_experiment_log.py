@@ -1,5 +1,6 @@
 """The contract of ExperimentLog over MLflow: each thing there once, whatever is killed, told again or away in between."""
 
+import math
 import shutil
 import threading
 from collections.abc import Iterator
@@ -66,6 +67,21 @@ def test_what_was_told_is_there_with_its_lineage(store: MlflowStore, tmp_path: P
         "asked_by": "somebody",
     }
     assert [file.name for file in (tmp_path / "spool").glob("*.jsonl")] == ["two.jsonl"], "what may go on is kept"
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_a_figure_that_is_not_finite_stops_nothing(store: MlflowStore, tmp_path: Path, odd: float) -> None:
+    """A training whose loss has run away says so, and what others say is there."""
+    with Tracking(tmp_path / "spool", store, 0.05) as log:
+        log.begin(training("one"))
+        log.epoch("one", 1, {"loss": odd, "brier": 0.25})
+        log.end("one", TrainingOutcome.FINISHED)
+        tell(log, "two", range(1, 3), ended=True)
+    assert log.unsent() == 0
+    runs = runs_in(store)
+    assert [step for step, _ in history(store, runs["one"], "loss")] == [1]
+    assert history(store, runs["one"], "brier") == [(1, 0.25)]
+    assert history(store, runs["two"], "loss") == [(1, 1.0), (2, 0.5)]
 
 
 class Away(MlflowStore):

@@ -133,7 +133,7 @@ class Tracking:
         if kept is None and "begin" not in line:
             log.error("tracking_without_begin", training=line["key"])
         elif kept is None or not _says(kept, line):
-            append_file(self._spool / f"{line['key']}.jsonl", json.dumps(line, allow_nan=False).encode() + b"\n")
+            append_file(self._spool / f"{line['key']}.jsonl", json.dumps(line).encode() + b"\n")
             self._note(line)
 
     def _take_up(self, file: Path) -> None:
