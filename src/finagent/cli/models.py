@@ -330,7 +330,9 @@ def _tell(settings: "Settings", change: "ChampionChange", *, as_json: bool) -> N
         )
         return
     was = f" (before: {change.before})" if change.before not in (None, change.version) else ""
-    recorded = f"recorded by the {recorder}" if recorder else "there is no store yet to record it in"
+    recorded = (
+        f"recorded by the {recorder}" if recorder else "there is no store yet to record it in, so say it again once there is"
+    )
     typer.echo(f"champion is {change.version}{was}: {recorded}{_served(settings, change, serves)}")
 
 

@@ -90,12 +90,12 @@ def weigh(
 
 def health(rows: DecidedRows, champion: Forecasts, previous: Forecasts | None, score_min: float) -> Health:
     """What came of what the champion said, beside the model before it where there is one, as for `weigh`. No figure where there
-    are no rows."""
+    are no rows; rows without a score say nothing of its calibration, they are the data's affair."""
     if not len(rows.won):
         return Health()
-    told = _probabilities(champion, rows)
+    told, said = _probabilities(champion, rows), np.isfinite(champion.scores)
     return Health(
-        calibration_error=_calibration(told, rows.won),
+        calibration_error=_calibration(told[said], rows.won[said]) if said.any() else None,
         drawdown_fraction=_drawdown(session_returns(rows.days, rows.net_return, champion.traded(score_min))),
         evidence_against=None if previous is None else _loss_evidence(told, _probabilities(previous, rows), rows),
     )

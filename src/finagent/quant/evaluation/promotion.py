@@ -74,7 +74,7 @@ class Gate:
 @dataclass(frozen=True, slots=True)
 class Health:
     """Figures of the champion while it trades, None: not measured yet. `evidence_against` as comparison.evidence, with the model
-    before it as the challenger; `failed_fraction` of the requests that had no finite answer in time."""
+    before it as the challenger; `failed_fraction` of the rows that it failed at."""
 
     calibration_error: float | None = None
     latency_p95_ms: float | None = None

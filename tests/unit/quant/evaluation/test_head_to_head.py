@@ -60,6 +60,18 @@ def test_without_rows_or_a_model_before_it_there_is_no_figure() -> None:
     assert health(none, Forecasts.sure(chance[:0]), Forecasts.sure(chance[:0]), 0.5) == Health()
 
 
+def test_rows_without_a_score_say_nothing_of_the_calibration_of_a_champion() -> None:
+    """Data that were away must not take an honest model away."""
+    chance = np.random.default_rng(5)
+    won = chance.random(DAYS * A_DAY) < 0.2
+    rows = DecidedRows(np.zeros((len(won), 1)), won, np.zeros(len(won)), np.repeat(np.arange(DAYS), A_DAY))
+    scores = np.where(np.arange(len(won)) % 2, 0.2, np.nan)
+    told = health(rows, Forecasts.sure(scores), None, 0.5)
+    assert told.calibration_error == pytest.approx(0.0, abs=0.02)
+    assert not judge_demotion(told, Guards()).positive
+    assert health(rows, Forecasts.sure(np.full(len(won), np.nan)), None, 0.5).calibration_error is None
+
+
 def test_the_same_forecasts_are_no_evidence() -> None:
     rows, chance = rows_of(2, 1.0)
     told = weighed(rows, chance, chance)
