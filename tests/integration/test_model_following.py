@@ -25,7 +25,7 @@ from finagent.domain.ports.model_registry import Alias, ModelRegistry
 from finagent.quant.evaluation.promotion import Guards, Health
 from finagent.quant.features.catalogue import CANDIDATE
 from finagent.services.models.canary import CanaryPolicy
-from finagent.services.models.champion_guard import ChampionGuard, GuardPolicy
+from finagent.services.models.champion_guard import ASK_AGAIN, ChampionGuard, GuardPolicy
 from finagent.services.models.following import CANARY_STOPPED, FollowPolicy, ModelFollower, ModelJournal, ModelSource
 from finagent.services.models.history import CHAMPION, DEMOTED, ChampionChange, champion_changed, demoted
 from finagent.services.models.serving import Call, Handle, ModelServer, Score, Serving, ServingPolicy
@@ -59,12 +59,12 @@ class Stand:
     record_error: Exception | None = None
     health: Health | Exception = field(default_factory=Health)
     judged: list[tuple[str, str | None]] = field(default_factory=list)
-    today: date = date(2008, 10, 1)
+    now: datetime = NOW
 
     def follower(self, *, poll_seconds: float = 3600.0, warm_max: int = 3, canary_share: float = 0.0) -> ModelFollower:
         source = ModelSource(self.registry, self.load, self.kept.append, asyncio.to_thread)
         journal = ModelJournal(self.record, self.stopped, lambda: demoted(self.events_of(CHAMPION)), lambda: NOW)
-        guard = ChampionGuard(GuardPolicy(Guards(), 10), self.judge, lambda: self.today)
+        guard = ChampionGuard(GuardPolicy(Guards(), 10), self.judge, lambda: self.now)
         return ModelFollower(self.server, source, journal, FollowPolicy(poll_seconds, warm_max, canary_share, CANARY), guard)
 
     async def judge(self, champion: str, previous: str | None) -> Health:
@@ -306,7 +306,7 @@ async def test_what_came_of_what_it_said_takes_a_champion_away(stand: Stand, fig
     stand.health = Health(**{figure: 1000.0})
     await follower.look()
     assert (stand.champion, stand.judged) == (VERSION[1], [(VERSION[1], VERSION[0])])
-    stand.today += timedelta(days=1)
+    stand.now += timedelta(days=1)
     await follower.look()
     assert stand.champion == VERSION[0]
     assert stand.events_of(CHAMPION)[0].body["reason"].startswith(line)
@@ -411,6 +411,18 @@ async def test_a_champion_that_fails_goes_also_where_what_was_decided_cannot_be_
     await follower.look()
     assert stand.champion == VERSION[0]
     assert stand.events_of(CHAMPION)[0].body["reason"].startswith("FAILURES")
+
+
+async def test_bars_that_are_away_are_not_asked_for_at_every_look(stand: Stand) -> None:
+    stand.health = Transient("no bars")
+    follower = stand.follower()
+    for _ in range(3):
+        await follower.look()
+    assert len(stand.judged) == 1
+    stand.now += ASK_AGAIN
+    stand.health = Health(drawdown_fraction=0.2)
+    await follower.look()
+    assert [event.kind for event in stand.events_of(CHAMPION)] == [DEMOTED]
 
 
 async def test_where_the_one_before_it_cannot_serve_nobody_scores(stand: Stand) -> None:

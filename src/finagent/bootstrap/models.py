@@ -187,7 +187,7 @@ def build_follower(
     guard = None
     if market is not None and settings.model.guards.enabled:
         judged = partial(_decided_health, settings, registry, reads, market, now)
-        guard = ChampionGuard(guard_policy(settings), judged, lambda: now().date())
+        guard = ChampionGuard(guard_policy(settings), judged, now)
     journal = ModelJournal(lambda event: queue.submit(Effect(events=(event,))), stopped, barred, now)
     return ModelFollower(server, source, journal, follow_policy(settings), guard)
 
