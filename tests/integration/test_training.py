@@ -64,6 +64,7 @@ def test_what_was_trained_is_registered_and_scores(whole: tuple[Path, Any]) -> N
     folder, told = whole
     assert {trial["name"] for trial in told["trials"]} >= {"climatology", "logistic", "boosting", "flat"}
     assert told["trained_until"] < "2008-09-30"
+    assert told["alarms"] == []
     assert {"trials", "overfitting_probability", "trial_sharpe_deviation"} <= set(told["metrics"])
     said(folder, "models", "promote", "gap@1", "--reason", "the first")
     settings = settings_of(folder, "model.serve=registry", "market_data.first_session=2008-10-07")

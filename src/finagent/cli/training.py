@@ -103,7 +103,7 @@ def _document(done: "Trained", folder: Path) -> dict[str, Any]:
     ]
     facts = done.package.facts
     packed = {"version": facts.version, "digest": facts.digest, "folder": str(folder), "trained_until": facts.trained_until}
-    return told | packed | {"metrics": facts.metrics, "trials": trials}
+    return told | packed | {"metrics": facts.metrics, "trials": trials, "alarms": done.trials.alarms}
 
 
 def _print(done: "Trained", folder: Path) -> None:
@@ -126,6 +126,8 @@ def _print(done: "Trained", folder: Path) -> None:
         f"{done.trials.rows} gaps of {done.trials.sessions} sessions tested, {len(done.plan.file.rows.days)} learned from; "
         f"probability that the best is overfitted {done.trials.overfitting_probability:.2f}"
     )
+    for alarm in done.trials.alarms:
+        typer.echo(f"too good to be true: {alarm}; look for a leak first (`finagent features lookahead`)")
     if done.untracked:
         typer.echo(f"{done.untracked} trainings wait on the disk for the tracking store")
     typer.echo(f"{done.package.version} is in {folder} ({done.package.digest[:16]})")

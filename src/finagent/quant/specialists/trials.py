@@ -16,6 +16,7 @@ from finagent.quant.evaluation.overfitting import backtest_overfitting, deflated
 from finagent.quant.evaluation.scores import accuracy, brier_scores, log_losses
 from finagent.quant.evaluation.sharpe import annual_sharpe, session_returns
 from finagent.quant.evaluation.walk_forward import Split
+from finagent.quant.features.backtest_alarms import SHARPE_MAX
 from finagent.quant.specialists.experiment import Experiment, State
 from finagent.quant.specialists.training_rows import Single, TrainingRows
 
@@ -99,6 +100,15 @@ class TrialReport:
 
     def result(self, name: str) -> TrialResult:
         return next(each for each in self.results if each.name == name)
+
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """What is too good to be true of it: look for a leak, and for what the rows leave out, before anything else."""
+        return tuple(
+            f"{each.name}: the Sharpe ratio is {each.sharpe:.2f}, above {SHARPE_MAX:g}"
+            for each in self.results
+            if each.sharpe > SHARPE_MAX
+        )
 
 
 def trial_report(

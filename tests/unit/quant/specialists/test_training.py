@@ -198,6 +198,7 @@ def test_trials_stand_beside_plain_models_on_rows_that_nobody_has_seen() -> None
         assert report.result(name).log_loss < report.result(CLIMATOLOGY).log_loss
         assert report.result(name).sharpe > 3.0
     assert report.result(CLIMATOLOGY).coverage == 0.0
+    assert {alarm.partition(":")[0] for alarm in report.alarms} == {each.name for each in report.results if each.sharpe > 3.0}
     assert 0.0 <= report.overfitting_probability <= 1.0
 
 
