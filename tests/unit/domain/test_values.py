@@ -28,7 +28,7 @@ from finagent.domain.prediction import Prediction
 from finagent.domain.risk import RiskProfile
 from finagent.domain.sessions import Session
 from finagent.domain.time import from_text, to_text
-from finagent.domain.trade_plan import TradePlan
+from finagent.domain.trade_plan import PRICE_USD_MAX, TradePlan
 from finagent.domain.trading_state import MarketClock, StartGate, TradingState
 
 OPEN = datetime(2008, 10, 1, 13, 30, tzinfo=UTC)
@@ -106,6 +106,11 @@ def test_plans_with_prices_out_of_order_are_refused(side: Side, change: dict[str
     else:
         with pytest.raises(BadInput, match="prices out of order"):
             replace(LONG, side=Side.SELL)
+
+
+def test_a_price_that_no_share_has_is_refused() -> None:
+    with pytest.raises(BadInput, match="USD a share is more than"):
+        replace(LONG, target=Decimal(PRICE_USD_MAX + 1))
 
 
 @pytest.mark.parametrize("quantity", [0, -3])

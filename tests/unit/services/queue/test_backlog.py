@@ -21,7 +21,6 @@ from finagent.settings import load_settings
 WAITING = 6_000
 MEMORY_LIMIT = 2000  # of the queue at this desk
 POLLS = 4  # more than one worker keeps up with
-POLL_SECONDS = 0.02
 SHUFFLE = Random(7)
 
 
@@ -52,6 +51,7 @@ class Watch:
         self.running_most = 0
         self.published: dict[str, int] = {}  # how many had run by then
         self.passed_by: dict[str, int] = {}
+        self.stirred = asyncio.Event()  # a batch has run
         self.policy = queue_policy(load_settings())
         self.processor = JobProcessor(
             queue=desk.queue,
@@ -76,6 +76,7 @@ class Watch:
             job.dedup_key: begun - self.published[job.dedup_key] for job in jobs if job.dedup_key in self.published
         }
         self.ran += [job.dedup_key for job in jobs]
+        self.stirred.set()
         return [Effect() for _ in jobs]
 
     async def publish(self, key: str) -> None:
@@ -98,11 +99,12 @@ async def test_a_long_backlog_is_worked_off_oldest_first_while_new_signals_pass(
     worker = asyncio.create_task(watch.processor.work("scoring"))
     turns = 0
     while len(watch.ran) < WAITING + turns:
+        watch.stirred.clear()
         for _ in range(POLLS):
             await watch.processor.poll()
         await watch.publish(f"today:{turns:04}")  # a batch runs in the order of its keys
         turns += 1
-        await asyncio.sleep(POLL_SECONDS)
+        await watch.stirred.wait()
     worker.cancel()
     await asyncio.gather(worker, return_exceptions=True)
 
