@@ -25,7 +25,7 @@ from finagent.quant.specialists.planted_edges import Edge, PlantedRows, plant, w
 from finagent.quant.specialists.training import Recipe, SpecialistTraining, TrainedSpecialist
 from finagent.quant.specialists.training_rows import Single, TrainingRows
 
-A_DAY = 20
+A_DAY, HONEST = 20, 20  # rows of a day, and features of a row but for one that leaks
 PLANTED = ((Edge.LINEAR, 0.3), (Edge.INTERACTION, 0.6), (Edge.NONE, 0.0))
 EXCESS_KEPT_MIN, COVERAGE_MIN, COVERAGE_OF_NOTHING_MAX = 0.9, 0.2, 0.05
 FLAT_LIKELIEST, NULLS, NULL_DAYS = 0.3, 60, 300  # a side is the rarest class: the first that a conformal set rules out
@@ -152,16 +152,16 @@ def leak_figures(days: int, *, leak: bool) -> LeakFigures:
 def leaks_of(planted: PlantedRows, days: int) -> tuple[str, ...]:
     """By replacing what is not known at a decision: the outcomes from its day on, and the features of later days."""
     features = planted.features.shape[1]
-    columns = {f"f{place}": planted.features[:, place].reshape(days, A_DAY) for place in range(20)}
+    columns = {f"f{place}": planted.features[:, place].reshape(days, A_DAY) for place in range(HONEST)}
     columns["outcome"] = planted.outcome.reshape(days, A_DAY).astype(np.float64)
-    blur = planted.features[:, 20:].reshape(days, A_DAY, features - 20) - columns["outcome"][:, :, np.newaxis]
+    blur = planted.features[:, HONEST:].reshape(days, A_DAY, features - HONEST) - columns["outcome"][:, :, np.newaxis]
 
     def compute(given: Columns) -> Floats:
-        inputs = [given[f"f{place}"] for place in range(20)]
-        made = [given["outcome"] + blur[:, :, place] for place in range(features - 20)]
+        inputs = [given[f"f{place}"] for place in range(HONEST)]
+        made = [given["outcome"] + blur[:, :, place] for place in range(features - HONEST)]
         return np.stack(inputs + made, axis=2)
 
-    names = [f"f{place}" for place in range(20)] + ["leak"] * (features - 20)
+    names = [f"f{place}" for place in range(HONEST)] + ["leak"] * (features - HONEST)
     rows = decision_rows(columns, first=10, count=8)
     return tuple(map(str, find_leaks(compute, columns, names, rows, frozenset(columns) - {"outcome"})))
 

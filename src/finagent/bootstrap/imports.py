@@ -17,6 +17,7 @@ from finagent.adapters.models.package import (
     MANIFEST_BYTES_MAX,
     ModelFacts,
     ModelPackage,
+    first_fault,
     regular_file,
     sealed,
     write_package,
@@ -109,6 +110,4 @@ def _about(file: Path) -> WeightsFacts:
     try:
         return WeightsFacts.model_validate_json(regular_file(file, MANIFEST_BYTES_MAX))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BadInput(f"{file}: {where + ': ' if where else ''}{first['msg']}") from error
+        raise BadInput(f"{file}: {first_fault(error)}") from error

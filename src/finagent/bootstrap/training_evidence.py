@@ -15,13 +15,12 @@ from finagent.quant.evaluation.calibration import reliability
 from finagent.quant.evaluation.labels import Outcome
 from finagent.quant.evaluation.walk_forward import Split
 from finagent.quant.specialists.importance import SHUFFLES, Importance
+from finagent.quant.specialists.training_rows import GAP
 from finagent.quant.specialists.trials import TOLD
 from finagent.services.models.training import Training
 
 if TYPE_CHECKING:
     from finagent.bootstrap.training import TrainingPlan
-
-GAP = "gap"
 
 
 def last_checkpoint(training: Training) -> Checkpoint:

@@ -59,7 +59,7 @@ def sample_market(
         MinuteBridge(seed),
         first=first,
         last=last,
-        source_id=":".join(("sample", str(first), str(last), *symbols, f"seed={seed}", f"sha256={_content_digest()[:16]}")),
+        source_id=":".join(("sample", str(first), str(last), *symbols, f"seed={seed}", f"sha256={_content_digest(FOLDER)[:16]}")),
         notice=NOTICE,
         policy=policy,
     )
@@ -96,7 +96,7 @@ def read_sample(folder: Path) -> Mapping[str, DailySeries]:
     """Symbol -> its series, from the file in that folder, read once a process; BadInput when the file is not the one its
     provenance names."""
     text = gzip.decompress(folder.joinpath(BARS_FILE).read_bytes())
-    if hashlib.sha256(text).hexdigest() != _content_digest():
+    if hashlib.sha256(text).hexdigest() != _content_digest(folder):
         raise BadInput(f"{BARS_FILE} is damaged: its digest is not the one in {PROVENANCE_FILE}; install finagent again")
     rows: dict[str, list[list[str]]] = {}
     for row in list(csv.reader(io.StringIO(text.decode())))[1:]:
@@ -109,8 +109,8 @@ def read_sample(folder: Path) -> Mapping[str, DailySeries]:
     return found
 
 
-def _content_digest() -> str:
-    provenance = json.loads(FOLDER.joinpath(PROVENANCE_FILE).read_text())
+def _content_digest(folder: Path) -> str:
+    provenance = json.loads(folder.joinpath(PROVENANCE_FILE).read_text())
     return str(provenance["sha256"])
 
 
@@ -162,7 +162,7 @@ def main(arguments: list[str]) -> int:
         print(f"{BARS_FILE}: {len(packed)} bytes")
         return 0
     content = gzip.decompress(packed)
-    same = gzip.decompress(bars.read_bytes()) == content and hashlib.sha256(content).hexdigest() == _content_digest()
+    same = gzip.decompress(bars.read_bytes()) == content and hashlib.sha256(content).hexdigest() == _content_digest(FOLDER)
     print(f"{BARS_FILE}: {'equals' if same else 'DIFFERS from'} the data of the installed bokeh_sampledata")
     return 0 if same else 3
 

@@ -246,6 +246,11 @@ def _manifest(raw: bytes) -> Manifest:
     try:
         return Manifest.model_validate_json(raw)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BadInput(f"{MANIFEST} is damaged or of another format: {where + ': ' if where else ''}{first['msg']}") from error
+        raise BadInput(f"{MANIFEST} is damaged or of another format: {first_fault(error)}") from error
+
+
+def first_fault(error: ValidationError) -> str:
+    """Where a document is wrong, and how; nothing that stands in it is repeated."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where + ': ' if where else ''}{first['msg']}"

@@ -23,13 +23,12 @@ from finagent.quant.evaluation.labels import Outcome
 from finagent.quant.specialists.experiment import State
 from finagent.quant.specialists.importance import Importance, permutation_importance
 from finagent.quant.specialists.training import TrainedSpecialist
-from finagent.quant.specialists.training_rows import DEVIATIONS_MAX
+from finagent.quant.specialists.training_rows import DEVIATIONS_MAX, GAP
 
 Exported = tuple[bytes, Canary, dict[str, float]]
 
 OPSET = 17
 CANARY_ROWS = 16
-GAP = "gap"
 
 
 class _Score(nn.Module):

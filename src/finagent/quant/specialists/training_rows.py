@@ -9,6 +9,7 @@ from finagent.domain.bars import Floats
 from finagent.domain.errors import BadInput
 
 Single = NDArray[np.float32]
+GAP = "gap"  # the feature whose sign says which way a gap goes
 DEVIATIONS_MAX = 5.0  # a standardised value beyond says no more than that
 DEVIATION_MIN = 1e-12  # of a feature that does not move, and so says nothing
 
